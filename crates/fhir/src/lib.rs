@@ -1,0 +1,16 @@
+//! FHIR R4 core: resources that stay JSON, the R4 definitions as data, validation, FHIRPath,
+//! index extraction and the search language.
+//!
+//! **Invariant:** pure. No clock, randomness, SQL, HTTP or tokio; callers pass what is needed.
+//! **Invariant:** a resource read back equals what was written, decimals and unknown extensions included.
+
+pub mod definitions;
+pub mod outcome;
+pub mod path;
+pub mod resource;
+pub mod search;
+pub mod validate;
+
+pub use definitions::{ParamId, TypeId};
+pub use outcome::{Issue, IssueCode, Outcome, Severity};
+pub use resource::{Reference, Resource, ResourceKey};

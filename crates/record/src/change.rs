@@ -1,0 +1,73 @@
+//! A ChangeSet is what a command wants written: all of it in one transaction, or nothing.
+
+use fhir::{Resource, ResourceKey};
+use jiff::Timestamp;
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The id may be set by the client (offline); else record makes one.
+    Create { resource: Resource },
+    Update { resource: Resource, if_match: Option<u32> },
+    Delete { key: ResourceKey, if_match: Option<u32> },
+}
+
+/// A row outside the FHIR record that must change together with it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Takes a time span of an actor (practitioner, patient, room) for `by`. Overlap → [crate::Error::Duplicate]
+    /// with code `slot-taken`. Times are multiples of `store::claim::QUANTUM_MINUTES`.
+    Claim { actor: ResourceKey, start: Timestamp, end: Timestamp, by: ResourceKey },
+    /// Frees all spans taken by this resource.
+    Release { by: ResourceKey },
+    /// A double-entry transaction; entries must sum to zero per currency.
+    Post(store::ledger::NewTransaction),
+    PaymentCreate(store::payment::NewPayment),
+    /// Moves a payment from one of the states `from`; otherwise [crate::Error::Duplicate] `payment-state`.
+    PaymentMove(store::payment::Move),
+    /// A message to a person, sent by the worker.
+    Message(store::message::NewMessage),
+    /// Work for later, e.g. a reminder.
+    Job(store::job::NewJob),
+    /// Removes jobs that were not started yet, by their key, e.g. a reminder of a cancelled appointment.
+    CancelJobs { key: String },
+    AccountCreate(store::account::NewAccount),
+    AccountUpdate(store::account::Update),
+}
+
+/// A fact for subscribers (live updates, messages, billing, …), stored in the outbox in the same transaction.
+/// Resource changes make their own events (`resource.created|updated|deleted`); these are the domain's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// e.g. `appointment.booked`
+    pub topic: &'static str,
+    pub subject: ResourceKey,
+    /// Ids only, never patient data.
+    pub data: Value,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChangeSet {
+    pub changes: Vec<Change>,
+    /// Versions the plan was made on; another version at commit → [crate::Error::VersionConflict].
+    pub expect: Vec<(ResourceKey, u32)>,
+    pub effects: Vec<Effect>,
+    pub events: Vec<Event>,
+}
+
+/// What was written, in the order of `changes`.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The resource as stored (id, meta), its version and its change sequence. Deleted: the last content is not kept.
+    pub written: Vec<Written>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Written {
+    pub key: ResourceKey,
+    pub version: u32,
+    pub seq: i64,
+    pub last_updated: Timestamp,
+    /// `None` after a delete.
+    pub resource: Option<std::sync::Arc<Resource>>,
+}

@@ -1,0 +1,74 @@
+//! What can go wrong in `record`; `server::http::error` maps every variant to HTTP.
+
+use fhir::Outcome;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// 400: not JSON, or no resource.
+    #[error("malformed: {0}")]
+    Malformed(Outcome),
+    /// 422: every problem found.
+    #[error("invalid: {0}")]
+    Invalid(Outcome),
+    /// 401
+    #[error("sign in first")]
+    Unauthenticated,
+    /// 403, or 404 where existence is itself private.
+    #[error("not allowed")]
+    Denied,
+    #[error("not found")]
+    NotFound,
+    /// 410
+    #[error("deleted")]
+    Gone,
+    /// 412: `current` is the version that is there now.
+    #[error("version conflict")]
+    VersionConflict { current: Option<u32> },
+    /// 409: the thing exists, the slot is taken, the key was used with another body.
+    #[error("{0}")]
+    Duplicate(Rule),
+    /// 422: a domain rule says no.
+    #[error("{0}")]
+    Rule(Rule),
+    /// 429
+    #[error("too many requests")]
+    Throttled { retry_after_s: u32 },
+    /// 503: queue full, engine busy or gone; safe to retry.
+    #[error("busy")]
+    Busy,
+    /// 500; the source is logged once, the client gets the request id.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// A rule of the domain that refused a command. `code` is stable and translated by the web client
+/// (`error.<code>`); `text` is English for logs and API users; `field` is a JSON pointer into the request
+/// body, empty if none applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    pub code: &'static str,
+    pub text: String,
+    pub field: String,
+    /// Facts for the client, e.g. the next free slots. Never data the caller may not see.
+    pub details: serde_json::Value,
+}
+
+impl Rule {
+    pub fn new(code: &'static str, text: impl Into<String>) -> Rule {
+        Rule { code, text: text.into(), field: String::new(), details: serde_json::Value::Null }
+    }
+    pub fn at(mut self, field: impl Into<String>) -> Rule {
+        self.field = field.into();
+        self
+    }
+    pub fn with(mut self, details: serde_json::Value) -> Rule {
+        self.details = details;
+        self
+    }
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
