@@ -2,6 +2,16 @@
 //!
 //! `store` turns both into rows and SQL; the types here are the contract between the two.
 
+mod extract;
+mod fold;
+mod query;
+mod reference;
+
+pub use extract::{compartment, extract};
+pub use fold::fold;
+pub use query::{Handling, parse};
+pub use reference::{references, rewrite_references};
+
 use crate::{ParamId, ResourceKey, TypeId};
 
 /// One value of one search parameter of one resource, as the index keeps it.
