@@ -68,7 +68,11 @@ impl Resource {
     /// Errors: as [Resource::parse].
     pub fn from_value(value: Value) -> Result<Resource, Outcome> {
         let Some(name) = value.as_object().and_then(|o| o.get("resourceType")).and_then(Value::as_str) else {
-            return Err(Outcome::one(IssueCode::Structure, "", "A resource is a JSON object with `resourceType`."));
+            return Err(Outcome::one(
+                IssueCode::Structure,
+                "",
+                "A resource is a JSON object with `resourceType`.",
+            ));
         };
         let Some(kind) = TypeId::from_name(name) else {
             return Err(Outcome::one(

@@ -1,9 +1,15 @@
 //! The R4 definitions as data: types, elements, search parameters, compartments.
 
+mod element;
+mod load;
 mod names;
 mod param;
+mod primary;
 
+pub(crate) use element::{Class, CodeSet, Element, ElementType, Primitive, TypeDef, TypeNumber};
+pub(crate) use load::Definitions;
 pub use param::{Param, ParamType};
+pub use primary::primary_date;
 
 /// An R4 resource type. The number is stable (alphabetical R4 list) and stored in databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,28 +32,81 @@ impl TypeId {
     }
 }
 
-/// The search parameter `code` of `kind`, `_tag`, `_profile`, `_security` and `_source` included.
-pub fn param(kind: TypeId, code: &str) -> Option<&'static Param> {
-    params(kind).find(|p| p.code == code)
+/// Loads the definitions now instead of at first use, so that the first request does not wait for it.
+pub fn preload() {
+    Definitions::get();
 }
 
-/// All search parameters of `kind`.
-pub fn params(_kind: TypeId) -> impl Iterator<Item = &'static Param> {
-    std::iter::empty()
+/// The search parameter `code` of `kind`; `_tag`, `_profile`, `_security` and `_source` included,
+/// `_id` and `_lastUpdated` not.
+pub fn param(kind: TypeId, code: &str) -> Option<&'static Param> {
+    let params = Definitions::get().params_of(kind);
+    params.binary_search_by(|p| p.code.cmp(code)).ok().map(|n| &params[n])
+}
+
+/// All search parameters of `kind`, sorted by code.
+pub fn params(kind: TypeId) -> impl Iterator<Item = &'static Param> {
+    Definitions::get().params_of(kind).iter()
 }
 
 /// The parameter with this stored number; `None` for numbers this build does not know.
-pub fn param_by_id(_id: ParamId) -> Option<&'static Param> {
-    None
+pub fn param_by_id(id: ParamId) -> Option<&'static Param> {
+    Definitions::get().param_by_id(id)
 }
 
 /// The parameters of `kind` that link it to the Patient compartment
 /// (<http://hl7.org/fhir/R4/compartmentdefinition-patient.html>); empty if it is not part of it.
-pub fn in_patient_compartment(_kind: TypeId) -> &'static [ParamId] {
-    &[]
+pub fn in_patient_compartment(kind: TypeId) -> &'static [ParamId] {
+    Definitions::get().compartment(kind)
 }
 
-/// The date parameter by which clinicians list resources of `kind`.
-pub fn primary_date(_kind: TypeId) -> Option<ParamId> {
-    None
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_by_code_and_number() {
+        let name = param(TypeId::PATIENT, "name").unwrap();
+        assert_eq!((name.param_type, name.expression), (ParamType::String, "Patient.name"));
+        assert_eq!(param_by_id(name.id), Some(name));
+        assert_eq!(param(TypeId::PATIENT, "nonsense"), None);
+        assert!(param_by_id(ParamId(u16::MAX)).is_none());
+        for kind in TypeId::all() {
+            assert!(params(kind).any(|p| p.code == "_tag"), "{}", kind.name());
+            for p in params(kind) {
+                assert_eq!(p.kind, kind);
+                assert_eq!(param(kind, p.code), Some(p));
+            }
+        }
+    }
+
+    #[test]
+    fn compartment_parameters() {
+        let codes = |kind| -> Vec<&str> {
+            in_patient_compartment(kind).iter().map(|p| param_by_id(*p).unwrap().code).collect()
+        };
+        assert_eq!(codes(TypeId::OBSERVATION), ["subject", "performer"]);
+        assert_eq!(codes(TypeId::APPOINTMENT), ["actor"]);
+        assert!(codes(TypeId::LOCATION).is_empty());
+    }
+
+    #[test]
+    fn every_element_is_found_by_its_keys() {
+        let d = Definitions::get();
+        for t in &d.types {
+            assert!(t.elements.len() <= 128, "{} has too many elements for a bit set", t.name);
+            for e in &t.elements {
+                for et in &e.types {
+                    let mut key = e.name.to_owned();
+                    if e.choice {
+                        key.push_str(&et.code[..1].to_ascii_uppercase());
+                        key.push_str(&et.code[1..]);
+                    }
+                    let (_, found, _) = t.lookup(&key).unwrap();
+                    assert_eq!(found.name, e.name, "{}.{key}", t.name);
+                }
+            }
+        }
+        assert!(d.by_name("Observation").unwrap().lookup("valueMoney").is_none());
+    }
 }

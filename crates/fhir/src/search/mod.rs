@@ -57,12 +57,32 @@ pub enum Prefix {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operand {
     /// `code` → system None (any); `|code` → Some(""); `sys|` → code None.
-    Token { system: Option<String>, code: Option<String> },
-    String { folded: String, exact: String },
-    Date { prefix: Prefix, low_us: i64, high_us: i64 },
-    Quantity { prefix: Prefix, value: f64, low: f64, high: f64, system: Option<String>, code: Option<String> },
+    Token {
+        system: Option<String>,
+        code: Option<String>,
+    },
+    String {
+        folded: String,
+        exact: String,
+    },
+    Date {
+        prefix: Prefix,
+        low_us: i64,
+        high_us: i64,
+    },
+    Quantity {
+        prefix: Prefix,
+        value: f64,
+        low: f64,
+        high: f64,
+        system: Option<String>,
+        code: Option<String>,
+    },
     /// `kinds` are the types the id may belong to (one when given as `Type/id` or `:Type`).
-    Reference { kinds: Vec<TypeId>, id: String },
+    Reference {
+        kinds: Vec<TypeId>,
+        id: String,
+    },
     Uri(String),
     /// `:missing`
     Missing(bool),
