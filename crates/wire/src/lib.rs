@@ -14,6 +14,7 @@ pub mod africastalking;
 pub mod daraja;
 pub mod money;
 pub mod msisdn;
+pub mod pdf;
 pub mod sms;
 
 mod form;
