@@ -23,6 +23,65 @@ pub enum Role {
     Integration,
 }
 
+impl Role {
+    pub const ALL: [Role; 12] = [
+        Role::Patient,
+        Role::Proxy,
+        Role::Doctor,
+        Role::Nurse,
+        Role::FrontDesk,
+        Role::Lab,
+        Role::Pharmacist,
+        Role::Cashier,
+        Role::Administrator,
+        Role::PrivacyOfficer,
+        Role::It,
+        Role::Integration,
+    ];
+    /// As stored with accounts and printed in `/api/v1`, e.g. `front-desk`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Role::Patient => "patient",
+            Role::Proxy => "proxy",
+            Role::Doctor => "doctor",
+            Role::Nurse => "nurse",
+            Role::FrontDesk => "front-desk",
+            Role::Lab => "lab",
+            Role::Pharmacist => "pharmacist",
+            Role::Cashier => "cashier",
+            Role::Administrator => "administrator",
+            Role::PrivacyOfficer => "privacy-officer",
+            Role::It => "it",
+            Role::Integration => "integration",
+        }
+    }
+    /// The inverse of [Role::code].
+    pub fn from_code(code: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|r| r.code() == code)
+    }
+    /// For people, e.g. in the printed matrix.
+    pub fn title(self) -> &'static str {
+        match self {
+            Role::Patient => "Patient",
+            Role::Proxy => "Proxy (parent, guardian)",
+            Role::Doctor => "Doctor",
+            Role::Nurse => "Nurse",
+            Role::FrontDesk => "Front desk",
+            Role::Lab => "Laboratory",
+            Role::Pharmacist => "Pharmacist",
+            Role::Cashier => "Cashier",
+            Role::Administrator => "Administrator",
+            Role::PrivacyOfficer => "Privacy officer",
+            Role::It => "IT staff",
+            Role::Integration => "Integration client",
+        }
+    }
+    /// Everybody but patients and their proxies.
+    pub fn is_staff(self) -> bool {
+        !matches!(self, Role::Patient | Role::Proxy)
+    }
+}
+
 /// A signed-in person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -57,6 +116,49 @@ pub enum Purpose {
     Operations,
     PatientRequest,
     System,
+}
+
+impl Purpose {
+    /// The v3-ActReason code that stands in audit events.
+    pub fn code(self) -> &'static str {
+        match self {
+            Purpose::Treatment => "TREAT",
+            Purpose::Payment => "HPAYMT",
+            Purpose::Operations => "HOPERAT",
+            Purpose::PatientRequest => "PATRQT",
+            Purpose::System => "HSYSADMIN",
+        }
+    }
+}
+
+impl Principal {
+    /// How the principal is named in audit and idempotency keys: `account/7`, `client/abc`, `system/reminders`, `anonymous`.
+    pub fn agent(&self) -> String {
+        match self {
+            Principal::Anonymous => "anonymous".to_owned(),
+            Principal::User(user) => format!("account/{}", user.account),
+            Principal::Client { client_id, .. } => format!("client/{client_id}"),
+            Principal::System(name) => format!("system/{name}"),
+        }
+    }
+    /// Name for people.
+    pub fn display(&self) -> &str {
+        match self {
+            Principal::Anonymous => "",
+            Principal::User(user) => &user.display,
+            Principal::Client { name, .. } => name,
+            Principal::System(name) => name,
+        }
+    }
+    /// Role codes, comma separated.
+    pub fn role_codes(&self) -> String {
+        match self {
+            Principal::Anonymous => String::new(),
+            Principal::User(user) => user.roles.iter().map(|r| r.code()).collect::<Vec<_>>().join(","),
+            Principal::Client { .. } => Role::Integration.code().to_owned(),
+            Principal::System(_) => "system".to_owned(),
+        }
+    }
 }
 
 /// Everything a layer may know about the caller of one request.

@@ -1,10 +1,18 @@
 //! Who may do what: principals, roles, and one policy that is both a check and a query predicate.
 //!
 //! **Invariant:** pure. No clock, randomness, SQL, HTTP or tokio.
-//! **Invariant:** deny by default; [policy::predicate] and [policy::decide] come from one table.
+//! **Invariant:** deny by default; [policy::predicate] and [policy::decide] come from one table, [matrix::rights].
+//! **Invariant:** a scope never widens what its holder may do.
 
+pub mod care;
+pub mod class;
 pub mod context;
+pub mod matrix;
 pub mod policy;
+pub mod scope;
 
+pub use care::CareLink;
+pub use class::Class;
 pub use context::{Ctx, Principal, Purpose, Role, User};
-pub use policy::{Action, Decision, Predicate, RowFacts};
+pub use policy::{Action, Capability, Decision, Predicate, RowFacts};
+pub use scope::ScopeSet;
