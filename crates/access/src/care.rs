@@ -37,8 +37,10 @@ pub fn links(resource: &Resource, now: Timestamp) -> Vec<CareLink> {
 }
 
 fn appointment(resource: &Resource, now: Timestamp) -> Vec<CareLink> {
-    if !matches!(resource.text("status"), Some("proposed" | "pending" | "booked" | "arrived" | "checked-in" | "fulfilled"))
-    {
+    if !matches!(
+        resource.text("status"),
+        Some("proposed" | "pending" | "booked" | "arrived" | "checked-in" | "fulfilled")
+    ) {
         return Vec::new();
     }
     // Before its time is known there is nothing to prepare.
@@ -92,7 +94,8 @@ fn service_request(resource: &Resource, now: Timestamp) -> Vec<CareLink> {
         Some("completed") => Some(later(now, DAYS_AFTER_VISIT)),
         _ => return Vec::new(),
     };
-    let mut actors: Vec<ResourceKey> = list(resource.get("performer")).filter_map(|p| local(Some(p))).collect();
+    let mut actors: Vec<ResourceKey> =
+        list(resource.get("performer")).filter_map(|p| local(Some(p))).collect();
     actors.extend(local(resource.get("subject")));
     pairs(&actors, now, until)
 }

@@ -81,8 +81,14 @@ impl Class {
     /// `None` for a type that nobody has put into a class: a test holds that there is none.
     pub(crate) fn by_name(name: &str) -> Option<Class> {
         Some(match name {
-            "Practitioner" | "PractitionerRole" | "Organization" | "OrganizationAffiliation" | "Location"
-            | "HealthcareService" | "Endpoint" | "InsurancePlan" => Class::Directory,
+            "Practitioner"
+            | "PractitionerRole"
+            | "Organization"
+            | "OrganizationAffiliation"
+            | "Location"
+            | "HealthcareService"
+            | "Endpoint"
+            | "InsurancePlan" => Class::Directory,
             "Schedule" | "Slot" => Class::Calendar,
             "ChargeItemDefinition" => Class::PriceList,
             "ActivityDefinition"

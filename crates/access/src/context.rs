@@ -103,7 +103,11 @@ pub enum Principal {
     Anonymous,
     User(User),
     /// OAuth client credentials. Scopes are SMART v2 system scopes, e.g. `system/*.cruds`.
-    Client { client_id: String, name: String, scopes: Vec<String> },
+    Client {
+        client_id: String,
+        name: String,
+        scopes: Vec<String>,
+    },
     /// A job or subscriber of this program, e.g. `reminders`. Not reachable from outside.
     System(&'static str),
 }

@@ -80,17 +80,16 @@ pub fn rights(role: Role, class: Class) -> Rights {
     match role {
         // An account with the role alone, without a patient, owns nothing.
         Role::Patient | Role::Proxy => match class {
-            Patient | Kin | Appointment | Coverage | Billing | Visit | Allergy | Prescription | Medicine | Result
-            | Document | Clinical | Message | Consent | Audit => Rights::read(Own),
+            Patient | Kin | Appointment | Coverage | Billing | Visit | Allergy | Prescription | Medicine
+            | Result | Document | Clinical | Message | Consent | Audit => Rights::read(Own),
             _ => Rights::NONE,
         },
         Role::Doctor => match class {
             // Whoever registers a patient takes her into care: the new resource names the doctor.
             Patient => Rights::new(InCare, Everyone, InCare, Nobody),
             Appointment | Coverage | Billing | Consent => Rights::read(InCare),
-            Kin | Visit | Allergy | Prescription | Medicine | Result | Document | Clinical | Message | Task => {
-                Rights::write(InCare)
-            }
+            Kin | Visit | Allergy | Prescription | Medicine | Result | Document | Clinical | Message
+            | Task => Rights::write(InCare),
             _ => Rights::NONE,
         },
         Role::Nurse => match class {
@@ -170,8 +169,12 @@ pub fn command_rights(role: Role, class: Class) -> Rights {
 /// The whole table as text for people, one block per role. `+` marks what only the product's own commands may do.
 pub fn print() -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "Who may do what. own: the patient's own record; in care: patients this person is treating;");
-    let _ = writeln!(out, "all: every patient. A + marks rights that exist only inside the product's own steps");
+    let _ = writeln!(
+        out,
+        "Who may do what. own: the patient's own record; in care: patients this person is treating;"
+    );
+    let _ =
+        writeln!(out, "all: every patient. A + marks rights that exist only inside the product's own steps");
     let _ = writeln!(out, "(booking, check-in, finishing a visit …), not for free editing.\n");
     for role in Role::ALL {
         let _ = writeln!(out, "{}", role.title());

@@ -102,17 +102,19 @@ pub fn effective(ctx: &Ctx, scopes: &ScopeSet, action: Action, kind: TypeId) -> 
             let _ = user;
             own
         }
-        Principal::User(User { patient: Some(patient), .. }) if scopes.patient_allows(action, kind) => match own {
-            Predicate::Nothing => Predicate::Nothing,
-            Predicate::Patient(id) if id == patient.id => Predicate::Patient(id),
-            // Directory data has no compartment; a patient launch may read it as far as its scopes name it.
-            Predicate::Everything if is_impersonal(kind) => Predicate::Everything,
-            Predicate::Everything => Predicate::Patient(patient.id.clone()),
-            Predicate::Any(all) if all.contains(&Predicate::Patient(patient.id.clone())) => {
-                Predicate::Patient(patient.id.clone())
+        Principal::User(User { patient: Some(patient), .. }) if scopes.patient_allows(action, kind) => {
+            match own {
+                Predicate::Nothing => Predicate::Nothing,
+                Predicate::Patient(id) if id == patient.id => Predicate::Patient(id),
+                // Directory data has no compartment; a patient launch may read it as far as its scopes name it.
+                Predicate::Everything if is_impersonal(kind) => Predicate::Everything,
+                Predicate::Everything => Predicate::Patient(patient.id.clone()),
+                Predicate::Any(all) if all.contains(&Predicate::Patient(patient.id.clone())) => {
+                    Predicate::Patient(patient.id.clone())
+                }
+                _ => Predicate::Nothing,
             }
-            _ => Predicate::Nothing,
-        },
+        }
         Principal::Client { .. } | Principal::System(_) if scopes.system_allows(action, kind) => own,
         _ => Predicate::Nothing,
     }

@@ -133,7 +133,9 @@ impl ScopeSet {
     /// As [ScopeSet::parse] for scopes that were checked when they were granted: what this build does not know grants
     /// nothing.
     pub fn parse_known<'a>(scopes: impl IntoIterator<Item = &'a str>) -> ScopeSet {
-        ScopeSet { scopes: scopes.into_iter().take(MAX_SCOPES).filter_map(|s| Scope::parse(s).ok()).collect() }
+        ScopeSet {
+            scopes: scopes.into_iter().take(MAX_SCOPES).filter_map(|s| Scope::parse(s).ok()).collect(),
+        }
     }
     pub fn system_allows(&self, action: Action, kind: TypeId) -> bool {
         self.allows(Level::System, action, kind)

@@ -96,7 +96,12 @@ fn it_staff_and_anonymous_see_nothing_personal() {
     for ctx in [person(&[Role::It]), anonymous, person(&[Role::Integration])] {
         for kind in TypeId::all().filter(|k| !policy::is_impersonal(*k)) {
             for action in Action::ALL {
-                assert_eq!(policy::command_predicate(&ctx, action, kind), Predicate::Nothing, "{}", kind.name());
+                assert_eq!(
+                    policy::command_predicate(&ctx, action, kind),
+                    Predicate::Nothing,
+                    "{}",
+                    kind.name()
+                );
             }
         }
     }
@@ -159,7 +164,9 @@ fn any_scope() -> impl Strategy<Value = String> {
         prop::sample::select(types),
         prop::sample::subsequence(vec!['c', 'r', 'u', 'd', 's'], 1..=5),
     )
-        .prop_map(|(level, kind, letters)| format!("{level}/{kind}.{}", letters.into_iter().collect::<String>()))
+        .prop_map(|(level, kind, letters)| {
+            format!("{level}/{kind}.{}", letters.into_iter().collect::<String>())
+        })
 }
 
 fn any_patients() -> impl Strategy<Value = Vec<String>> {
