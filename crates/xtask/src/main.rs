@@ -1,1 +1,53 @@
-fn main() {}
+//! `cargo xtask …`: every command the project is built, tried, tested and measured with.
+
+mod codegen;
+mod demo;
+mod postgres;
+mod prerequisites;
+mod shell;
+mod suite;
+mod tidy;
+mod web;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tries, tests and measures Uzima")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds everything, fills a demonstration hospital, starts server and sandbox, prints where to go.
+    Demo(demo::Options),
+    /// Everything: installs or starts what is missing, then runs every test there is.
+    Test(suite::Options),
+    /// The fast part: formatting, lints, crate rules, type checks, unit tests.
+    Check,
+    /// The crate rules of docs/ARCHITECTURE.md.
+    Tidy,
+    /// Regenerates the R4 definitions, the OpenAPI document and the web client's types.
+    Codegen,
+    /// Builds the web client and the release binaries.
+    Build,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => suite::test(&options),
+        Task::Check => suite::check(),
+        Task::Tidy => tidy::run(),
+        Task::Codegen => {
+            codegen::run()?;
+            web::api_types()
+        }
+        Task::Build => {
+            prerequisites::node()?;
+            web::build()?;
+            demo::release_binaries().map(drop)
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a fresh machine lacks: installed as root on Debian, else named with the command that installs it.
+
+use crate::shell::{command, output, run};
+use anyhow::bail;
+use std::path::{Path, PathBuf};
+
+/// Node 20 or later with npm. Errors: names what to install.
+pub fn node() -> anyhow::Result<()> {
+    let version = output(&mut command("node", &["--version"])).unwrap_or_default();
+    let major: u32 =
+        version.trim_start_matches('v').split('.').next().and_then(|m| m.parse().ok()).unwrap_or(0);
+    if major < 20 {
+        bail!(
+            "Node.js 20 or later is needed (found: {})",
+            if version.is_empty() { "none" } else { &version }
+        );
+    }
+    if output(&mut command("npm", &["--version"])).is_err() {
+        bail!("npm is needed; it comes with Node.js");
+    }
+    compiler()
+}
+
+/// The C compiler, make and perl that build the encrypted database.
+fn compiler() -> anyhow::Result<()> {
+    let missing: Vec<&str> = [("cc", "gcc"), ("make", "make"), ("perl", "perl")]
+        .iter()
+        .filter(|(p, _)| find(p).is_none())
+        .map(|(_, d)| *d)
+        .collect();
+    if missing.is_empty() { Ok(()) } else { debian(&missing) }
+}
+
+/// The folder with `initdb` and `postgres`, installing Debian's PostgreSQL where that is possible.
+pub fn postgres() -> anyhow::Result<PathBuf> {
+    if let Some(found) = postgres_folder() {
+        return Ok(found);
+    }
+    debian(&["postgresql"])?;
+    match postgres_folder() {
+        Some(found) => Ok(found),
+        None => bail!("PostgreSQL was installed, but `initdb` is not where Debian puts it"),
+    }
+}
+
+fn postgres_folder() -> Option<PathBuf> {
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .filter_map(|e| Some(e.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().or_else(|| find("initdb").and_then(|p| Some(p.parent()?.to_path_buf())))
+}
+
+/// A Chromium for the browser tests.
+pub fn chromium() -> anyhow::Result<PathBuf> {
+    let installed = || ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|p| find(p));
+    if let Some(found) = installed() {
+        return Ok(found);
+    }
+    debian(&["chromium"])?;
+    match installed() {
+        Some(found) => Ok(found),
+        None => bail!("Chromium was installed, but is not on the PATH"),
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+fn debian(packages: &[&str]) -> anyhow::Result<()> {
+    let names = packages.join(" ");
+    let root = output(&mut command("id", &["-u"]))? == "0";
+    if !Path::new("/etc/debian_version").exists() || !root {
+        bail!("missing: {names}. On Debian: sudo apt-get install {names}");
+    }
+    eprintln!("Installing {names} …");
+    run(command("apt-get", &["update", "-qq"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    run(command("apt-get", &["install", "-y", "-qq", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+}

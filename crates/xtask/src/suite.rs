@@ -1,0 +1,91 @@
+//! `check` and `test`: what must pass before a commit, and what must pass before a release.
+
+use crate::shell::{cargo, root, run};
+use crate::{demo, postgres, prerequisites, tidy, web};
+use std::process::Command;
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// kill -9 cycles under load.
+    #[arg(long, default_value_t = 50)]
+    kill_cycles: u32,
+    /// Leave out the tests in a real browser.
+    #[arg(long)]
+    no_browser: bool,
+}
+
+pub fn check() -> anyhow::Result<()> {
+    prerequisites::node()?;
+    tidy::run()?;
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    web::test()?;
+    run(cargo().args(["test", "--workspace", "--lib", "--quiet"]))
+}
+
+pub fn test(options: &Options) -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let step = |name: &str| eprintln!("\n=== {name} ({} s)", started.elapsed().as_secs());
+    step("prerequisites");
+    prerequisites::node()?;
+    let bin = prerequisites::postgres()?;
+    if !options.no_browser {
+        prerequisites::chromium()?;
+    }
+    step("crate rules and formatting");
+    tidy::run()?;
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    step("web client: build, types, unit tests");
+    web::build()?;
+    web::test()?;
+    step("lints");
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    step("Rust tests on SQLite and PostgreSQL");
+    let database = postgres::start(&bin, false)?;
+    run(cargo()
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("UZIMA_TEST_POSTGRES_URL", &database.url)
+        .env("UZIMA_TEST_KILL_CYCLES", options.kill_cycles.to_string()))?;
+    if !options.no_browser {
+        step("the visit in real browsers");
+        browser()?;
+    }
+    step("done");
+    Ok(())
+}
+
+/// The end-to-end run against a small demonstration hospital, with the binaries that the tests before it have built.
+fn browser() -> anyhow::Result<()> {
+    let chromium = prerequisites::chromium()?;
+    run(cargo().args([
+        "build",
+        "--quiet",
+        "-p",
+        "uzima-server",
+        "-p",
+        "uzima-sandbox",
+        "-p",
+        "uzima-testkit",
+    ]))?;
+    let e2e = root().join("e2e");
+    web::install(&e2e)?;
+    let folder = tempfile::Builder::new().prefix("uzima-e2e-").tempdir()?;
+    let demo = demo::start(&demo::Setup {
+        bin: crate::shell::target().join("debug"),
+        data: folder.path().join("demo"),
+        listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
+        sandbox_listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
+        patients: 40,
+        database_url: None,
+        keep: false,
+    })?;
+    let doctor = demo.doctors.first().map(|d| d.0.clone()).unwrap_or_default();
+    run(Command::new("npm")
+        .args(["test"])
+        .current_dir(&e2e)
+        .env("UZIMA_URL", &demo.url)
+        .env("UZIMA_SANDBOX_URL", &demo.sandbox_url)
+        .env("UZIMA_DOCTOR", doctor)
+        .env("UZIMA_PASSWORD", demo::PASSWORD)
+        .env("UZIMA_CHROMIUM", chromium))
+}
