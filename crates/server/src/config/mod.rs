@@ -1,0 +1,261 @@
+//! One typed configuration: a TOML file below, `UZIMA_*` variables above, everything checked at start.
+//!
+//! **Invariant:** an unknown key or variable stops the program; a secret never prints.
+
+mod load;
+mod secret;
+mod variables;
+
+pub use load::{ConfigError, load};
+pub use secret::Secret;
+pub use variables::{VARIABLES, Variable, print_variables};
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// The effective configuration. Serialises with secrets as `***`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder of the database, blobs and import reports.
+    pub data: PathBuf,
+    /// Where HTTP is served; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// `sqlite:PATH` or `postgres://…`; unset: `uzima.db` in the data folder.
+    pub database_url: Option<Secret>,
+    /// How browsers reach this server, without a trailing slash; unset: made from `listen`.
+    pub public_url: Option<String>,
+    pub key: Key,
+    pub tls: Tls,
+    pub proxy: Proxy,
+    pub limits: Limits,
+    pub clinic: Clinic,
+    pub daraja: Daraja,
+    pub africastalking: AfricasTalking,
+    pub turn: Turn,
+    pub worker: Worker,
+    pub log: Log,
+}
+
+/// The key that encrypts the database and the files.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Key {
+    /// File with the key; unset: a file beside the data folder named after it with `.key` behind, made on first start.
+    pub file: Option<PathBuf>,
+    /// The key itself, 64 hexadecimal digits; goes before the file.
+    pub value: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// PEM file with the certificate chain; set together with `private_key`.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the private key.
+    pub private_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    /// Header in which a trusted proxy passes the client's address, e.g. `x-forwarded-for`; its last entry counts.
+    pub address_header: Option<String>,
+    /// Addresses of the proxies that are believed; from others the header is ignored.
+    pub trusted: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest JSON body, bytes.
+    pub json_bytes: usize,
+    /// Longest time for one request, seconds.
+    pub request_seconds: u64,
+    /// Longest time for a FHIR batch or transaction, seconds.
+    pub bundle_seconds: u64,
+    /// Requests worked on at once; more are answered 503.
+    pub concurrent_requests: usize,
+    /// Open WebSockets; more are answered 503.
+    pub sockets: usize,
+    /// Open WebSockets of one account.
+    pub sockets_per_account: usize,
+    /// Time to finish open requests at shutdown, seconds.
+    pub drain_seconds: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clinic {
+    /// Name on screens, receipts and in messages.
+    pub name: String,
+    /// Phone that patients may call, any form.
+    pub phone: String,
+    /// IANA time zone of the clinic.
+    pub timezone: String,
+    /// ISO 4217 code of prices.
+    pub currency: String,
+}
+
+/// Safaricom Daraja (M-PESA). Off until `consumer_key` is set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daraja {
+    /// e.g. `https://api.safaricom.co.ke`
+    pub base_url: String,
+    pub consumer_key: Option<Secret>,
+    pub consumer_secret: Option<Secret>,
+    /// Paybill or till number.
+    pub shortcode: String,
+    pub passkey: Option<Secret>,
+    /// Public address under which Daraja reaches `/hooks/daraja`; unset: `public_url`.
+    pub callback_base_url: Option<String>,
+    /// Addresses callbacks may come from; empty: any (the callback's own secret still decides).
+    pub ip_allow_list: Vec<IpAddr>,
+}
+
+/// Africa's Talking SMS. Off until `api_key` is set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AfricasTalking {
+    /// e.g. `https://api.africastalking.com`
+    pub base_url: String,
+    pub username: String,
+    pub api_key: Option<Secret>,
+    /// Sender id or short code; empty: the provider's own.
+    pub sender: String,
+    /// Secret part of the delivery report address `/hooks/africastalking/{token}/…`.
+    pub callback_token: Option<Secret>,
+}
+
+/// The relay for calls, part of this program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Turn {
+    /// UDP address to listen on; unset: no relay.
+    pub listen: Option<SocketAddr>,
+    /// Address that clients reach the relay at; unset: that of `listen`.
+    pub public_ip: Option<IpAddr>,
+    pub realm: String,
+    /// Secret for the clients' short-lived passwords; unset: random at each start.
+    pub secret: Option<Secret>,
+    /// First UDP port of relayed streams.
+    pub port_min: u16,
+    /// Last UDP port of relayed streams.
+    pub port_max: u16,
+    /// Lets clients relay to private addresses; only for tests and closed networks.
+    pub allow_private_relays: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// Runs the worker inside `uzima serve`.
+    pub enabled: bool,
+    /// Jobs worked on at once.
+    pub concurrency: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `tracing` filter, e.g. `info,server=debug`.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data: PathBuf::from("uzima-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            database_url: None,
+            public_url: None,
+            key: Key::default(),
+            tls: Tls::default(),
+            proxy: Proxy::default(),
+            limits: Limits::default(),
+            clinic: Clinic::default(),
+            daraja: Daraja::default(),
+            africastalking: AfricasTalking::default(),
+            turn: Turn::default(),
+            worker: Worker::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            json_bytes: 2 * 1024 * 1024,
+            request_seconds: 30,
+            bundle_seconds: 120,
+            concurrent_requests: 1024,
+            sockets: 20_000,
+            sockets_per_account: 20,
+            drain_seconds: 20,
+        }
+    }
+}
+
+impl Default for Clinic {
+    fn default() -> Clinic {
+        Clinic {
+            name: "Uzima Clinic".into(),
+            phone: String::new(),
+            timezone: "Africa/Nairobi".into(),
+            currency: "KES".into(),
+        }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Turn {
+        Turn {
+            listen: None,
+            public_ip: None,
+            realm: "uzima".into(),
+            secret: None,
+            port_min: 49_160,
+            port_max: 49_999,
+            allow_private_relays: false,
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Worker {
+        Worker { enabled: true, concurrency: 16 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { filter: "info".into(), format: LogFormat::Json }
+    }
+}
+
+impl Config {
+    /// A server for tests: its data in `data`, a free port of 127.0.0.1, text logs.
+    pub fn local(data: impl Into<PathBuf>) -> Config {
+        Config {
+            data: data.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log: Log { filter: "warn".into(), format: LogFormat::Text },
+            ..Config::default()
+        }
+    }
+    /// Whether a certificate is given.
+    pub fn has_tls(&self) -> bool {
+        self.tls.certificate.is_some()
+    }
+}

@@ -1,0 +1,235 @@
+//! Who sends the request: session cookie or bearer token, through `record::authn`.
+
+use super::address::ClientAddress;
+use super::error::{ApiError, FhirError};
+use crate::state::{App, AppState};
+use access::{Ctx, Principal, Purpose, Role};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use record::Error;
+use record::authn::SessionInfo;
+use std::convert::Infallible;
+
+/// A signed-in caller; 401 otherwise. Rights are checked in `record` (and by [Caller::require] for what is no resource).
+pub struct Caller(pub Ctx);
+
+/// Like [Caller] for `/fhir`: errors are OperationOutcomes.
+pub struct FhirCaller(pub Ctx);
+
+/// Anybody; a wrong or old token counts as anonymous.
+pub struct MaybeCaller(pub Ctx);
+
+/// A caller with a session, and the session's token. 401 for OAuth clients and anonymous callers.
+pub struct SessionCaller {
+    pub ctx: Ctx,
+    pub info: SessionInfo,
+    pub token: String,
+}
+
+/// The language of texts made by the server: the signed-in user's, else the best of `Accept-Language`, else `en`.
+pub struct Language(pub String);
+
+/// Languages the server has texts in.
+pub const LANGUAGES: &[&str] = &["en", "sw"];
+
+/// Kept in the request's extensions for the log: what kind of caller it was, never who.
+#[derive(Debug, Clone, Copy)]
+pub struct PrincipalKind(pub &'static str);
+
+/// Longest `Idempotency-Key`.
+const IDEMPOTENCY_KEY_MAX: usize = 128;
+
+impl Caller {
+    /// Errors: `Denied` unless the user has one of `roles`.
+    pub fn require(&self, roles: &[Role]) -> Result<(), ApiError> {
+        if roles.iter().any(|role| self.0.has_role(*role)) { Ok(()) } else { Err(Error::Denied.into()) }
+    }
+    /// Errors: `Denied` for OAuth clients.
+    pub fn user(&self) -> Result<&access::User, ApiError> {
+        self.0.user().ok_or_else(|| Error::Denied.into())
+    }
+}
+
+/// Where the token came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    Bearer(String),
+    Cookie(String),
+}
+
+/// The token of the request, a bearer token before a cookie.
+pub fn credential(headers: &HeaderMap, cookie_name: &str) -> Option<Credential> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| Credential::Bearer(token.trim().to_owned()));
+    }
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    cookies
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == cookie_name)
+        .map(|(_, value)| Credential::Cookie(value.to_owned()))
+}
+
+/// The caller of a request. Errors: `Unauthenticated` for a token that does not (or no longer) work, `Busy`, `Internal`.
+pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error> {
+    match credential(headers, app.cookie_name()) {
+        None => Ok(Principal::Anonymous),
+        Some(Credential::Cookie(token)) => Ok(Principal::User(app.record.session(&token).await?.user)),
+        Some(Credential::Bearer(token)) => app.record.bearer(&token).await,
+    }
+}
+
+/// A context for `principal` with what the request says about itself.
+pub fn context(app: &App, principal: Principal, headers: &HeaderMap, address: ClientAddress) -> Ctx {
+    let purpose = purpose(&principal);
+    let key = headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(str::trim);
+    Ctx {
+        principal,
+        purpose,
+        now: app.record.now(),
+        request_id: super::request_id::current(),
+        idempotency_key: key.filter(|k| (1..=IDEMPOTENCY_KEY_MAX).contains(&k.len())).map(str::to_owned),
+        address: address.0,
+        cause: None,
+    }
+}
+
+fn purpose(principal: &Principal) -> Purpose {
+    match principal {
+        Principal::Anonymous => Purpose::PatientRequest,
+        Principal::System(_) => Purpose::System,
+        Principal::Client { .. } => Purpose::Operations,
+        Principal::User(user) => {
+            let has = |roles: &[Role]| roles.iter().any(|role| user.roles.contains(role));
+            if has(&[Role::Doctor, Role::Nurse, Role::Lab, Role::Pharmacist, Role::FrontDesk]) {
+                Purpose::Treatment
+            } else if has(&[Role::Cashier]) {
+                Purpose::Payment
+            } else if has(&[Role::Administrator, Role::PrivacyOfficer, Role::It, Role::Integration]) {
+                Purpose::Operations
+            } else {
+                Purpose::PatientRequest
+            }
+        }
+    }
+}
+
+fn kind_of(principal: &Principal) -> PrincipalKind {
+    PrincipalKind(match principal {
+        Principal::Anonymous => "anonymous",
+        Principal::Client { .. } => "client",
+        Principal::System(_) => "system",
+        Principal::User(user) if user.patient.is_some() && user.practitioner.is_none() => "patient",
+        Principal::User(_) => "staff",
+    })
+}
+
+async fn known(parts: &mut Parts, app: &App) -> Result<Ctx, Error> {
+    let principal = authenticate(app, &parts.headers).await?;
+    super::observe::note_principal(kind_of(&principal));
+    if principal == Principal::Anonymous {
+        return Err(Error::Unauthenticated);
+    }
+    Ok(context(app, principal, &parts.headers, ClientAddress::of(parts)))
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        Ok(Caller(known(parts, app).await?))
+    }
+}
+
+impl FromRequestParts<AppState> for FhirCaller {
+    type Rejection = FhirError;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, FhirError> {
+        Ok(FhirCaller(known(parts, app).await?))
+    }
+}
+
+impl FromRequestParts<AppState> for MaybeCaller {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        let principal = match authenticate(app, &parts.headers).await {
+            Ok(principal) => principal,
+            Err(Error::Unauthenticated) => Principal::Anonymous,
+            Err(other) => return Err(other.into()),
+        };
+        super::observe::note_principal(kind_of(&principal));
+        Ok(MaybeCaller(context(app, principal, &parts.headers, ClientAddress::of(parts))))
+    }
+}
+
+impl FromRequestParts<AppState> for SessionCaller {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        let token = match credential(&parts.headers, app.cookie_name()) {
+            Some(Credential::Cookie(token) | Credential::Bearer(token)) => token,
+            None => return Err(Error::Unauthenticated.into()),
+        };
+        let info = app.record.session(&token).await?;
+        let principal = Principal::User(info.user.clone());
+        super::observe::note_principal(kind_of(&principal));
+        let ctx = context(app, principal, &parts.headers, ClientAddress::of(parts));
+        Ok(SessionCaller { ctx, info, token })
+    }
+}
+
+impl FromRequestParts<AppState> for Language {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
+        let user = match authenticate(app, &parts.headers).await {
+            Ok(Principal::User(user)) => Some(user.language),
+            _ => None,
+        };
+        let known = user.filter(|language| LANGUAGES.contains(&language.as_str()));
+        let wanted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        Ok(Language(known.unwrap_or_else(|| best_language(wanted).to_owned())))
+    }
+}
+
+/// The first of [LANGUAGES] by the weights of `Accept-Language`; `en` if none fits.
+pub fn best_language(accept: &str) -> &'static str {
+    let mut best = ("en", 0.0_f32);
+    for range in accept.split(',').take(20) {
+        let mut pieces = range.split(';');
+        let tag = pieces.next().unwrap_or_default().trim();
+        let primary = tag.split('-').next().unwrap_or_default();
+        let weight = pieces.find_map(|p| p.trim().strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        if let Some(language) = LANGUAGES.iter().find(|l| l.eq_ignore_ascii_case(primary))
+            && weight > best.1
+        {
+            best = (language, weight);
+        }
+    }
+    best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn languages_follow_their_weights() {
+        let cases =
+            [("", "en"), ("sw", "sw"), ("sw-KE,en;q=0.5", "sw"), ("en, sw;q=0.9", "en"), ("fr, de", "en"), ("sw;q=0", "en")];
+        for (accept, expected) in cases {
+            assert_eq!(best_language(accept), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn bearer_goes_before_the_cookie() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(credential(&headers, "uzima"), None);
+        headers.insert(header::COOKIE, HeaderValue::from_static("a=b; uzima=abc; c=d"));
+        assert_eq!(credential(&headers, "uzima"), Some(Credential::Cookie("abc".into())));
+        assert_eq!(credential(&headers, "__Host-uzima"), None);
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("bearer xyz"));
+        assert_eq!(credential(&headers, "uzima"), Some(Credential::Bearer("xyz".into())));
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic xyz"));
+        assert_eq!(credential(&headers, "uzima"), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! Writes with the session cookie must come from our own pages.
+//!
+//! Browsers send `Sec-Fetch-Site` (and `Origin`) with every unsafe request and pages cannot forge them; a request with
+//! neither and with a cookie comes from no browser of today and is refused. Requests with a bearer token need no
+//! protection, because no browser adds the token by itself.
+
+use super::error::{ApiError, Refusal, RefusalKind};
+use crate::state::AppState;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+/// Middleware for everything that a cookie can open.
+pub async fn protect(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if is_allowed(request.method(), request.headers(), &app.public_url, app.cookie_name()) {
+        return next.run(request).await;
+    }
+    ApiError::from(Refusal::new(
+        RefusalKind::OriginForeign,
+        "This write did not come from a page of this server. API users send a bearer token instead of the cookie.",
+    ))
+    .into_response()
+}
+
+fn is_allowed(method: &Method, headers: &HeaderMap, public_url: &str, cookie_name: &str) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || headers.contains_key(header::AUTHORIZATION) {
+        return true;
+    }
+    match headers.get("sec-fetch-site").and_then(|v| v.to_str().ok()) {
+        Some("same-origin" | "none") => return true,
+        Some(_) => return false,
+        None => {}
+    }
+    match headers.get(header::ORIGIN) {
+        Some(origin) => is_own_origin(origin.to_str().unwrap_or_default(), headers, public_url),
+        None => super::caller::credential(headers, cookie_name).is_none(),
+    }
+}
+
+/// Whether `origin` is the public address, or the host this request was sent to.
+pub fn is_own_origin(origin: &str, headers: &HeaderMap, public_url: &str) -> bool {
+    if origin == public_url {
+        return true;
+    }
+    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok());
+    let origin_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    host.is_some() && host == origin_host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookie_writes_need_our_origin() {
+        let cases: &[(&str, &[(&str, &str)], bool)] = &[
+            ("GET", &[("cookie", "uzima=a")], true),
+            ("POST", &[], true),
+            ("POST", &[("cookie", "uzima=a")], false),
+            ("POST", &[("cookie", "other=a")], true),
+            ("POST", &[("cookie", "uzima=a"), ("origin", "https://clinic.example")], true),
+            ("POST", &[("cookie", "uzima=a"), ("origin", "http://localhost:1"), ("host", "localhost:1")], true),
+            ("POST", &[("cookie", "uzima=a"), ("origin", "https://evil.example"), ("host", "clinic.example")], false),
+            ("POST", &[("cookie", "uzima=a"), ("origin", "null")], false),
+            ("POST", &[("origin", "https://evil.example")], false),
+            ("DELETE", &[("cookie", "uzima=a"), ("sec-fetch-site", "same-origin")], true),
+            ("PUT", &[("cookie", "uzima=a"), ("sec-fetch-site", "same-site")], false),
+            ("PUT", &[("sec-fetch-site", "cross-site"), ("origin", "https://clinic.example")], false),
+            ("POST", &[("cookie", "uzima=a"), ("authorization", "Bearer x"), ("origin", "https://evil.example")], true),
+        ];
+        for (method, pairs, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in *pairs {
+                headers.insert(
+                    axum::http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    axum::http::HeaderValue::from_static(value),
+                );
+            }
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(is_allowed(&method, &headers, "https://clinic.example", "uzima"), *expected, "{method} {pairs:?}");
+        }
+    }
+}
