@@ -25,6 +25,8 @@ pub enum Effect {
     PaymentCreate(store::payment::NewPayment),
     /// Moves a payment from one of the states `from`; otherwise [crate::Error::Duplicate] `payment-state`.
     PaymentMove(store::payment::Move),
+    /// Makes a ledger account, or leaves the one with this code as it is.
+    LedgerAccount(store::ledger::Account),
     /// A message to a person, sent by the worker.
     Message(store::message::NewMessage),
     /// Work for later, e.g. a reminder.
@@ -58,6 +60,8 @@ pub struct ChangeSet {
 /// What was written, in the order of `changes`.
 #[derive(Debug, Clone)]
 pub struct Committed {
+    /// Answered from an earlier request with the same idempotency key; nothing was written now.
+    pub replayed: bool,
     /// The resource as stored (id, meta), its version and its change sequence. Deleted: the last content is not kept.
     pub written: Vec<Written>,
 }
@@ -68,6 +72,10 @@ pub struct Written {
     pub version: u32,
     pub seq: i64,
     pub last_updated: Timestamp,
+    /// A new resource (also by update-as-create), not a new version of one.
+    pub created: bool,
+    /// The content was already there: no new version, no event.
+    pub unchanged: bool,
     /// `None` after a delete.
     pub resource: Option<std::sync::Arc<Resource>>,
 }

@@ -1,6 +1,6 @@
 //! What can go wrong in `record`; `server::http::error` maps every variant to HTTP.
 
-use fhir::Outcome;
+use fhir::{IssueCode, Outcome};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -39,6 +39,59 @@ pub enum Error {
     /// 500; the source is logged once, the client gets the request id.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl Error {
+    /// The OperationOutcome of this error (STYLE.md, Errors). The text of [Error::Internal] stays here.
+    pub fn to_outcome(&self) -> Outcome {
+        let one = |code, text: &str| Outcome::one(code, "", text);
+        match self {
+            Error::Malformed(outcome) | Error::Invalid(outcome) => outcome.clone(),
+            Error::Unauthenticated => one(IssueCode::Login, "Sign in first."),
+            Error::Denied => one(IssueCode::Forbidden, "You have no right to do this."),
+            Error::NotFound => one(IssueCode::NotFound, "There is no such resource."),
+            Error::Gone => one(IssueCode::Deleted, "This resource was deleted."),
+            Error::VersionConflict { .. } => {
+                one(IssueCode::Conflict, "It was changed meanwhile; read it again and repeat the change.")
+            }
+            Error::Duplicate(rule) => Outcome::one(IssueCode::Duplicate, &*rule.field, &*rule.text),
+            Error::Rule(rule) => Outcome::one(IssueCode::BusinessRule, &*rule.field, &*rule.text),
+            Error::Throttled { .. } => one(IssueCode::Throttled, "Too many requests; wait and try again."),
+            Error::Busy => one(IssueCode::Transient, "The server is busy; try again."),
+            Error::Internal(_) => one(IssueCode::Exception, "Something went wrong on the server."),
+        }
+    }
+
+    /// The `status` of a bundle's response entry, e.g. `404 Not Found`. HTTP itself is `server::http::error`'s.
+    pub fn http_status_line(&self) -> &'static str {
+        match self {
+            Error::Malformed(_) => "400 Bad Request",
+            Error::Invalid(_) | Error::Rule(_) => "422 Unprocessable Entity",
+            Error::Unauthenticated => "401 Unauthorized",
+            Error::Denied => "403 Forbidden",
+            Error::NotFound => "404 Not Found",
+            Error::Gone => "410 Gone",
+            Error::VersionConflict { .. } => "412 Precondition Failed",
+            Error::Duplicate(_) => "409 Conflict",
+            Error::Throttled { .. } => "429 Too Many Requests",
+            Error::Busy => "503 Service Unavailable",
+            Error::Internal(_) => "500 Internal Server Error",
+        }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        match error {
+            store::Error::Busy | store::Error::Closed | store::Error::Serialization => Error::Busy,
+            store::Error::Invalid(what) => Error::Malformed(Outcome::one(
+                IssueCode::Value,
+                "",
+                format!("Invalid {what}."),
+            )),
+            other => Error::Internal(other.to_string()),
+        }
+    }
 }
 
 /// A rule of the domain that refused a command. `code` is stable and translated by the web client

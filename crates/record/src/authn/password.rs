@@ -1,0 +1,139 @@
+//! Passwords: what is accepted, hashing with argon2id, verifying in equal time.
+
+use crate::{Error, Record, Rule};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::OnceLock;
+
+/// facts/security-controls.md I4 (ASVS 6.2, 11.4.2): 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// Hashes at work at once; each takes a core and 19 MiB.
+pub(crate) const CONCURRENT_HASHES: usize = 2;
+/// Logins waiting for a hash; more are told to come back.
+pub(crate) const WAITING_HASHES: usize = 64;
+
+pub const MIN_CHARS: usize = 8;
+pub const MAX_CHARS: usize = 128;
+
+/// Passwords everybody tries first, folded; besides these, [common] refuses patterns.
+const COMMON: &[&str] = &[
+    "password", "passw0rd", "p@ssword", "p@ssw0rd", "qwerty", "qwertyui", "qwertyuiop", "asdfghjk", "asdfghjkl",
+    "zxcvbnm", "iloveyou", "princess", "sunshine", "football", "baseball", "superman", "batman", "michael", "jennifer",
+    "jordan", "hunter", "dragon", "monkey", "shadow", "master", "letmein", "welcome", "trustno1", "starwars", "whatever",
+    "liverpool", "arsenal", "chelsea", "manchester", "barcelona", "computer", "internet", "samsung", "blessed",
+    "blessing", "jesus", "jesuschrist", "godisgood", "emmanuel", "mercy", "grace", "favour", "gloria", "kenya", "nairobi",
+    "mombasa", "kisumu", "nakuru", "eldoret", "safaricom", "mpesa", "uganda", "tanzania", "nigeria", "lagos", "ghana",
+    "africa", "afrika", "karibu", "hakuna", "hakunamatata", "jambo", "mungu", "yesu", "baraka", "neema", "upendo",
+    "hospital", "hospitali", "doctor", "daktari", "nurse", "clinic", "patient", "admin", "administrator", "administrador",
+    "administrateur", "changeme", "default", "secret", "login", "testtest", "guest", "user", "root", "uzima", "afya",
+    "abc", "abcd", "abcde", "abcdef", "abcdefg", "abcdefgh", "aaaa", "loveme", "lovely", "babygirl", "charlie", "daniel",
+    "thomas", "george", "ashley", "jessica", "michelle", "nicole", "joshua", "matthew", "andrew", "william", "anthony",
+    "mustang", "corvette", "ferrari", "mercedes", "toyota", "pokemon", "naruto", "minecraft", "fortnite", "spiderman",
+    "cheese", "banana", "orange", "chocolate", "cookie", "flower", "summer", "winter", "spring", "autumn", "monday",
+    "friday", "sunday", "january", "december", "qazwsx", "qazwsxedc", "1q2w3e4r", "1q2w3e4r5t", "1qaz2wsx", "q1w2e3r4",
+    "zaq12wsx", "q1w2e3r4t5", "a1b2c3d4", "killer", "pepper", "ginger", "freedom", "forever", "family", "friends",
+    "maradona", "ronaldo", "messi", "drogba", "rooney", "england", "america", "london", "newyork",
+];
+const ROWS: &[&str] = &["01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop",
+    "asdfghjkl", "zxcvbnm", "poiuytrewq", "lkjhgfdsa"];
+
+/// Errors: `Rule` `password-short`, `password-long`, `password-common`, at `/password`. `about` are facts of the
+/// person (phone, name, login) that must not be the password.
+pub fn check(password: &str, about: &[&str]) -> Result<(), Error> {
+    let chars = password.chars().count();
+    let refuse = |code, text: String| Err(Error::Rule(Rule::new(code, text).at("/password")));
+    if chars < MIN_CHARS {
+        return refuse("password-short", format!("Use at least {MIN_CHARS} characters."));
+    }
+    if chars > MAX_CHARS {
+        return refuse("password-long", format!("Use at most {MAX_CHARS} characters."));
+    }
+    if common(password, about) {
+        return refuse("password-common", "This password is among the first that are tried; choose another.".into());
+    }
+    Ok(())
+}
+
+fn common(password: &str, about: &[&str]) -> bool {
+    let folded = fhir::search::fold(password);
+    let digits: String = folded.chars().filter(char::is_ascii_digit).collect();
+    // `Password2024!` is `password` with what everybody appends.
+    let core = folded.trim_matches(|c: char| !c.is_alphabetic());
+    let distinct: std::collections::HashSet<char> = folded.chars().collect();
+    if distinct.len() < 4 {
+        return true;
+    }
+    if COMMON.contains(&&*folded) || (core.len() + 6 >= folded.len() && COMMON.contains(&core)) {
+        return true;
+    }
+    let half = folded.len() / 2;
+    if folded.is_char_boundary(half) && half >= 3 && folded[..half] == folded[half..] && COMMON.contains(&&folded[..half]) {
+        return true;
+    }
+    if ROWS.iter().any(|row| row.contains(&*folded) || (core.len() + 4 >= folded.len() && core.len() >= 5 && row.contains(core)))
+    {
+        return true;
+    }
+    about.iter().map(|a| fhir::search::fold(a)).filter(|a| a.chars().count() >= 4).any(|fact| {
+        let fact_digits: String = fact.chars().filter(char::is_ascii_digit).collect();
+        folded == fact
+            || core == fact
+            // Phone numbers with or without the country code.
+            || (digits.len() >= 7 && digits.len() + 2 >= folded.len() && fact_digits.ends_with(digits.trim_start_matches('0')))
+    })
+}
+
+fn engine() -> Result<Argon2<'static>, Error> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| Error::Internal(format!("argon2: {e}")))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash_blocking(password: &str) -> Result<String, Error> {
+    let hash = engine()?.hash_password(password.as_bytes()).map_err(|e| Error::Internal(format!("argon2: {e}")))?;
+    Ok(hash.to_string())
+}
+
+/// A hash of nothing anybody knows: unknown names are verified against it, so that they take as long as known ones.
+fn decoy() -> &'static str {
+    static DECOY: OnceLock<String> = OnceLock::new();
+    DECOY.get_or_init(|| {
+        let mut bytes = [0u8; 32];
+        // If the system has no randomness, the fixed text still is no password: verification is discarded anyway.
+        let _ = getrandom::fill(&mut bytes);
+        hash_blocking(&format!("{bytes:?}")).unwrap_or_default()
+    })
+}
+
+impl Record {
+    /// A PHC string. Errors: `Busy` when too many wait.
+    pub(crate) async fn hash_password(&self, password: &str) -> Result<String, Error> {
+        let password = password.to_owned();
+        self.hashing(move || hash_blocking(&password)).await
+    }
+
+    /// Whether the password fits; `None` (nobody of that name) takes the same time and is `false`.
+    pub(crate) async fn verify_password(&self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
+        let password: String = password.chars().take(MAX_CHARS * 2).collect();
+        let hash = hash.map(str::to_owned);
+        self.hashing(move || {
+            let known = hash.is_some();
+            let text = hash.unwrap_or_else(|| decoy().to_owned());
+            let parsed = PasswordHash::new(&text).map_err(|e| Error::Internal(format!("stored hash: {e}")))?;
+            let fits = engine()?.verify_password(password.as_bytes(), &parsed).is_ok();
+            Ok(fits && known)
+        })
+        .await
+    }
+
+    async fn hashing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _place = self.inner.hash_queue.try_acquire().map_err(|_| Error::Busy)?;
+        let _turn = self.inner.hashers.acquire().await.map_err(|_| Error::Busy)?;
+        tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("hash: {e}")))?
+    }
+}

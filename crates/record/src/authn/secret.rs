@@ -1,0 +1,44 @@
+//! Random tokens and codes, and what of them is stored.
+
+use crate::Error;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+/// 256 bits, base64url.
+pub(crate) fn token() -> Result<String, Error> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("randomness: {e}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Six decimal digits, each as likely as the next.
+pub(crate) fn code() -> Result<String, Error> {
+    const CODES: u32 = 1_000_000;
+    // The largest multiple of CODES: numbers above would favour small codes.
+    const FAIR: u32 = u32::MAX - u32::MAX % CODES;
+    loop {
+        let number = getrandom::u32().map_err(|e| Error::Internal(format!("randomness: {e}")))?;
+        if number < FAIR {
+            return Ok(format!("{:06}", number % CODES));
+        }
+    }
+}
+
+/// A password for the first sign-in: three groups of four letters and digits that look alike nowhere.
+pub(crate) fn one_time_password() -> Result<String, Error> {
+    const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz23456789A";
+    let mut bytes = [0u8; 12];
+    getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("randomness: {e}")))?;
+    let letters: Vec<char> = bytes.iter().map(|b| char::from(LETTERS[usize::from(b % 32)])).collect();
+    Ok(letters.chunks(4).map(|c| c.iter().collect::<String>()).collect::<Vec<_>>().join("-"))
+}
+
+pub(crate) fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// A code is short: alone its hash would be found by trying all. The id of its registration salts it.
+pub(crate) fn hash_code(id: &str, code: &str) -> [u8; 32] {
+    hash(&format!("{id}\n{code}"))
+}

@@ -1,0 +1,106 @@
+//! Steps 4–10 of the write path.
+
+mod apply;
+mod effect;
+mod prepare;
+
+use crate::{Change, ChangeSet, Committed, Error, Event, Record};
+use access::Ctx;
+use fhir::ResourceKey;
+use std::sync::Arc;
+
+pub(crate) use prepare::{Prepared, Put, compartment, prepare_put};
+
+/// Changes prepared on the async worker itself; more are validated and extracted on the blocking pool.
+const INLINE_CHANGES: usize = 4;
+/// Most changes one transaction may have: what a bundle may have.
+pub const MAX_CHANGES: usize = crate::bundle::MAX_ENTRIES;
+
+/// A ChangeSet and what the record must know about where it came from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    pub changes: Vec<Change>,
+    /// FHIRPath of each change's resource in what the client sent, e.g. `Bundle.entry[3].resource`; empty: the body.
+    pub places: Vec<String>,
+    pub expect: Vec<(ResourceKey, u32)>,
+    pub effects: Vec<crate::Effect>,
+    pub events: Vec<Event>,
+    /// The product's own command, if it is one.
+    pub command: Option<&'static str>,
+}
+
+impl Request {
+    pub fn raw(set: ChangeSet) -> Request {
+        Request {
+            places: vec![String::new(); set.changes.len()],
+            changes: set.changes,
+            expect: set.expect,
+            effects: set.effects,
+            events: set.events,
+            command: None,
+        }
+    }
+    pub fn push(&mut self, change: Change, place: String) {
+        self.changes.push(change);
+        self.places.push(place);
+    }
+}
+
+impl Record {
+    /// A raw FHIR write (`/fhir/R4`): the caller's own rights on the types decide, nothing more.
+    ///
+    /// - A Create keeps an id that is a UUID, else gets a UUIDv7. If the id is taken by the same content the stored
+    ///   resource is returned (`unchanged`), so that an offline client may repeat; other content is
+    ///   `Duplicate` `id-taken`.
+    /// - An Update of an id that does not exist creates it (the Create right is needed). An Update with the content that
+    ///   is there makes no new version and no event (`unchanged`); it is audited.
+    /// - A Delete of a deleted resource changes nothing.
+    ///
+    /// Errors: every variant of [Error] but `Throttled`.
+    pub async fn write(&self, ctx: &Ctx, set: ChangeSet) -> Result<Committed, Error> {
+        self.commit(ctx, Request::raw(set)).await
+    }
+
+    /// A write planned by the product itself, e.g. `appointment.book`, `note.save`, `invoice.make`. Beyond the raw
+    /// rights the caller may then touch what [access::policy::command_predicate] grants to the role
+    /// (a patient her own Appointment, a doctor the Invoice of a patient in care, …). `name` goes into the audit event.
+    /// A Create keeps any valid id.
+    /// Errors: as [Record::write].
+    pub async fn command(&self, ctx: &Ctx, name: &'static str, set: ChangeSet) -> Result<Committed, Error> {
+        let mut request = Request::raw(set);
+        request.command = Some(name);
+        self.commit(ctx, request).await
+    }
+
+    pub(crate) async fn commit(&self, ctx: &Ctx, request: Request) -> Result<Committed, Error> {
+        let request = Arc::new(request);
+        let outcome = self.try_commit(ctx, &request).await;
+        if let Err(error) = &outcome {
+            self.audit_failed_write(ctx, &request, error).await;
+        }
+        outcome
+    }
+
+    async fn try_commit(&self, ctx: &Ctx, request: &Arc<Request>) -> Result<Committed, Error> {
+        if matches!(ctx.principal, access::Principal::Anonymous) {
+            return Err(Error::Unauthenticated);
+        }
+        if request.changes.len() > MAX_CHANGES {
+            return Err(Error::Malformed(fhir::Outcome::one(
+                fhir::IssueCode::TooCostly,
+                "",
+                format!("At most {MAX_CHANGES} changes at once."),
+            )));
+        }
+        let now = self.now();
+        let prepared = if request.changes.len() <= INLINE_CHANGES {
+            prepare::prepare(request, now)?
+        } else {
+            let request = request.clone();
+            tokio::task::spawn_blocking(move || prepare::prepare(&request, now))
+                .await
+                .map_err(|e| Error::Internal(format!("prepare: {e}")))??
+        };
+        self.apply(ctx, request, prepared, now).await
+    }
+}

@@ -1,0 +1,172 @@
+//! What can be done before the write lock is held: ids, validation, index values, compartments.
+
+use super::Request;
+use crate::{Change, Error};
+use access::CareLink;
+use fhir::search::IndexEntry;
+use fhir::{Outcome, Reference, Resource, ResourceKey, Severity};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A new version of a resource, ready for the transaction.
+#[derive(Debug, Clone)]
+pub(crate) struct Put {
+    pub key: ResourceKey,
+    /// With id and `meta.lastUpdated`; `meta.versionId` is set for version 1.
+    pub resource: Resource,
+    /// Came as a Create.
+    pub creates: bool,
+    pub if_match: Option<u32>,
+    pub entries: Vec<IndexEntry>,
+    /// Patients whose compartment holds it.
+    pub patients: Vec<String>,
+    pub links: Vec<CareLink>,
+    /// Local resources it refers to, each with the FHIRPath of the reference.
+    pub targets: Vec<(String, ResourceKey)>,
+    pub place: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Prepared {
+    Put(Box<Put>),
+    Delete { key: ResourceKey, if_match: Option<u32> },
+}
+
+impl Prepared {
+    pub fn key(&self) -> &ResourceKey {
+        match self {
+            Prepared::Put(put) => &put.key,
+            Prepared::Delete { key, .. } => key,
+        }
+    }
+}
+
+/// Errors: `Invalid` with the problems of all changes; `Malformed` for one resource changed twice.
+pub(crate) fn prepare(request: &Request, now: Timestamp) -> Result<Vec<Prepared>, Error> {
+    let mut prepared = Vec::with_capacity(request.changes.len());
+    let mut problems = Outcome::default();
+    for (change, place) in request.changes.iter().zip(&request.places) {
+        match change {
+            Change::Delete { key, if_match } => {
+                prepared.push(Prepared::Delete { key: key.clone(), if_match: *if_match });
+            }
+            Change::Create { resource } => {
+                let mut resource = resource.clone();
+                let keep = match resource.id() {
+                    Some(id) if request.command.is_some() => fhir::resource::valid_id(id),
+                    Some(id) => Uuid::try_parse(id).is_ok() && fhir::resource::valid_id(id),
+                    None => false,
+                };
+                if !keep {
+                    resource.set_id(&Uuid::now_v7().to_string());
+                }
+                match prepare_put(resource, true, None, place, now) {
+                    Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
+                    Err(outcome) => problems.issues.extend(outcome.issues),
+                }
+            }
+            Change::Update { resource, if_match } => {
+                match prepare_put(resource.clone(), false, *if_match, place, now) {
+                    Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
+                    Err(outcome) => problems.issues.extend(outcome.issues),
+                }
+            }
+        }
+    }
+    if !problems.issues.is_empty() {
+        return Err(Error::Invalid(problems));
+    }
+    let mut keys: Vec<&ResourceKey> = prepared.iter().map(Prepared::key).collect();
+    keys.sort();
+    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Error::Malformed(Outcome::one(
+            fhir::IssueCode::Duplicate,
+            "",
+            "One transaction must not change the same resource twice.",
+        )));
+    }
+    Ok(prepared)
+}
+
+/// Errors: every problem of the resource, at `place`.
+pub(crate) fn prepare_put(
+    mut resource: Resource,
+    creates: bool,
+    if_match: Option<u32>,
+    place: &str,
+    now: Timestamp,
+) -> Result<Put, Outcome> {
+    let mut outcome = Outcome { issues: fhir::validate::validate(&resource) };
+    let key = resource.key().filter(|k| fhir::resource::valid_id(&k.id));
+    if key.is_none() && !outcome.has_errors() {
+        outcome.issues.push(fhir::Issue::error(
+            fhir::IssueCode::Value,
+            format!("{}.id", resource.kind().name()),
+            "The id must be 1–64 letters, digits, `-` or `.`.",
+        ));
+    }
+    let Some(key) = key.filter(|_| !outcome.has_errors()) else {
+        outcome.issues.retain(|i| matches!(i.severity, Severity::Fatal | Severity::Error));
+        for issue in &mut outcome.issues {
+            issue.expression = at(place, &issue.expression);
+        }
+        return Err(outcome);
+    };
+    // versionId and lastUpdated are the server's, whatever was sent.
+    resource.set_version(1, now);
+    let entries = fhir::search::extract(&resource);
+    let patients = compartment(&resource);
+    let links = access::care::links(&resource, now);
+    let targets = fhir::search::references(&resource)
+        .into_iter()
+        .filter_map(|(expression, reference)| match reference {
+            Reference::Local { key, .. } => Some((at(place, &expression), key)),
+            _ => None,
+        })
+        .collect();
+    Ok(Put { key, resource, creates, if_match, entries, patients, links, targets, place: place.to_owned() })
+}
+
+/// Patients whose compartment holds the resource: R4's, and `Task.for`, which R4 leaves out.
+pub(crate) fn compartment(resource: &Resource) -> Vec<String> {
+    let mut patients = fhir::search::compartment(resource);
+    if resource.kind().name() == "Task"
+        && let Some(key) = resource
+            .get("for")
+            .and_then(|r| r.get("reference"))
+            .and_then(Value::as_str)
+            .and_then(ResourceKey::parse)
+        && key.kind.name() == "Patient"
+        && !patients.contains(&key.id)
+    {
+        patients.push(key.id);
+    }
+    patients
+}
+
+/// `Observation.status` at `Bundle.entry[3].resource` is `Bundle.entry[3].resource.status`.
+pub(crate) fn at(place: &str, expression: &str) -> String {
+    if place.is_empty() {
+        return expression.to_owned();
+    }
+    match expression.split_once('.') {
+        Some((_, rest)) => format!("{place}.{rest}"),
+        None => place.to_owned(),
+    }
+}
+
+/// Whether two versions say the same: everything but `meta.versionId` and `meta.lastUpdated`.
+pub(crate) fn same_content(a: &Value, b: &Value) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return false };
+    let rest = |v: &serde_json::Map<String, Value>| -> Option<serde_json::Map<String, Value>> {
+        let mut meta = v.get("meta")?.as_object()?.clone();
+        meta.shift_remove("versionId");
+        meta.shift_remove("lastUpdated");
+        (!meta.is_empty()).then_some(meta)
+    };
+    let len = |v: &serde_json::Map<String, Value>| v.len() - usize::from(v.contains_key("meta"));
+    len(a) == len(b)
+        && rest(a) == rest(b)
+        && a.iter().filter(|(k, _)| *k != "meta").all(|(k, v)| b.get(k) == Some(v))
+}
