@@ -15,6 +15,7 @@ pub mod daraja;
 pub mod money;
 pub mod msisdn;
 pub mod pdf;
+pub mod phone;
 pub mod sms;
 
 mod form;
