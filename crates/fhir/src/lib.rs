@@ -5,12 +5,17 @@
 //! **Invariant:** a resource read back equals what was written, decimals and unknown extensions included.
 
 pub mod definitions;
+mod json;
+mod moment;
+mod number;
 pub mod outcome;
 pub mod path;
 pub mod resource;
 pub mod search;
+mod suggest;
 pub mod validate;
 
 pub use definitions::{ParamId, TypeId};
+pub use json::MAX_DEPTH;
 pub use outcome::{Issue, IssueCode, Outcome, Severity};
 pub use resource::{Reference, Resource, ResourceKey};

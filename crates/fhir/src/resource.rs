@@ -56,12 +56,10 @@ pub fn valid_id(id: &str) -> bool {
 }
 
 impl Resource {
-    /// Errors: [Outcome] with `structure` for malformed JSON, duplicate keys at one level, a root that is
-    /// no object, or a missing or unknown `resourceType`.
+    /// Errors: [Outcome] with `structure` for malformed JSON, duplicate keys at one level, nesting deeper than
+    /// [MAX_DEPTH](crate::MAX_DEPTH), a root that is no object, or a missing or unknown `resourceType`.
     pub fn parse(bytes: &[u8]) -> Result<Resource, Outcome> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| {
-            Outcome::one(IssueCode::Structure, "", format!("The body is not valid JSON: {e}"))
-        })?;
+        let value = crate::json::parse(bytes)?;
         Resource::from_value(value)
     }
 

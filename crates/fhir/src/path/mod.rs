@@ -1,5 +1,8 @@
 //! FHIRPath over JSON resources.
 
+pub(crate) mod parser;
+mod token;
+
 use serde_json::Value;
 
 /// What went wrong in parsing or evaluating an expression.
@@ -16,7 +19,7 @@ pub enum PathError {
 /// A parsed expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
-    text: String,
+    pub(crate) root: parser::Node,
 }
 
 /// What an evaluation may ask of its caller.
@@ -38,10 +41,10 @@ pub enum Item {
 
 /// Parses a FHIRPath expression. Errors: [PathError::Syntax].
 pub fn parse(text: &str) -> Result<Expr, PathError> {
-    Ok(Expr { text: text.to_owned() })
+    Ok(Expr { root: parser::parse(text)? })
 }
 
 /// Evaluates against a resource. Errors: [PathError::Evaluation].
 pub fn evaluate(expression: &Expr, _resource: &Value, _environment: &Env) -> Result<Vec<Item>, PathError> {
-    Err(PathError::Evaluation(format!("not yet: {}", expression.text)))
+    Err(PathError::Evaluation(format!("not yet: {:?}", expression.root)))
 }

@@ -4,12 +4,14 @@
 
 mod extract;
 mod fold;
+mod operand;
+mod plan;
 mod query;
 mod reference;
 
-pub use extract::{compartment, extract};
+pub use extract::{MAX_INDEXED_BYTES, compartment, extract};
 pub use fold::fold;
-pub use query::{Handling, parse};
+pub use query::{Handling, MAX_ALTERNATIVES, MAX_PARAMETERS, MAX_SORT_KEYS, parse};
 pub use reference::{references, rewrite_references};
 
 use crate::{ParamId, ResourceKey, TypeId};
