@@ -1,0 +1,70 @@
+// Fails the build when a first load grows past its budget (kB of Brotli, 1 kB = 1000 bytes).
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { brotliCompressSync, constants } from 'node:zlib';
+import { BUILD, nodesOf, readManifest, routes } from './graph.mjs';
+
+const manifest = readManifest();
+const nodes = nodesOf(manifest);
+const sizes = new Map();
+const all = [];
+
+/** Bytes of a set of files as they are sent. */
+function weigh(files) {
+  let sum = 0;
+  for (const file of files) {
+    if (!sizes.has(file)) {
+      const packed = brotliCompressSync(readFileSync(join(BUILD, file)), {
+        params: { [constants.BROTLI_PARAM_QUALITY]: 11 }
+      });
+      sizes.set(file, packed.length);
+    }
+    sum += sizes.get(file);
+  }
+  return sum;
+}
+function shellFiles() {
+  const html = readFileSync(join(BUILD, 'index.html'), 'utf8');
+  return ['index.html', ...[...html.matchAll(/src="\/(_app\/immutable\/[^"]+)"/g)].map((match) => match[1])];
+}
+function check(name, limit, files) {
+  const kilobytes = weigh(files) / 1000;
+  all.push({ name, kilobytes, limit, ok: kilobytes <= limit });
+}
+const filesOf = ({ js, css }) => new Set([...js, ...css]);
+const minus = (one, other) => new Set([...one].filter((file) => !other.has(file)));
+
+const frame = shellFiles();
+const first = (names, catalogues) =>
+  new Set([...frame, ...filesOf(routes(manifest, names, catalogues, ['en']))]);
+
+for (const page of ['(entry)/sign-in/+page', '(entry)/register/+page']) {
+  check(`patient first load ${page}`, 50, first([page], ['core']));
+}
+check('patient first load (patient)/home/+page', 50, first(['(patient)/home/+page'], ['core', 'patient']));
+
+const base = first(['(entry)/sign-in/+page'], ['core']);
+const portals = new Map();
+for (const name of nodes.keys()) {
+  const match = /^\((patient|staff)\)\/([^/]+)\/.*\+page$|^\((staff)\)\/([^/]+)\/\+page$/.exec(name);
+  if (!name.endsWith('+page') || !match) continue;
+  const portal = name.startsWith('(staff)') ? name.split('/')[1] : 'patient';
+  if (!portals.has(portal)) portals.set(portal, []);
+  portals.get(portal).push(name);
+}
+for (const [portal, names] of [...portals].sort()) {
+  const catalogues = portal === 'patient' ? ['core', 'patient'] : ['core', 'staff'];
+  if (portal !== 'patient') {
+    const start = names.find((name) => name === `(staff)/${portal}/+page`);
+    if (start) check(`staff first load ${portal}`, 90, first([start], catalogues));
+  }
+  check(`whole portal beyond the entry: ${portal}`, 60, minus(first(names, catalogues), base));
+}
+
+for (const row of all) {
+  console.log(`${row.ok ? 'ok  ' : 'OVER'} ${row.kilobytes.toFixed(1).padStart(6)} of ${row.limit} kB  ${row.name}`);
+}
+if (all.some((row) => !row.ok)) {
+  console.error('budgets: over the limit');
+  process.exit(1);
+}
