@@ -1,0 +1,17 @@
+//! Signalling of a video visit: who is there, who waits, how the two sides find each other, what they write.
+//!
+//! [protocol] is the message catalogue, [room] the pure state machine of one visit, [hub] the shell that owns
+//! the rooms and the sockets. The hub stores nothing: it reports what happened to the sink given at start, and
+//! it lets nobody in without a grant, which the join request makes after asking the record.
+//!
+//! **Invariant:** a lasting message is handled exactly once and in order by its receiver, or the receiver is
+//! told that it has missed some (`hello.reset`); never silently lost or doubled.
+
+pub mod hub;
+pub mod protocol;
+pub mod room;
+mod session;
+
+pub use hub::{Connection, GrantError, Granted, Hub, LogSink, Outgoing};
+pub use protocol::{Role, RoomState};
+pub use room::{ConnectError, Grant, LeftReason, LogEvent, LogKind, Presence};
