@@ -33,6 +33,8 @@ pub enum Effect {
     Job(store::job::NewJob),
     /// Removes jobs that were not started yet, by their key, e.g. a reminder of a cancelled appointment.
     CancelJobs { key: String },
+    /// Keeps a raw message of an outside provider (`store::inbox`); a copy of one that is there changes nothing.
+    Inbox { source: &'static str, key: String, body: Vec<u8> },
     AccountCreate(store::account::NewAccount),
     AccountUpdate(store::account::Update),
 }

@@ -1,0 +1,241 @@
+//! Accounts made and changed by administrators.
+
+use super::{AccountChange, AccountRow, AccountSpec, secret, session};
+use crate::{Error, Record, Rule};
+use access::{Capability, Ctx, Principal, Role};
+use store::account::{Account, NewAccount, Update};
+use store::audit::Outcome;
+
+const MAX_TEXT_CHARS: usize = 120;
+
+fn row(account: Account) -> AccountRow {
+    AccountRow {
+        account: account.id,
+        display: account.display,
+        login: account.login,
+        phone: account.phone,
+        email: account.email,
+        roles: account.roles,
+        patient: account.patient,
+        practitioner: account.practitioner,
+        language: account.language,
+        disabled: account.disabled,
+        created_at: account.created,
+        last_login: account.last_login,
+    }
+}
+
+fn refuse<T>(code: &'static str, field: &str, text: &str) -> Result<T, Error> {
+    Err(Error::Rule(Rule::new(code, text).at(field)))
+}
+
+/// A role that needs a person in the record, without one, would silently see nothing.
+fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), Error> {
+    if roles.is_empty() || roles.contains(&Role::Integration) {
+        return refuse("roles-invalid", "/roles", "Choose at least one role for people.");
+    }
+    if roles.iter().any(|r| matches!(r, Role::Doctor | Role::Nurse)) && !practitioner {
+        return refuse("practitioner-required", "/practitioner", "Doctors and nurses need their practitioner entry.");
+    }
+    if roles.iter().any(|r| matches!(r, Role::Patient | Role::Proxy)) && !patient {
+        return refuse("patient-required", "/roles", "Patients register themselves.");
+    }
+    Ok(())
+}
+
+impl Record {
+    /// Makes an account; only administrators and System principals. Returns its id and the one-time password if none
+    /// was given. Errors: `Denied`; `Rule` `password-short`, `password-common`, `phone-invalid`, `login-invalid`,
+    /// `name-required`, `roles-invalid`, `practitioner-required`, `patient-required`; `Duplicate` `login-taken`.
+    pub async fn create_account(&self, ctx: &Ctx, new: AccountSpec) -> Result<(i64, Option<String>), Error> {
+        if !access::policy::may(ctx, Capability::ManageAccounts) {
+            return Err(self.denied(ctx, "account.create", "").await);
+        }
+        let display = new.display.trim().to_owned();
+        if display.is_empty() || display.chars().count() > MAX_TEXT_CHARS {
+            return refuse("name-required", "/display", "Write the person's name.");
+        }
+        check_roles(&new.roles, new.patient.is_some(), new.practitioner.is_some())?;
+        let login = match new.login.as_deref().map(|l| l.trim().to_lowercase()) {
+            None => None,
+            Some(login) => {
+                let fits = (2..=MAX_TEXT_CHARS).contains(&login.chars().count())
+                    && !login.chars().any(|c| c.is_whitespace() || c.is_control());
+                if !fits {
+                    return refuse("login-invalid", "/login", "A login has at least two characters and no spaces.");
+                }
+                Some(login)
+            }
+        };
+        let phone = match new.phone.as_deref().map(str::trim).filter(|p| !p.is_empty()) {
+            None => None,
+            Some(text) => match super::phone_e164(text) {
+                Some(phone) => Some(phone),
+                None => return refuse("phone-invalid", "/phone", "Write the phone number like 0712 345 678."),
+            },
+        };
+        if login.is_none() && phone.is_none() {
+            return refuse("login-invalid", "/login", "Give a login or a phone number.");
+        }
+        let (password, one_time) = match new.password {
+            Some(password) => {
+                let about: Vec<&str> =
+                    [login.as_deref(), phone.as_deref(), Some(&*display)].into_iter().flatten().collect();
+                super::password::check(&password, &about)?;
+                (password, None)
+            }
+            None => {
+                let password = secret::one_time_password()?;
+                (password.clone(), Some(password))
+            }
+        };
+        let hash = self.hash_password(&password).await?;
+        let email = new.email.as_deref().map(|e| e.trim().to_lowercase()).filter(|e| !e.is_empty());
+        let account = NewAccount {
+            login,
+            phone,
+            email,
+            display,
+            password_hash: Some(hash),
+            roles: new.roles,
+            patient: new.patient,
+            practitioner: new.practitioner,
+            language: new.language,
+            created: self.now(),
+        };
+        let mut event = self.audit_event(ctx, "account.create", Outcome::Success, "", &[]);
+        let id = self
+            .writing(move |tx| {
+                let id = store::account::create(tx, &account).map_err(crate::write::account_error)?;
+                event.what = format!("account/{id}");
+                store::audit::append(tx, std::slice::from_ref(&event))?;
+                Ok(id)
+            })
+            .await?;
+        Ok((id, one_time))
+    }
+
+    /// Accounts by name, login or phone, newest first, for administrators. Returns rows and the next cursor.
+    pub async fn accounts(
+        &self,
+        ctx: &Ctx,
+        text: Option<&str>,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<AccountRow>, Option<String>), Error> {
+        if !access::policy::may(ctx, Capability::ManageAccounts) {
+            return Err(self.denied(ctx, "account.list", "").await);
+        }
+        let (text, cursor) = (text.map(str::to_owned), cursor.map(str::to_owned));
+        let page = self
+            .reading(move |tx| Ok(store::account::list(tx, text.as_deref(), cursor.as_deref(), limit)?))
+            .await?;
+        Ok((page.rows.into_iter().map(row).collect(), page.next))
+    }
+
+    /// One account: the person herself, administrators. Errors: `Denied`, `NotFound`.
+    pub async fn account(&self, ctx: &Ctx, account: i64) -> Result<AccountRow, Error> {
+        let own = ctx.user().is_some_and(|u| u.account == account);
+        if !own && !access::policy::may(ctx, Capability::ManageAccounts) {
+            return Err(self.denied(ctx, "account.read", &format!("account/{account}")).await);
+        }
+        let found = self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?;
+        found.map(row).ok_or(Error::NotFound)
+    }
+
+    /// Accounts of a Patient or Practitioner, for messages to them. For System principals only. Errors: `Denied`.
+    pub async fn accounts_of(&self, ctx: &Ctx, key: &fhir::ResourceKey) -> Result<Vec<AccountRow>, Error> {
+        if !matches!(ctx.principal, Principal::System(_)) {
+            return Err(Error::Denied);
+        }
+        let key = key.clone();
+        let found = self
+            .reading(move |tx| {
+                Ok(match key.kind.name() {
+                    "Patient" => store::account::by_patient(tx, &key)?,
+                    _ => store::account::by_practitioner(tx, &key)?,
+                })
+            })
+            .await?;
+        Ok(found.into_iter().map(row).collect())
+    }
+
+    /// Changes an account: administrators any, users their own language. Disabling or other roles end its sessions.
+    /// Errors: `Denied`, `NotFound`, `Rule` as in [Record::create_account], `last-administrator`.
+    pub async fn update_account(
+        &self,
+        ctx: &Ctx,
+        account: i64,
+        change: AccountChange,
+    ) -> Result<AccountRow, Error> {
+        let what = format!("account/{account}");
+        let own = ctx.user().is_some_and(|u| u.account == account);
+        let only_language = change.display.is_none()
+            && change.roles.is_none()
+            && change.disabled.is_none()
+            && change.practitioner.is_none();
+        if !access::policy::may(ctx, Capability::ManageAccounts) && !(own && only_language) {
+            return Err(self.denied(ctx, "account.update", &what).await);
+        }
+        // Nobody locks herself out of the administration by mistake.
+        let keeps = change.roles.as_ref().is_none_or(|r| r.contains(&Role::Administrator));
+        if own && ctx.has_role(Role::Administrator) && (!keeps || change.disabled == Some(true)) {
+            return refuse("own-account", "/roles", "Ask another administrator to change this about you.");
+        }
+        let current = self
+            .reading(move |tx| Ok(store::account::load(tx, account)?))
+            .await?
+            .ok_or(Error::NotFound)?;
+        if let Some(roles) = &change.roles {
+            check_roles(
+                roles,
+                current.patient.is_some(),
+                current.practitioner.is_some() || change.practitioner.is_some(),
+            )?;
+        }
+        let ends_sessions = change.disabled == Some(true) || change.roles.is_some();
+        let update = Update {
+            account,
+            display: change.display.map(|d| d.trim().to_owned()).filter(|d| !d.is_empty()),
+            roles: change.roles,
+            disabled: change.disabled,
+            language: change.language,
+            practitioner: change.practitioner.map(Some),
+            ..Update::default()
+        };
+        let event = self.audit_event(ctx, "account.update", Outcome::Success, &what, &[]);
+        let changed = self
+            .writing(move |tx| {
+                store::account::update(tx, &update).map_err(crate::write::account_error)?;
+                if ends_sessions {
+                    store::session::end_all(tx, account, None)?;
+                }
+                store::audit::append(tx, std::slice::from_ref(&event))?;
+                Ok(store::account::load(tx, account)?)
+            })
+            .await?;
+        self.forget_account(account);
+        changed.map(row).ok_or(Error::NotFound)
+    }
+
+    /// A new one-time password for somebody who lost hers; ends her sessions. Administrators and System principals.
+    /// Errors: `Denied`, `NotFound`.
+    pub async fn reset_by_administrator(&self, ctx: &Ctx, account: i64) -> Result<String, Error> {
+        if !access::policy::may(ctx, Capability::ManageAccounts) {
+            return Err(self.denied(ctx, "password.reset", &format!("account/{account}")).await);
+        }
+        let found = self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
+        let password = secret::one_time_password()?;
+        self.set_password(ctx, &found, &password, "password.reset").await?;
+        Ok(password)
+    }
+
+    /// The user of an account, e.g. to act for a person that is not signed in. For System principals only.
+    pub async fn user_of(&self, ctx: &Ctx, account: i64) -> Result<access::User, Error> {
+        if !matches!(ctx.principal, Principal::System(_)) {
+            return Err(Error::Denied);
+        }
+        let found = self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?;
+        found.map(|a| session::user(&a)).ok_or(Error::NotFound)
+    }
+}

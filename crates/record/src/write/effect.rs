@@ -1,0 +1,81 @@
+//! Rows outside the FHIR record that change in the same transaction.
+
+use crate::{Effect, Error, Rule};
+use serde_json::json;
+use store::Tx;
+
+/// Errors: `Duplicate` or `Rule` with the store's reason; the caller rolls everything back.
+pub(super) fn run(tx: &mut dyn Tx, effect: &Effect) -> Result<(), Error> {
+    match effect {
+        Effect::Claim { actor, start, end, by } => {
+            store::claim::take(tx, actor, *start, *end, by).map_err(|error| match error {
+                store::claim::Error::Taken { actor, .. } => Error::Duplicate(
+                    Rule::new("slot-taken", "This time has just been taken; choose another.")
+                        .with(json!({"actor": actor.to_string()})),
+                ),
+                store::claim::Error::BadSpan => Error::Rule(Rule::new("slot-invalid", error.to_string())),
+                store::claim::Error::Store(error) => error.into(),
+            })
+        }
+        Effect::Release { by } => {
+            store::claim::release(tx, by)?;
+            Ok(())
+        }
+        Effect::Post(transaction) => match store::ledger::post(tx, transaction) {
+            Ok(_) => Ok(()),
+            Err(store::ledger::Error::Store(error)) => Err(error.into()),
+            Err(error @ store::ledger::Error::KeyReused(_)) => {
+                Err(Error::Duplicate(Rule::new("posting-differs", error.to_string())))
+            }
+            // The program planned a wrong posting: nothing the caller can repair.
+            Err(error) => Err(Error::Internal(format!("ledger: {error}"))),
+        },
+        Effect::PaymentCreate(payment) => store::payment::create(tx, payment).map_err(payment_error),
+        Effect::PaymentMove(step) => store::payment::advance(tx, step).map_err(payment_error),
+        Effect::Message(message) => Ok(store::message::insert(tx, message)?),
+        Effect::Job(job) => {
+            store::job::insert(tx, job)?;
+            Ok(())
+        }
+        Effect::CancelJobs { key } => {
+            store::job::cancel(tx, key)?;
+            Ok(())
+        }
+        Effect::AccountCreate(account) => {
+            store::account::create(tx, account).map_err(account_error)?;
+            Ok(())
+        }
+        Effect::AccountUpdate(change) => {
+            store::account::update(tx, change).map_err(account_error)?;
+            // Other rights or none: what was signed in before must sign in again.
+            if change.disabled == Some(true) || change.roles.is_some() || change.password_hash.is_some() {
+                store::session::end_all(tx, change.account, None)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn payment_error(error: store::payment::Error) -> Error {
+    match error {
+        store::payment::Error::NotFound => Error::NotFound,
+        store::payment::Error::WrongState(state) => Error::Duplicate(
+            Rule::new("payment-state", format!("The payment is {}.", state.code())).with(json!({"state": state.code()})),
+        ),
+        store::payment::Error::ReceiptUsed(_) => {
+            Error::Duplicate(Rule::new("receipt-used", "This receipt belongs to another payment."))
+        }
+        store::payment::Error::BadAmount => Error::Rule(Rule::new("amount-invalid", "The amount must be positive.")),
+        store::payment::Error::Store(error) => error.into(),
+    }
+}
+
+pub(crate) fn account_error(error: store::account::Error) -> Error {
+    match error {
+        store::account::Error::LoginTaken => {
+            Error::Duplicate(Rule::new("login-taken", "This login is taken.").at("/login"))
+        }
+        store::account::Error::NotFound => Error::NotFound,
+        store::account::Error::Store(error) => error.into(),
+    }
+}
