@@ -133,11 +133,7 @@ pub fn clean_text(text: &str, chars_max: usize) -> String {
         }
         match character {
             '@' | '#' | '&' => {}
-            ' ' | '\t' | '\n' | '\r' => {
-                if !clean.is_empty() && !clean.ends_with(' ') {
-                    clean.push(' ');
-                }
-            }
+            ' ' | '\t' | '\n' | '\r' if !clean.is_empty() && !clean.ends_with(' ') => clean.push(' '),
             '!'..='~' => clean.push(character),
             _ => {}
         }
