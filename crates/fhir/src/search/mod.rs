@@ -12,6 +12,7 @@ mod reference;
 pub use extract::{MAX_INDEXED_BYTES, compartment, extract};
 pub use fold::fold;
 pub use query::{Handling, MAX_ALTERNATIVES, MAX_PARAMETERS, MAX_SORT_KEYS, parse};
+pub(crate) use reference::kind_in_url;
 pub use reference::{references, rewrite_references};
 
 use crate::{ParamId, ResourceKey, TypeId};

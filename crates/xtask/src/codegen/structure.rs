@@ -110,6 +110,10 @@ pub fn types(structures: &[Value]) -> anyhow::Result<Vec<Type>> {
                     ));
                     vec![format!("@{path}")]
                 }
+                // R4 says `string` here by mistake; the text of the specification says `id`.
+                None if leaf == "id" && matches!(kind, 'r' | 'a') && path.matches('.').count() == 1 => {
+                    vec!["id".to_owned()]
+                }
                 None => element_types(element)?,
             };
             let owner =
