@@ -5,4 +5,5 @@
 //! `care` or `billing`.
 
 pub mod consult;
+pub mod sms;
 pub mod turn;

@@ -128,7 +128,7 @@ fn sources(name: &str, path: &Path, problems: &mut Vec<String>) -> anyhow::Resul
             {
                 problems.push(format!("{}: only `record` opens a write transaction", at()));
             }
-            if code.contains("#[ignore") {
+            if name != "xtask" && code.contains("#[ignore") {
                 problems.push(format!("{}: no ignored tests; assert today's answer with a FIXME", at()));
             }
         }

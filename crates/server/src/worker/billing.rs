@@ -1,0 +1,28 @@
+//! Invoices of finished visits, and the jobs that follow M-PESA payments.
+
+use super::{Failure, Registry};
+use billing::JobError;
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Failure {
+        match error {
+            JobError::Retry(text) => Failure::Retry(text),
+            JobError::Dead(text) => Failure::Dead(text),
+        }
+    }
+}
+
+pub fn register(registry: &mut Registry) {
+    // The doctor's own request makes the invoice at once; this makes it certain.
+    registry.subscribe("billing.invoices", &["visit.finished"], |app, event| async move {
+        let ctx = access::Ctx::system("billing", app.record.now());
+        app.parts.billing.invoice_for_encounter(&ctx, &event.subject.id).await?;
+        Ok(())
+    });
+    for kind in billing::mpesa::JOBS {
+        registry.job(kind, move |app, job| async move {
+            app.parts.billing.run_job(&job.kind, &job.payload, job.attempt).await?;
+            Ok(())
+        });
+    }
+}
