@@ -4,18 +4,76 @@
 //! in [Parts::start]; handlers reach it as `app.parts.<field>`.
 
 use crate::config::Config;
+use crate::ws::consultation::Calls;
+use crate::config::Secret;
+use anyhow::Context as _;
 use record::Record;
+use std::sync::Arc;
 
 /// One field per part.
-pub struct Parts {}
+pub struct Parts {
+    /// Rooms and relay of video visits.
+    pub calls: Calls,
+    pub billing: billing::Billing,
+    /// `None` where no SMS provider is configured: messages wait in the queue.
+    pub sms: Option<Arc<reach::sms::Sms>>,
+}
 
 impl Parts {
     /// `public_url` has no trailing slash. Errors: what keeps the server from starting, in words for the operator.
     pub async fn start(config: &Config, record: &Record, public_url: &str) -> anyhow::Result<Parts> {
-        let _ = (config, record, public_url);
-        Ok(Parts {})
+        let billing = billing::Billing::start(record.clone(), clinic(config)?, mpesa(config, public_url)?)
+            .await
+            .context("billing cannot start")?;
+        let sms = sms(config)?.map(reach::sms::Sms::new).transpose().context("SMS cannot start")?.map(Arc::new);
+        Ok(Parts { calls: Calls::start(config).await?, billing, sms })
     }
 
     /// Called once after the last request at shutdown.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        self.calls.stop();
+    }
+}
+
+fn clinic(config: &Config) -> anyhow::Result<billing::Clinic> {
+    Ok(billing::Clinic {
+        name: config.clinic.name.clone(),
+        phone: config.clinic.phone.clone(),
+        country: COUNTRY.into(),
+        currency: config.clinic.currency.clone(),
+        timezone: jiff::tz::TimeZone::get(&config.clinic.timezone)?,
+    })
+}
+
+/// Numbers without a country code are Kenyan.
+pub const COUNTRY: &str = "KE";
+
+/// `None` without a consumer key. Errors: M-PESA is half configured.
+fn mpesa(config: &Config, public_url: &str) -> anyhow::Result<Option<billing::mpesa::Config>> {
+    let daraja = &config.daraja;
+    let Some(key) = &daraja.consumer_key else { return Ok(None) };
+    let need = |secret: &Option<Secret>, name: &str| {
+        secret.as_ref().map(|s| s.expose().to_owned()).with_context(|| format!("daraja.{name} is missing"))
+    };
+    Ok(Some(billing::mpesa::Config {
+        base_url: daraja.base_url.trim_end_matches('/').to_owned(),
+        consumer_key: key.expose().to_owned(),
+        consumer_secret: need(&daraja.consumer_secret, "consumer_secret")?,
+        shortcode: daraja.shortcode.clone(),
+        passkey: need(&daraja.passkey, "passkey")?,
+        callback_base_url: daraja.callback_base_url.as_deref().unwrap_or(public_url).trim_end_matches('/').to_owned(),
+    }))
+}
+
+/// `None` without an API key.
+fn sms(config: &Config) -> anyhow::Result<Option<reach::sms::Config>> {
+    let provider = &config.africastalking;
+    let Some(key) = &provider.api_key else { return Ok(None) };
+    anyhow::ensure!(!provider.base_url.is_empty(), "africastalking.base_url is missing");
+    Ok(Some(reach::sms::Config {
+        base_url: provider.base_url.trim_end_matches('/').to_owned(),
+        username: provider.username.clone(),
+        api_key: key.expose().to_owned(),
+        sender: provider.sender.clone(),
+    }))
 }
