@@ -1,22 +1,27 @@
 //! The HTTP server, the WebSockets, the worker, the configuration and the commands of `uzima`.
 //!
-//! **Invariant:** axum appears only in this crate; nothing here decides a domain rule or opens a transaction.
+//! **Invariant:** axum appears only in this crate (and the sandbox); nothing here decides a domain rule.
 //! **Invariant:** `http::error` is the only place that gives an error a status.
+//! **Must never depend on:** SQL or a database driver.
 
+pub mod admin;
 pub mod api;
+pub mod cli;
 pub mod config;
-pub mod fhir;
+mod control;
 pub mod hooks;
 pub mod http;
+pub mod integrations;
 pub mod oauth;
 pub mod parts;
+pub mod rest;
+mod start;
 pub mod state;
 mod storage;
 pub mod web;
 pub mod worker;
 pub mod ws;
-mod start;
 
 pub use config::Config;
-pub use start::{Running, start, start_with_clock};
+pub use start::{Running, start, start_with_clock, start_worker};
 pub use state::{App, AppState};

@@ -1,1 +1,5 @@
-fn main() {}
+//! `uzima`
+
+fn main() -> std::process::ExitCode {
+    server::cli::main()
+}

@@ -2,7 +2,10 @@
 
 use crate::config::Config;
 use crate::http::metrics::Metrics;
+use crate::integrations::Integrations;
 use crate::parts::Parts;
+use crate::web::Web;
+use crate::ws::hub::Hub;
 use crate::ws::registry::Sockets;
 use record::Record;
 use std::sync::Arc;
@@ -20,10 +23,20 @@ pub struct App {
     /// The clinic's zone, from `config.clinic.timezone`.
     pub timezone: jiff::tz::TimeZone,
     pub metrics: Metrics,
+    /// Health of outside providers; clients report to it.
+    pub integrations: Integrations,
+    /// The files of the web client.
+    pub web: Web,
+    /// When this process began.
+    pub started: jiff::Timestamp,
     /// Open WebSockets; ends those of a disabled account.
     pub sockets: Sockets,
+    /// Live updates.
+    pub hub: Hub,
     /// Long-lived parts of the domain crates: provider clients, call rooms, the relay.
     pub parts: Parts,
+    /// Names this process in leases.
+    pub worker_name: String,
     /// Set once when the server begins to stop; sockets and long loops end on it.
     pub stopping: tokio_util::sync::CancellationToken,
 }
@@ -31,7 +44,7 @@ pub struct App {
 impl App {
     /// Base of the FHIR API without a trailing slash.
     pub fn fhir_base(&self) -> String {
-        format!("{}{}", self.public_url, crate::fhir::BASE)
+        format!("{}{}", self.public_url, crate::rest::BASE)
     }
     /// Whether cookies are for HTTPS only.
     pub fn is_secure(&self) -> bool {

@@ -25,6 +25,10 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cashier;
+pub mod invoices;
+pub mod payments;
+pub mod price_list;
 pub mod types;
 
 use crate::http::error::{ApiError, FieldError, Problem, Refusal, RefusalKind};
@@ -59,6 +63,10 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
     let routes = ApiRouter::new()
         // One line per file of this folder.
         .merge(auth::routes())
+        .merge(cashier::routes())
+        .merge(invoices::routes())
+        .merge(payments::routes())
+        .merge(price_list::routes())
         .merge(admin::routes());
     let (router, mut document) = routes.split_for_parts();
     describe(&mut document);

@@ -364,3 +364,57 @@ impl From<Outcome> for FhirError {
         FhirError(Failure::Record(Error::Malformed(outcome)))
     }
 }
+
+/// An error of `/oauth/token`, RFC 6749 §5.2.
+#[derive(Debug)]
+pub enum OAuthError {
+    Request(OAuthProblem, &'static str),
+    Record(Error),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OAuthProblem {
+    InvalidRequest,
+    UnsupportedGrantType,
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let (status, error, text, retry_after_s) = match self {
+            OAuthError::Request(OAuthProblem::InvalidRequest, text) => {
+                (StatusCode::BAD_REQUEST, "invalid_request", text.to_owned(), None)
+            }
+            OAuthError::Request(OAuthProblem::UnsupportedGrantType, text) => {
+                (StatusCode::BAD_REQUEST, "unsupported_grant_type", text.to_owned(), None)
+            }
+            OAuthError::Record(error) => {
+                let is_scope = matches!(&error, Error::Rule(rule) if rule.code == "invalid-scope");
+                let described = describe_record(error);
+                let code = match described.status {
+                    StatusCode::UNAUTHORIZED => "invalid_client",
+                    StatusCode::FORBIDDEN => "unauthorized_client",
+                    _ if is_scope => "invalid_scope",
+                    StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
+                    StatusCode::INTERNAL_SERVER_ERROR => "server_error",
+                    _ => "invalid_request",
+                };
+                let status = if is_scope { StatusCode::BAD_REQUEST } else { described.status };
+                let text = if code == "invalid_client" {
+                    "The client id or the secret is wrong.".to_owned()
+                } else {
+                    described.text
+                };
+                (status, code, text, described.retry_after_s)
+            }
+        };
+        let body = serde_json::json!({"error": error, "error_description": text}).to_string();
+        let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let mut response = (status, kind, body).into_response();
+        headers(&mut response, retry_after_s, false);
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"uzima\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}

@@ -5,7 +5,7 @@ pub mod body;
 pub mod caller;
 pub mod csrf;
 pub mod error;
-mod headers;
+pub(crate) mod headers;
 pub mod health;
 pub mod listen;
 pub mod metrics;
@@ -36,7 +36,7 @@ pub fn router(app: AppState) -> Router {
     let (api, _) = crate::api::router();
     let guarded = Router::new()
         .merge(api)
-        .merge(crate::fhir::router())
+        .merge(crate::rest::router())
         .layer(from_fn_with_state(app.clone(), csrf::protect))
         .layer(axum::middleware::from_fn(headers::no_store));
     let compress = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(

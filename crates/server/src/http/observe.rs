@@ -42,7 +42,7 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|m| m.as_str().to_owned());
     let route = route.unwrap_or_else(|| "unknown".to_owned());
-    let is_fhir = request.uri().path().starts_with(crate::fhir::BASE);
+    let is_fhir = request.uri().path().starts_with(crate::rest::BASE);
     let is_probe = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
 
     let work = async {
@@ -77,7 +77,7 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
 
 async fn run(app: &AppState, request: Request, next: Next, is_fhir: bool, route: &str) -> Response {
     let limits = &app.config.limits;
-    let seconds = if route == crate::fhir::BASE { limits.bundle_seconds } else { limits.request_seconds };
+    let seconds = if route == crate::rest::BASE { limits.bundle_seconds } else { limits.request_seconds };
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(Duration::from_secs(seconds), work).await {
         Ok(Ok(response)) => response,

@@ -7,19 +7,28 @@
 //! registry.subscribe("invoice-maker", &["visit.finished"], |app, event| async move {
 //!     billing::invoice::on_visit_finished(&app.record, &event).await?; Ok(())
 //! });
-//! registry.job("reminder", |app, job| async move { care::reminder::send(&app.record, &job.payload).await?; Ok(()) });
+//! registry.job("reminder", |app, job| async move { care::reminder::send(&app.record, &job.data).await?; Ok(()) });
 //! ```
 //! A handler may run more than once for the same event or job and must not do its work twice: use the event's `seq` or
 //! the job's `key` as idempotency key. `Err(Failure::Retry(…))` (every `record::Error` that may pass becomes one) is
 //! tried again with back-off and at last becomes a dead letter that an administrator sees and replays;
-//! `Err(Failure::Dead(…))` becomes one at once.
+//! `Err(Failure::Dead(…))` becomes one at once. For a queue with leases of its own (`store::message`, `store::inbox`)
+//! use `registry.poll(name, every, |app| async move { … Ok(how_many) })`.
 
+mod billing;
+mod messages;
+mod prune;
 mod registry;
+mod run;
 
 pub use registry::{Failure, JobRun, Registry};
+pub use run::run;
 
 /// All subscribers and job handlers of this program.
 pub fn registry() -> Registry {
     // One line per file of this folder: `<noun>::register(&mut registry);`
-    Registry::default()
+    let mut registry = Registry::default();
+    billing::register(&mut registry);
+    messages::register(&mut registry);
+    registry
 }

@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Work = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 type EventHandler = Arc<dyn Fn(AppState, Arc<LiveEvent>) -> Work + Send + Sync>;
+type PollHandler =
+    Arc<dyn Fn(AppState) -> Pin<Box<dyn Future<Output = Result<usize, Failure>> + Send>> + Send + Sync>;
 type JobHandler = Arc<dyn Fn(AppState, Arc<JobRun>) -> Work + Send + Sync>;
 
 /// Why a handler did not do its work. The text is for the administrator and carries no patient data.
@@ -46,12 +49,22 @@ impl From<record::Error> for Failure {
 #[derive(Debug, Clone)]
 pub struct JobRun {
     pub id: i64,
-    pub kind: String,
+    /// As in `store::job::NewJob::queue`.
+    pub queue: String,
     /// Names the intent, e.g. `reminder/Appointment/1`; empty if the job has none.
     pub key: String,
-    pub payload: Value,
+    /// As in `store::job::NewJob::data`.
+    pub data: Value,
     /// 1 the first time.
     pub attempt: u32,
+}
+
+/// Work that is looked for again and again, e.g. messages to send.
+pub(super) struct Poll {
+    pub name: &'static str,
+    /// Looked for at least this often; a commit that made work wakes it at once.
+    pub every: Duration,
+    pub run: PollHandler,
 }
 
 pub(super) struct Subscription {
@@ -65,6 +78,7 @@ pub(super) struct Subscription {
 pub struct Registry {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) jobs: HashMap<&'static str, JobHandler>,
+    pub(super) polls: Vec<Poll>,
 }
 
 impl Registry {
@@ -79,14 +93,26 @@ impl Registry {
         self.subscriptions.push(Subscription { name, topics, run });
     }
 
-    /// One handler per kind of job.
-    pub fn job<F, W>(&mut self, kind: &'static str, run: F)
+    /// One handler per queue.
+    pub fn job<F, W>(&mut self, queue: &'static str, run: F)
     where
         F: Fn(AppState, Arc<JobRun>) -> W + Send + Sync + 'static,
         W: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let run: JobHandler = Arc::new(move |app, job| Box::pin(run(app, job)));
-        assert!(self.jobs.insert(kind, run).is_none(), "two handlers for jobs of kind {kind}");
+        assert!(self.jobs.insert(queue, run).is_none(), "two handlers for jobs of queue {queue}");
+    }
+
+    /// Calls `run` on every wake-up and at least `every` so often, again at once while it returns more than 0 (pieces of
+    /// work done). For queues with leases of their own: messages, the inbox. Errors are logged and tried again after
+    /// `every`; one instance runs at a time in this process.
+    pub fn poll<F, W>(&mut self, name: &'static str, every: Duration, run: F)
+    where
+        F: Fn(AppState) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<usize, Failure>> + Send + 'static,
+    {
+        let run: PollHandler = Arc::new(move |app| Box::pin(run(app)));
+        self.polls.push(Poll { name, every, run });
     }
 
     pub(super) fn takes(subscription: &Subscription, topic: &str) -> bool {

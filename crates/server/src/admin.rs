@@ -1,0 +1,95 @@
+//! What an operator does at the command line, on a running server or on a database at rest.
+
+use access::{Ctx, Role};
+use record::authn::AccountSpec;
+use record::{Error, Record};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// One command; also the message of the control socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Command {
+    CreateClient { name: String, scopes: Vec<String> },
+    ListClients,
+    DisableClient { id: String },
+    CreateUser(NewUser),
+    ResetPassword { login: String },
+    DisableUser { login: String },
+    EnableUser { login: String },
+}
+
+/// An account without a person in the record, e.g. the first administrator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewUser {
+    pub login: String,
+    pub display: String,
+    pub roles: Vec<Role>,
+    pub phone: Option<String>,
+    pub email: Option<String>,
+    pub language: String,
+    /// `None`: a one-time password is made and printed.
+    pub password: Option<String>,
+}
+
+/// Accounts looked through for a login.
+const MATCHES: u32 = 50;
+
+/// Runs one command as the operator. Returns what to print. Errors: of `record`.
+pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
+    let ctx = Ctx::system("operator", record.now());
+    Ok(match command {
+        Command::CreateClient { name, scopes } => {
+            let (id, secret) = record.create_client(&ctx, &name, &scopes).await?;
+            json!({"client_id": id, "client_secret": secret, "scope": scopes.join(" ")})
+        }
+        Command::ListClients => {
+            let rows = record.clients(&ctx).await?;
+            let row = |c: record::authn::ClientRow| {
+                json!({"client_id": c.id, "name": c.name, "scope": c.scopes.join(" "), "disabled": c.disabled})
+            };
+            Value::Array(rows.into_iter().map(row).collect())
+        }
+        Command::DisableClient { id } => {
+            record.disable_client(&ctx, &id, true).await?;
+            json!({"client_id": id, "disabled": true})
+        }
+        Command::CreateUser(new) => {
+            let spec = AccountSpec {
+                display: new.display,
+                login: Some(new.login.clone()),
+                phone: new.phone,
+                email: new.email,
+                password: new.password,
+                roles: new.roles,
+                patient: None,
+                practitioner: None,
+                language: new.language,
+            };
+            let (account, password) = record.create_account(&ctx, spec).await?;
+            json!({"account_id": account.to_string(), "login": new.login, "one_time_password": password})
+        }
+        Command::ResetPassword { login } => {
+            let account = find(record, &ctx, &login).await?;
+            json!({"login": login, "one_time_password": record.reset_by_administrator(&ctx, account).await?})
+        }
+        Command::DisableUser { login } => set_disabled(record, &ctx, &login, true).await?,
+        Command::EnableUser { login } => set_disabled(record, &ctx, &login, false).await?,
+    })
+}
+
+async fn set_disabled(record: &Record, ctx: &Ctx, login: &str, disabled: bool) -> Result<Value, Error> {
+    let account = find(record, ctx, login).await?;
+    let change = record::authn::AccountChange { disabled: Some(disabled), ..Default::default() };
+    record.update_account(ctx, account, change).await?;
+    Ok(json!({"login": login, "disabled": disabled}))
+}
+
+/// Errors: `NotFound` unless exactly this user name, phone or e-mail is there.
+async fn find(record: &Record, ctx: &Ctx, login: &str) -> Result<i64, Error> {
+    let phone = record::authn::phone_e164(login);
+    let wanted = phone.as_deref().unwrap_or(login);
+    let (rows, _) = record.accounts(ctx, Some(wanted), MATCHES, None).await?;
+    let same = |text: &Option<String>| text.as_deref().is_some_and(|t| t.eq_ignore_ascii_case(wanted));
+    let row = rows.iter().find(|row| same(&row.login) || same(&row.phone) || same(&row.email));
+    row.map(|row| row.account).ok_or(Error::NotFound)
+}

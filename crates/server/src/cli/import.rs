@@ -1,0 +1,121 @@
+//! `uzima import PATH…`
+
+use crate::config::Config;
+use crate::{start, storage};
+use access::Ctx;
+use anyhow::Context as _;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use record::import::{Progress, Report};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Refusals printed; the report file has more.
+const PRINTED: usize = 20;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Files (`.json`, `.ndjson`, each also `.gz`) and folders of them.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Exit code 0 even if resources were refused.
+    #[arg(long)]
+    lenient: bool,
+    /// Where the report goes; unset: a new file in the data folder.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Imports, shows progress, prints and stores the report. Exit code 1 if anything was refused.
+pub async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let data = config.data.clone();
+    let record = tokio::task::spawn_blocking(move || storage::open(&config, start::clock())).await??;
+    let now = record.now();
+    let begun = Instant::now();
+    let bar = Arc::new(bar()?);
+    let shown = bar.clone();
+    let ctx = Ctx::system("import", now);
+    let progress = Arc::new(move |progress: Progress| show(&shown, progress));
+    let result = record.import(&ctx, &arguments.paths, progress).await;
+    bar.finish_and_clear();
+    let closing = record.clone();
+    tokio::task::spawn_blocking(move || closing.store().close()).await?;
+    let report = result?;
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let file = arguments.report.unwrap_or_else(|| data.join(format!("import-{}.json", now.as_millisecond())));
+    write(&file, &report, took_ms)?;
+    print(&report, took_ms, &file);
+    let is_clean = report.refused == 0;
+    Ok(if is_clean || arguments.lenient { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn bar() -> anyhow::Result<ProgressBar> {
+    let template = "{elapsed_precise} [{wide_bar}] {bytes}/{total_bytes} {msg}";
+    let style = ProgressStyle::with_template(template).context("progress bar")?.progress_chars("=> ");
+    Ok(ProgressBar::new(0).with_style(style))
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    match progress {
+        Progress::Started { files, bytes } => {
+            bar.set_length(bytes);
+            bar.set_message(format!("{files} files"));
+        }
+        Progress::Skipped { file } => bar.println(format!("taken before: {}", file.display())),
+        Progress::Batch { taken, refused, bytes, .. } => {
+            bar.inc(bytes);
+            if refused > 0 {
+                bar.println(format!("{refused} refused, {taken} taken"));
+            }
+        }
+        Progress::Finished { file } => {
+            bar.set_message(file.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+}
+
+fn rate(report: &Report, took_ms: u64) -> u64 {
+    report.taken.saturating_mul(1000) / took_ms.max(1)
+}
+
+fn write(file: &Path, report: &Report, took_ms: u64) -> anyhow::Result<()> {
+    let refusals: Vec<Value> = report
+        .refusals
+        .iter()
+        .map(|r| json!({"file": r.file.display().to_string(), "entry": r.entry, "what": r.what, "reason": r.reason}))
+        .collect();
+    let by_type: serde_json::Map<String, Value> =
+        report.by_type.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
+    let body = json!({
+        "files": report.files, "skipped_files": report.skipped_files, "taken": report.taken,
+        "unchanged": report.unchanged, "refused": report.refused, "by_type": by_type, "duration_ms": took_ms,
+        "taken_per_second": rate(report, took_ms), "refusals": refusals,
+    });
+    std::fs::write(file, serde_json::to_vec_pretty(&body)?)
+        .with_context(|| format!("cannot write the report {}", file.display()))
+}
+
+fn print(report: &Report, took_ms: u64, file: &Path) {
+    for (name, count) in &report.by_type {
+        println!("{name:32} {count:>10}");
+    }
+    println!("{:32} {:>10}", "taken", report.taken);
+    println!("{:32} {:>10}", "unchanged", report.unchanged);
+    println!("{:32} {:>10}", "refused", report.refused);
+    for refusal in report.refusals.iter().take(PRINTED) {
+        println!("  {} entry {} {}: {}", refusal.file.display(), refusal.entry, refusal.what, refusal.reason);
+    }
+    if report.refusals.len() > PRINTED {
+        println!("  … {} more in the report", report.refusals.len() - PRINTED);
+    }
+    let rate = rate(report, took_ms);
+    println!(
+        "{} files ({} taken before) in {took_ms} ms, {rate} resources/s; report: {}",
+        report.files,
+        report.skipped_files,
+        file.display()
+    );
+}

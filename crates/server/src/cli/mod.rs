@@ -1,0 +1,264 @@
+//! The commands of `uzima`.
+
+mod import;
+mod logs;
+
+use crate::admin::{self, Command, NewUser};
+use crate::config::{self, Config};
+use crate::{control, start, storage};
+use access::Role;
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Electronic health record and telemedicine for clinics and hospitals.
+#[derive(Parser)]
+#[command(name = "uzima", version, about, propagate_version = true)]
+struct Uzima {
+    /// Configuration file; `uzima.toml` is read if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Order,
+}
+
+#[derive(Subcommand)]
+enum Order {
+    /// Serves the web client, the APIs and (unless worker.enabled is false) runs the worker.
+    Serve,
+    /// Runs the worker alone, beside servers on the same PostgreSQL database.
+    Worker,
+    /// Brings the database's schema up to date and says where it stands.
+    Migrate,
+    /// Imports FHIR bundles, NDJSON, gzip files and folders of them; can be run again after a stop.
+    Import(import::Arguments),
+    /// Accounts and API clients; works on a running server as well.
+    #[command(subcommand)]
+    Admin(AdminOrder),
+    /// Prints the effective configuration without secrets.
+    Config {
+        /// Prints every variable with its meaning and default instead.
+        #[arg(long)]
+        variables: bool,
+    },
+    /// Prints the OpenAPI document of /api/v1, or writes it to a file.
+    Openapi {
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Prints the version.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum AdminOrder {
+    /// Registers an OAuth client and prints its id and secret, which is shown once.
+    CreateClient {
+        #[arg(long)]
+        name: String,
+        /// SMART scopes, e.g. `system/*.cruds`; may be given more than once or with blanks between.
+        #[arg(long, required = true)]
+        scope: Vec<String>,
+    },
+    /// Lists OAuth clients.
+    ListClients,
+    /// Disables an OAuth client and its tokens.
+    DisableClient { id: String },
+    /// Makes an account, e.g. the first administrator, and prints its one-time password.
+    CreateUser(UserArguments),
+    /// Gives an account a new one-time password and ends its sessions.
+    ResetPassword { login: String },
+    /// Disables an account and ends its sessions.
+    DisableUser { login: String },
+    /// Enables an account again.
+    EnableUser { login: String },
+}
+
+#[derive(Args)]
+struct UserArguments {
+    /// User name, unique.
+    #[arg(long)]
+    login: String,
+    /// Name as others see it.
+    #[arg(long)]
+    display: String,
+    /// e.g. `administrator`; may be given more than once.
+    #[arg(long, required = true, value_parser = parse_role)]
+    role: Vec<Role>,
+    #[arg(long)]
+    phone: Option<String>,
+    #[arg(long)]
+    email: Option<String>,
+    #[arg(long, default_value = "en")]
+    language: String,
+    /// Reads the password from the first line of the standard input instead of making one.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    Role::from_code(text).ok_or_else(|| "no such role, e.g. administrator, front-desk, cashier, it".to_owned())
+}
+
+/// Runs the program; the exit code is 0 if everything went well.
+pub fn main() -> ExitCode {
+    let arguments = Uzima::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            // The whole chain in one line; the configuration may not have been read, so not by the log.
+            eprintln!("uzima: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Uzima) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Order::Version => {
+            println!("uzima {}", env!("CARGO_PKG_VERSION"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Order::Openapi { output } => {
+            openapi(output.as_ref())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Order::Config { variables: true } => {
+            print!("{}", config::print_variables());
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = config::load(arguments.config.as_deref(), environment)?;
+    logs::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(act(arguments.command, config));
+    // Handlers that hang must not keep the process; everything durable is committed by now.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    code
+}
+
+async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
+    match order {
+        Order::Serve => serve(config).await?,
+        Order::Worker => work(config).await?,
+        Order::Migrate => migrate(config).await?,
+        Order::Import(arguments) => return import::run(config, arguments).await,
+        Order::Admin(order) => {
+            let result = administrate(config, order).await?;
+            println!("{}", serde_json::to_string_pretty(&result)?);
+        }
+        Order::Config { .. } => print!("{}", toml::to_string(&config)?),
+        Order::Openapi { .. } | Order::Version => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut running = start::start(config).await?;
+    // For people and for programs that wait for it; the log may be JSON or elsewhere.
+    println!("uzima listens on {} ({})", running.address, running.url);
+    tokio::select! {
+        ended = running.ended() => ended,
+        () = stop_signal() => {
+            tracing::info!("stopping");
+            running.shutdown().await
+        }
+    }
+}
+
+async fn work(config: Config) -> anyhow::Result<()> {
+    let (app, task) = start::start_worker(config).await?;
+    println!("uzima worker runs");
+    stop_signal().await;
+    app.stopping.cancel();
+    task.await?;
+    app.parts.stop().await;
+    Ok(())
+}
+
+/// SIGINT or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}
+
+async fn migrate(config: Config) -> anyhow::Result<()> {
+    let status = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let record = storage::open(&config, start::clock())?;
+        let status = record.store().migration_status()?;
+        record.store().close();
+        Ok(status)
+    });
+    let status = status.await??;
+    println!("schema {} of {}", status.current, status.known);
+    Ok(())
+}
+
+async fn administrate(config: Config, order: AdminOrder) -> anyhow::Result<serde_json::Value> {
+    let command = command(order)?;
+    if let Some(answer) = control::send(&config.data, &command).await? {
+        return Ok(answer);
+    }
+    let record = tokio::task::spawn_blocking(move || storage::open(&config, start::clock())).await??;
+    let result = admin::run(&record, command).await;
+    tokio::task::spawn_blocking(move || record.store().close()).await?;
+    Ok(result?)
+}
+
+fn command(order: AdminOrder) -> anyhow::Result<Command> {
+    Ok(match order {
+        AdminOrder::CreateClient { name, scope } => {
+            let scopes = scope.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
+            Command::CreateClient { name, scopes }
+        }
+        AdminOrder::ListClients => Command::ListClients,
+        AdminOrder::DisableClient { id } => Command::DisableClient { id },
+        AdminOrder::CreateUser(user) => {
+            let password = match user.password_stdin {
+                true => {
+                    let mut line = String::new();
+                    std::io::stdin().read_line(&mut line).context("no password on the standard input")?;
+                    Some(line.trim_end_matches(['\r', '\n']).to_owned())
+                }
+                false => None,
+            };
+            Command::CreateUser(NewUser {
+                login: user.login,
+                display: user.display,
+                roles: user.role,
+                phone: user.phone,
+                email: user.email,
+                language: user.language,
+                password,
+            })
+        }
+        AdminOrder::ResetPassword { login } => Command::ResetPassword { login },
+        AdminOrder::DisableUser { login } => Command::DisableUser { login },
+        AdminOrder::EnableUser { login } => Command::EnableUser { login },
+    })
+}
+
+fn openapi(output: Option<&PathBuf>) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(&crate::api::document())?;
+    text.push('\n');
+    match output {
+        Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display())),
+        None => {
+            use std::io::Write as _;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The socket: TCP with no delay, TLS where a certificate is given, HTTP/1.1 and HTTP/2.
+
+use crate::config::Config;
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tower::Layer as _;
+
+/// A client must send the head of a request within this.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+const HTTP2_STREAMS: u32 = 128;
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
+/// Largest head of a request, bytes.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// Binds the address. Errors: in use, not allowed.
+pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves until the handle is told to stop.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    handle: Handle<SocketAddr>,
+) -> std::io::Result<()> {
+    let service = tower::util::MapRequestLayer::new(super::without_trailing_slash as fn(Request) -> Request).layer(router);
+    let service: IntoMakeServiceWithConnectInfo<_, SocketAddr> =
+        axum::ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    let builder = server.http_builder();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .keep_alive_interval(HTTP2_PING_EVERY);
+    match tls {
+        None => server.acceptor(NoDelayAcceptor::new()).serve(service).await,
+        Some(config) => {
+            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(NoDelayAcceptor::new());
+            server.acceptor(acceptor).serve(service).await
+        }
+    }
+}
+
+/// TLS 1.3 and 1.2 with ring, HTTP/2 and HTTP/1.1 by ALPN; `None` without a certificate.
+/// Errors: files that cannot be read or do not fit together.
+pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.private_key) else { return Ok(None) };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(|all| all.collect::<Result<Vec<_>, _>>())
+        .with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("cannot read the private key {}", key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("certificate and private key do not fit together")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(Arc::new(config)))
+}

@@ -1,0 +1,82 @@
+//! `/fhir/R4`: the FHIR R4 REST API.
+//!
+//! **Invariant:** a read sends the stored bytes; they are parsed again only for `_pretty`.
+//! **Invariant:** what `metadata` says works, and what it does not say is refused.
+
+mod audit;
+mod bundle;
+mod capability;
+mod negotiate;
+mod read;
+mod search;
+mod smart;
+mod write;
+
+pub use capability::statement;
+
+use crate::http::error::{FhirError, Refusal, RefusalKind};
+use crate::state::AppState;
+use ::fhir::{ResourceKey, TypeId};
+use axum::Router;
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use record::Error;
+
+/// Path of the API.
+pub const BASE: &str = "/fhir/R4";
+
+type FhirAnswer = Result<Response, FhirError>;
+
+/// All routes of the API.
+pub fn router() -> Router<AppState> {
+    Router::new()
+        .route("/fhir/R4", post(bundle::transact))
+        .route("/fhir/R4/metadata", get(capability::metadata))
+        .route("/fhir/R4/.well-known/smart-configuration", get(smart::configuration))
+        .route("/fhir/R4/{type}", get(search::by_get).post(write::create))
+        .route("/fhir/R4/{type}/_search", post(search::by_post))
+        .route("/fhir/R4/{type}/{id}", get(read::read).put(write::update).delete(write::delete))
+        .route("/fhir/R4/{type}/{id}/_history", get(read::history))
+        .route("/fhir/R4/{type}/{id}/_history/{version}", get(read::vread))
+        .route("/fhir/{*rest}", any(unknown_route))
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+async fn unknown_route() -> FhirError {
+    Refusal::new(RefusalKind::RouteUnknown, "There is no such route; see /fhir/R4/metadata.").into()
+}
+
+async fn method_not_allowed() -> FhirError {
+    Refusal::new(RefusalKind::MethodNotAllowed, "This interaction is not supported; see /fhir/R4/metadata.").into()
+}
+
+/// Errors: 404 for what is no R4 type.
+fn type_of(name: &str) -> Result<TypeId, FhirError> {
+    TypeId::from_name(name).ok_or_else(|| {
+        Refusal::new(RefusalKind::RouteUnknown, format!("`{}` is no FHIR R4 resource type.", printable(name))).into()
+    })
+}
+
+/// Errors: 404 for what is no R4 type, 400 for what is no R4 id.
+fn key_of(kind: &str, id: &str) -> Result<ResourceKey, FhirError> {
+    let kind = type_of(kind)?;
+    if !::fhir::resource::valid_id(id) {
+        return Err(Refusal::new(
+            RefusalKind::ParameterWrong,
+            "An id has 1 to 64 letters, digits, hyphens and dots.",
+        )
+        .at("id")
+        .into());
+    }
+    Ok(ResourceKey::new(kind, id))
+}
+
+/// Errors: 404 for what is no version number.
+fn version_of(text: &str) -> Result<u32, FhirError> {
+    text.parse().ok().filter(|version| *version > 0).ok_or_else(|| Error::NotFound.into())
+}
+
+/// What a client wrote, short and without control characters, for messages.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}

@@ -1,0 +1,159 @@
+//! Starting and stopping: the same for the binary and for tests.
+
+use crate::config::Config;
+use crate::http::listen;
+use crate::http::metrics::Metrics;
+use crate::integrations::Integrations;
+use crate::parts::Parts;
+use crate::state::{App, AppState};
+use crate::web::Web;
+use crate::ws::hub::{self, Hub};
+use crate::ws::registry::Sockets;
+use crate::{control, storage, worker};
+use anyhow::Context as _;
+use axum_server::Handle;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use record::Clock;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A running server. Dropping it does not stop it; call [Running::shutdown].
+pub struct Running {
+    /// Where it listens, with the port that was picked.
+    pub address: SocketAddr,
+    /// `config.public_url`, or made from the address.
+    pub url: String,
+    pub app: AppState,
+    handle: Handle<SocketAddr>,
+    serving: JoinHandle<std::io::Result<()>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// The machine's clock.
+pub fn clock() -> Clock {
+    Arc::new(Timestamp::now)
+}
+
+/// Starts everything: database, parts, worker, HTTP. Ready for requests when it returns.
+/// Errors: what keeps it from starting, in words for the operator.
+pub async fn start(config: Config) -> anyhow::Result<Running> {
+    start_with_clock(config, clock()).await
+}
+
+/// As [start], with another clock, for tests.
+pub async fn start_with_clock(config: Config, clock: Clock) -> anyhow::Result<Running> {
+    let tls = listen::tls(&config)?;
+    let listener = listen::bind(config.listen)?;
+    let address = listener.local_addr()?;
+    let app = app(config, clock, &address).await?;
+    serve(app, listener, address, tls)
+}
+
+/// The worker alone, for PostgreSQL with several servers. Runs until `stopping` of the returned state is cancelled.
+pub async fn start_worker(config: Config) -> anyhow::Result<(AppState, JoinHandle<()>)> {
+    let address = config.listen;
+    let app = app(config, clock(), &address).await?;
+    let task = tokio::spawn(worker::run(app.clone(), worker::registry()));
+    Ok((app, task))
+}
+
+async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Result<AppState> {
+    // Only fails if there is one already, which is then as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let public_url = match &config.public_url {
+        Some(url) => url.clone(),
+        None => format!("{}://{address}", if config.has_tls() { "https" } else { "http" }),
+    };
+    let timezone = TimeZone::get(&config.clinic.timezone).context("clinic.timezone")?;
+    let opened = config.clone();
+    let record = tokio::task::spawn_blocking(move || storage::open(&opened, clock)).await??;
+    let parts = Parts::start(&config, &record, &public_url).await?;
+    let web = Web::load(&public_url.replacen("http", "ws", 1));
+    let integrations = Integrations::default();
+    if config.daraja.consumer_key.is_some() {
+        integrations.add("daraja");
+    }
+    if config.africastalking.api_key.is_some() {
+        integrations.add("africastalking");
+    }
+    let hub = Hub::default();
+    let last = record.store().write(store::outbox::last).await.context("cannot read the outbox")?;
+    hub.set_last_seq(last);
+    let sockets = Sockets::new(config.limits.sockets, config.limits.sockets_per_account);
+    Ok(Arc::new(App {
+        started: record.now(),
+        config,
+        record,
+        public_url,
+        timezone,
+        metrics: Metrics::default(),
+        integrations,
+        web,
+        sockets,
+        hub,
+        parts,
+        worker_name: format!("{}-{}", std::process::id(), uuid::Uuid::now_v7()),
+        stopping: CancellationToken::new(),
+    }))
+}
+
+fn serve(
+    app: AppState,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> anyhow::Result<Running> {
+    let mut tasks = vec![tokio::spawn(hub::run(app.clone()))];
+    if app.config.worker.enabled {
+        tasks.push(tokio::spawn(worker::run(app.clone(), worker::registry())));
+    }
+    match control::listen(&app) {
+        Ok(task) => tasks.push(task),
+        // Only the commands of `uzima admin` on a running server need it.
+        Err(error) => tracing::warn!(%error, "no control socket"),
+    }
+    let handle = Handle::new();
+    let router = crate::http::router(app.clone());
+    let serving = tokio::spawn(listen::serve(listener, router, tls, handle.clone()));
+    let url = app.public_url.clone();
+    tracing::info!(%address, %url, version = env!("CARGO_PKG_VERSION"), "serving");
+    Ok(Running { address, url, app, handle, serving, tasks })
+}
+
+impl Running {
+    /// Stops taking requests, finishes those that run, closes the WebSockets with 1001, stops the worker and closes the
+    /// database. Errors: a task that failed.
+    pub async fn shutdown(self) -> anyhow::Result<()> {
+        let drain = Duration::from_secs(self.app.config.limits.drain_seconds);
+        self.app.stopping.cancel();
+        self.handle.graceful_shutdown(Some(drain));
+        self.finish(drain).await
+    }
+
+    /// Runs until the server ends by itself, e.g. because its socket failed.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        (&mut self.serving).await??;
+        anyhow::bail!("the server ended")
+    }
+
+    async fn finish(self, drain: Duration) -> anyhow::Result<()> {
+        let served = tokio::time::timeout(drain + Duration::from_secs(1), self.serving).await;
+        if let Ok(served) = served {
+            served??;
+        }
+        for mut task in self.tasks {
+            if tokio::time::timeout(drain, &mut task).await.is_err() {
+                tracing::warn!("a task did not end in time and is given up");
+                task.abort();
+            }
+        }
+        self.app.parts.stop().await;
+        let store = self.app.record.store().clone();
+        tokio::task::spawn_blocking(move || store.close()).await?;
+        Ok(())
+    }
+}
