@@ -39,11 +39,11 @@ const first = (names, catalogues) =>
   new Set([...frame, ...filesOf(routes(manifest, names, catalogues, ['en']))]);
 
 for (const page of ['(entry)/sign-in/+page', '(entry)/register/+page']) {
-  check(`patient first load ${page}`, 50, first([page], ['core']));
+  check(`patient first load ${page}`, 50, first([page], ['core', 'entry']));
 }
-check('patient first load (patient)/home/+page', 50, first(['(patient)/home/+page'], ['core', 'patient']));
+check('patient first load (patient)/home/+page', 50, first(['(patient)/home/+page'], ['core', 'home']));
 
-const base = first(['(entry)/sign-in/+page'], ['core']);
+const base = first(['(entry)/sign-in/+page'], ['core', 'entry']);
 const portals = new Map();
 for (const name of nodes.keys()) {
   const match = /^\((patient|staff)\)\/([^/]+)\/.*\+page$|^\((staff)\)\/([^/]+)\/\+page$/.exec(name);
@@ -53,7 +53,7 @@ for (const name of nodes.keys()) {
   portals.get(portal).push(name);
 }
 for (const [portal, names] of [...portals].sort()) {
-  const catalogues = portal === 'patient' ? ['core', 'patient'] : ['core', 'staff'];
+  const catalogues = portal === 'patient' ? ['core', 'home', 'shared', 'patient'] : ['core', 'shared', 'staff'];
   if (portal !== 'patient') {
     const start = names.find((name) => name === `(staff)/${portal}/+page`);
     if (start) check(`staff first load ${portal}`, 90, first([start], catalogues));

@@ -13,7 +13,7 @@ let html = readFileSync(join(BUILD, 'index.html'), 'utf8');
 // 1. Inline scripts become one file with the words' addresses in front.
 const catalogues = {};
 for (const locale of ['en', 'sw']) {
-  catalogues[locale] = ['core', 'patient'].map((part) => `/${manifest[`src/lib/i18n/${locale}/${part}.json`].file}`);
+  catalogues[locale] = ['core'].map((part) => `/${manifest[`src/lib/i18n/${locale}/${part}.json`].file}`);
 }
 const scripts = [];
 html = html.replace(/<script>([\s\S]*?)<\/script>/g, (_, body) => {
@@ -25,8 +25,7 @@ const head = `${scripts[0]}
 (function () {
   var catalogues = ${JSON.stringify(catalogues)};
   var wanted = catalogues[document.documentElement.lang] || catalogues.en;
-  // Only the words every page needs; the portal asks for its own.
-  var link = document.createElement('link');
+    var link = document.createElement('link');
   link.rel = 'modulepreload';
   link.href = wanted[0];
   document.head.appendChild(link);
@@ -39,7 +38,7 @@ html = html.replace('%BOOT_BODY%', `<script src="${asset('start', body)}"></scri
 // 2. The style sheet and code of the frame, instead of finding them two round trips later.
 const root = closure(manifest, [nodesOf(manifest).get('+layout')]);
 const links = [
-  ...[...root.css].map((file) => `<link rel="stylesheet" href="/${file}">`),
+  ...[...root.css].filter((file) => !html.includes(file)).map((file) => `<link rel="stylesheet" href="/${file}">`),
   ...[...root.js].filter((file) => !html.includes(file)).map((file) => `<link rel="modulepreload" href="/${file}">`)
 ];
 html = html.replace('</head>', `${links.join('\n    ')}\n  </head>`);

@@ -1,10 +1,25 @@
 import type core from './en/core.json';
+import type entry from './en/entry.json';
+import type errors from './en/errors.json';
+import type home from './en/home.json';
+import type shared from './en/shared.json';
 import type patient from './en/patient.json';
 import type staff from './en/staff.json';
 import { fill, type Parameters } from './message';
 
-export type Catalogue = 'core' | 'patient' | 'staff';
-export type Key = keyof typeof core | keyof typeof patient | keyof typeof staff;
+/**
+ * The words come in parts so that a page waits only for its own: `core` always, `errors` as soon as the
+ * first page stands, `entry` before signing in, `home` and `patient` for patients, `shared` and `staff`.
+ */
+export type Catalogue = 'core' | 'entry' | 'errors' | 'home' | 'shared' | 'patient' | 'staff';
+export type Key =
+  | keyof typeof core
+  | keyof typeof entry
+  | keyof typeof errors
+  | keyof typeof home
+  | keyof typeof shared
+  | keyof typeof patient
+  | keyof typeof staff;
 export type Locale = 'en' | 'sw';
 type Messages = Record<string, string>;
 
@@ -17,11 +32,19 @@ const STORAGE = 'uzima.locale';
 const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Messages }>>> = {
   en: {
     core: () => import('./en/core.json'),
+    entry: () => import('./en/entry.json'),
+    errors: () => import('./en/errors.json'),
+    home: () => import('./en/home.json'),
+    shared: () => import('./en/shared.json'),
     patient: () => import('./en/patient.json'),
     staff: () => import('./en/staff.json')
   },
   sw: {
     core: () => import('./sw/core.json'),
+    entry: () => import('./sw/entry.json'),
+    errors: () => import('./sw/errors.json'),
+    home: () => import('./sw/home.json'),
+    shared: () => import('./sw/shared.json'),
     patient: () => import('./sw/patient.json'),
     staff: () => import('./sw/staff.json')
   }
@@ -45,13 +68,14 @@ class I18n {
       return undefined;
     }
   }
-  /** Loads a catalogue in the current language; pages of that part wait for it. */
-  async need(catalogue: Catalogue): Promise<void> {
-    if (this.#loaded.has(catalogue)) return;
+  /** Loads catalogues in the current language; pages of that part wait for them. */
+  async need(...catalogues: Catalogue[]): Promise<void> {
     if (this.#loaded.size === 0) this.#setDocument(this.#first());
-    const loaded = await LOADERS[this.locale][catalogue]();
-    this.#loaded.add(catalogue);
-    this.messages = { ...this.messages, ...loaded.default };
+    const missing = catalogues.filter((catalogue) => !this.#loaded.has(catalogue));
+    if (missing.length === 0) return;
+    const parts = await Promise.all(missing.map((catalogue) => LOADERS[this.locale][catalogue]()));
+    for (const catalogue of missing) this.#loaded.add(catalogue);
+    this.messages = Object.assign({}, this.messages, ...parts.map((part) => part.default));
   }
   /** Changes the language of everything on screen; `remember` keeps it on this device. */
   async use(locale: Locale, remember: boolean): Promise<void> {

@@ -1,0 +1,135 @@
+// How much a call may send: the rungs, and when to step. Pure; the clock and the figures come from outside.
+
+export interface AudioRung {
+  bitrate: number;
+  /** Milliseconds of sound in one packet. On thin links the packets' own headers cost more than the sound. */
+  ptime: 20 | 60 | 120;
+  /** Redundant audio; worth it only when no picture competes for the link. */
+  red: boolean;
+}
+
+export interface VideoRung {
+  height: number;
+  fps: number;
+  bitrate: number;
+}
+
+export interface Rung {
+  /** Bits per second on the wire, per direction, from which this rung fits. */
+  needs: number;
+  audio: AudioRung;
+  video: VideoRung | null;
+}
+
+/** From thinnest to best. Measured; see docs on thin links. */
+export const RUNGS: readonly Rung[] = [
+  { needs: 0, audio: { bitrate: 8_000, ptime: 120, red: false }, video: null },
+  { needs: 35_000, audio: { bitrate: 12_000, ptime: 60, red: true }, video: null },
+  { needs: 64_000, audio: { bitrate: 14_000, ptime: 60, red: false }, video: { height: 90, fps: 6, bitrate: 35_000 } },
+  { needs: 120_000, audio: { bitrate: 18_000, ptime: 60, red: false }, video: { height: 180, fps: 15, bitrate: 90_000 } },
+  { needs: 300_000, audio: { bitrate: 28_000, ptime: 20, red: false }, video: { height: 360, fps: 20, bitrate: 320_000 } },
+  { needs: 900_000, audio: { bitrate: 32_000, ptime: 20, red: false }, video: { height: 480, fps: 25, bitrate: 800_000 } },
+  { needs: 1_800_000, audio: { bitrate: 32_000, ptime: 20, red: false }, video: { height: 720, fps: 30, bitrate: 1_600_000 } }
+];
+
+/** The first rung of a call: decent, and cheap to leave in either direction. */
+export const FIRST_RUNG = 4;
+/** Below this rung there is no picture. */
+export const FIRST_VIDEO_RUNG = RUNGS.findIndex((rung) => rung.video !== null);
+
+export interface Sample {
+  at: number;
+  /** The sender's own estimate of the link, bits per second; undefined before there is one. */
+  available: number | undefined;
+  /** What the peer reported lost, 0–100. */
+  lossPercent: number;
+  rttMs: number;
+  /** What is really sent, bits per second. */
+  sent: number;
+}
+
+const DOWN_AFTER_MS = 1500;
+const UP_AFTER_MS = 10_000;
+/** A step up that had to be taken back makes the next try wait longer, up to this. */
+const UP_AFTER_MAX_MS = 120_000;
+const LOSS_HIGH = 12;
+const LOSS_LOW = 3;
+/** Climbing needs this much more than the rung's need, so that the call does not sway between two rungs. */
+const HEADROOM = 1.15;
+
+export class Ladder {
+  rung: number;
+  #top: number;
+  #badSince: number | undefined;
+  #goodSince: number | undefined;
+  #steppedUpAt: number | undefined;
+  #upAfter = UP_AFTER_MS;
+  #lowestRtt = Infinity;
+
+  constructor(first: number = FIRST_RUNG, top: number = RUNGS.length - 1) {
+    this.rung = Math.min(first, top);
+    this.#top = top;
+  }
+
+  /** The best rung that is allowed, e.g. lower when the camera or processor cannot do more. */
+  limit(top: number): void {
+    this.#top = Math.max(0, Math.min(top, RUNGS.length - 1));
+    this.rung = Math.min(this.rung, this.#top);
+  }
+
+  /** Takes a figure, about once a second; returns the rung to be on. */
+  sample(sample: Sample): number {
+    this.#lowestRtt = Math.min(this.#lowestRtt, sample.rttMs || Infinity);
+    const current = RUNGS[this.rung]!;
+    // The estimate falls below a rung's need also because little is being sent; loss or delay must agree,
+    // or the estimate must be below what is really sent.
+    const starved = sample.available !== undefined && sample.available < current.needs * 0.9;
+    const queued = sample.rttMs > Math.max(400, this.#lowestRtt * 3);
+    const lossy = sample.lossPercent >= LOSS_HIGH;
+    if (lossy || starved || (queued && sample.lossPercent >= LOSS_LOW)) return this.#bad(sample, starved);
+    this.#badSince = undefined;
+    if (sample.lossPercent > LOSS_LOW || queued) {
+      this.#goodSince = undefined;
+      return this.rung;
+    }
+    return this.#good(sample);
+  }
+
+  #bad(sample: Sample, starved: boolean): number {
+    this.#goodSince = undefined;
+    this.#badSince ??= sample.at;
+    if (sample.at - this.#badSince < DOWN_AFTER_MS || this.rung === 0) return this.rung;
+    this.#badSince = undefined;
+    if (this.#steppedUpAt !== undefined && sample.at - this.#steppedUpAt < UP_AFTER_MS) {
+      this.#upAfter = Math.min(this.#upAfter * 2, UP_AFTER_MAX_MS);
+    }
+    this.#steppedUpAt = undefined;
+    const fits = starved ? fitting(sample.available!) : this.rung - 1;
+    this.rung = Math.max(0, Math.min(this.rung - 1, fits));
+    return this.rung;
+  }
+
+  #good(sample: Sample): number {
+    this.#goodSince ??= sample.at;
+    if (this.rung >= this.#top || sample.at - this.#goodSince < this.#upAfter) return this.rung;
+    const next = RUNGS[this.rung + 1]!;
+    // A sender that sends little never learns that there is room: below the picture the estimate means nothing,
+    // so a calm link is tried one rung higher.
+    const blind = this.rung < FIRST_VIDEO_RUNG || sample.available === undefined;
+    if (!blind && sample.available! < next.needs * HEADROOM) return this.rung;
+    if (this.#steppedUpAt !== undefined) this.#upAfter = Math.max(UP_AFTER_MS, this.#upAfter / 2);
+    this.#goodSince = undefined;
+    this.#steppedUpAt = sample.at;
+    this.rung += 1;
+    return this.rung;
+  }
+}
+
+/** The best rung for that many bits per second. */
+export function fitting(available: number): number {
+  let best = 0;
+  RUNGS.forEach((rung, index) => {
+    if (available >= rung.needs) best = index;
+  });
+  return best;
+}
