@@ -1,1 +1,50 @@
-//! `store`
+//! SQL on both engines: SQLite (SQLCipher) inside the process, and PostgreSQL.
+//!
+//! A transaction is a plain function over [Tx]; [Store::write] and [Store::read] run it on the writer thread or a
+//! reader thread of SQLite, or on a pooled connection of PostgreSQL. One SQL text serves both; what differs is in
+//! [dialect]. Every table has a module of functions over [Tx].
+//!
+//! **Invariant:** no function here blocks a tokio worker thread, except those named `…_blocking` and [Store::open].
+//! **Invariant:** a write is reported done only after its commit is durable.
+//! **Invariant:** the current content of a resource is stored once; ledger and audit rows never change.
+//! **Must never depend on:** HTTP, the domain crates, or what a resource means beyond its index entries.
+
+pub mod account;
+pub mod audit;
+pub mod care_link;
+pub mod claim;
+pub mod content;
+pub mod dialect;
+mod engine;
+mod error;
+pub mod idempotency;
+mod ids;
+pub mod inbox;
+mod index;
+pub mod job;
+mod key;
+pub mod ledger;
+pub mod message;
+pub mod migrate;
+pub mod oauth;
+pub mod one_time_code;
+pub mod outbox;
+mod page;
+pub mod payment;
+pub mod resource;
+mod row;
+pub mod search;
+pub mod session;
+pub mod setting;
+mod sql;
+#[cfg(feature = "test-support")]
+pub mod test_support;
+mod tx;
+
+pub use content::Content;
+pub use dialect::Dialect;
+pub use engine::{Store, StoreConfig};
+pub use error::{Error, Result};
+pub use key::Secret32;
+pub use page::{MAX_ROWS, Page};
+pub use tx::{Counter, Param, Row, Tx, savepoint};

@@ -1,0 +1,233 @@
+//! Accounts of people: credentials, roles, and whom in the record they are.
+
+use crate::ids::encode_key;
+use crate::page::{Cursor, clamp};
+use crate::{Page, Param, Result, Tx, params};
+use access::Role;
+use fhir::ResourceKey;
+use jiff::Timestamp;
+
+/// Logins are unique; the caller has normalised login (trimmed, lower case) and phone (E.164).
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAccount {
+    pub login: Option<String>,
+    pub phone: Option<String>,
+    pub email: Option<String>,
+    pub display: String,
+    /// PHC string of argon2id; `None`: cannot sign in by password.
+    pub password_hash: Option<String>,
+    pub roles: Vec<Role>,
+    pub patient: Option<ResourceKey>,
+    pub practitioner: Option<ResourceKey>,
+    /// BCP-47
+    pub language: String,
+    pub created: Timestamp,
+}
+
+/// `None` leaves a field as it is; the inner `None` empties it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Update {
+    /// Row id.
+    pub account: i64,
+    pub login: Option<Option<String>>,
+    pub phone: Option<Option<String>>,
+    pub email: Option<Option<String>>,
+    pub display: Option<String>,
+    pub password_hash: Option<String>,
+    pub roles: Option<Vec<Role>>,
+    pub patient: Option<Option<ResourceKey>>,
+    pub practitioner: Option<Option<ResourceKey>>,
+    pub language: Option<String>,
+    pub disabled: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    pub id: i64,
+    pub login: Option<String>,
+    pub phone: Option<String>,
+    pub email: Option<String>,
+    pub display: String,
+    pub password_hash: Option<String>,
+    pub roles: Vec<Role>,
+    pub patient: Option<ResourceKey>,
+    pub practitioner: Option<ResourceKey>,
+    pub language: String,
+    pub disabled: bool,
+    /// Wrong passwords since the last right one.
+    pub failed_count: u32,
+    /// No password is tried before this instant.
+    pub throttled_until: Option<Timestamp>,
+    pub last_login: Option<Timestamp>,
+    pub created: Timestamp,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the login is taken")]
+    LoginTaken,
+    #[error("no such account")]
+    NotFound,
+    #[error(transparent)]
+    Store(#[from] crate::Error),
+}
+
+fn roles_text(roles: &[Role]) -> Result<String> {
+    serde_json::to_string(roles).map_err(|_| crate::Error::Invalid("roles"))
+}
+
+/// Returns the row id. Errors: [Error::LoginTaken].
+pub fn create(tx: &mut dyn Tx, new: &NewAccount) -> Result<i64, Error> {
+    let (patient, practitioner) =
+        (new.patient.as_ref().map(encode_key), new.practitioner.as_ref().map(encode_key));
+    let id = tx.one(
+        "INSERT INTO account (login, phone, email, display, password_hash, roles, patient, practitioner, language, \
+         disabled, failed_count, created_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10) \
+         ON CONFLICT DO NOTHING RETURNING id",
+        params![
+            new.login.as_ref(),
+            new.phone.as_ref(),
+            new.email.as_ref(),
+            &new.display,
+            new.password_hash.as_ref(),
+            &roles_text(&new.roles)?,
+            patient.as_ref(),
+            practitioner.as_ref(),
+            &new.language,
+            new.created
+        ],
+        |row| row.int(0),
+    )?;
+    id.ok_or(Error::LoginTaken)
+}
+
+/// Errors: [Error::NotFound], [Error::LoginTaken].
+pub fn update(tx: &mut dyn Tx, change: &Update) -> Result<(), Error> {
+    if let Some(Some(login)) = &change.login {
+        let holder = tx.one("SELECT id FROM account WHERE login = $1", params![login], |row| row.int(0))?;
+        if holder.is_some_and(|id| id != change.account) {
+            return Err(Error::LoginTaken);
+        }
+    }
+    let roles = change.roles.as_deref().map(roles_text).transpose()?;
+    let patient = change.patient.as_ref().map(|p| p.as_ref().map(encode_key));
+    let practitioner = change.practitioner.as_ref().map(|p| p.as_ref().map(encode_key));
+    let fields: [(&str, Option<Param<'_>>); 10] = [
+        ("login", change.login.as_ref().map(|v| v.as_ref().into())),
+        ("phone", change.phone.as_ref().map(|v| v.as_ref().into())),
+        ("email", change.email.as_ref().map(|v| v.as_ref().into())),
+        ("display", change.display.as_ref().map(Into::into)),
+        ("password_hash", change.password_hash.as_ref().map(Into::into)),
+        ("roles", roles.as_ref().map(Into::into)),
+        ("patient", patient.as_ref().map(|v| v.as_ref().into())),
+        ("practitioner", practitioner.as_ref().map(|v| v.as_ref().into())),
+        ("language", change.language.as_ref().map(Into::into)),
+        ("disabled", change.disabled.map(Into::into)),
+    ];
+    let mut values: Vec<Param<'_>> = params![change.account].to_vec();
+    let mut set = vec!["id = id".to_owned()];
+    for (column, value) in fields {
+        if let Some(value) = value {
+            values.push(value);
+            set.push(format!("{column} = ${}", values.len()));
+        }
+    }
+    let changed = tx.execute(&format!("UPDATE account SET {} WHERE id = $1", set.join(", ")), &values)?;
+    if changed == 1 { Ok(()) } else { Err(Error::NotFound) }
+}
+
+/// A wrong password: counts it and sets when the next try is allowed.
+pub fn login_failed(tx: &mut dyn Tx, account: i64, throttled_until: Option<Timestamp>) -> Result<()> {
+    tx.execute(
+        "UPDATE account SET failed_count = failed_count + 1, throttled_us = $2 WHERE id = $1",
+        params![account, throttled_until],
+    )?;
+    Ok(())
+}
+
+/// A right password: clears the count and notes the time.
+pub fn login_succeeded(tx: &mut dyn Tx, account: i64, at: Timestamp) -> Result<()> {
+    tx.execute(
+        "UPDATE account SET failed_count = 0, throttled_us = NULL, last_login_us = $2 WHERE id = $1",
+        params![account, at],
+    )?;
+    Ok(())
+}
+
+pub fn load(tx: &mut dyn Tx, id: i64) -> Result<Option<Account>> {
+    tx.one(&format!("SELECT {COLUMNS} FROM account WHERE id = $1"), params![id], read)
+}
+
+pub fn by_login(tx: &mut dyn Tx, login: &str) -> Result<Option<Account>> {
+    tx.one(&format!("SELECT {COLUMNS} FROM account WHERE login = $1"), params![login], read)
+}
+
+/// Families share phones, so there may be several; oldest first, at most 20.
+pub fn by_phone(tx: &mut dyn Tx, phone: &str) -> Result<Vec<Account>> {
+    tx.all(
+        &format!("SELECT {COLUMNS} FROM account WHERE phone = $1 ORDER BY id LIMIT 20"),
+        params![phone],
+        read,
+    )
+}
+
+pub fn by_email(tx: &mut dyn Tx, email: &str) -> Result<Vec<Account>> {
+    tx.all(
+        &format!("SELECT {COLUMNS} FROM account WHERE email = $1 ORDER BY id LIMIT 20"),
+        params![email],
+        read,
+    )
+}
+
+/// Accounts of this patient, oldest first, at most 20.
+pub fn by_patient(tx: &mut dyn Tx, patient: &ResourceKey) -> Result<Vec<Account>> {
+    let sql = format!("SELECT {COLUMNS} FROM account WHERE patient = $1 ORDER BY id LIMIT 20");
+    tx.all(&sql, params![&encode_key(patient)], read)
+}
+
+/// Accounts of this practitioner, oldest first, at most 20.
+pub fn by_practitioner(tx: &mut dyn Tx, practitioner: &ResourceKey) -> Result<Vec<Account>> {
+    let sql = format!("SELECT {COLUMNS} FROM account WHERE practitioner = $1 ORDER BY id LIMIT 20");
+    tx.all(&sql, params![&encode_key(practitioner)], read)
+}
+
+/// Accounts whose display name, login, phone or e-mail holds `text` without regard to case, newest first.
+pub fn list(tx: &mut dyn Tx, text: Option<&str>, cursor: Option<&str>, limit: u32) -> Result<Page<Account>> {
+    let (limit, start) = (clamp(limit), Cursor::newest_or(cursor)?);
+    let text = text.unwrap_or_default().to_lowercase();
+    let mut conditions = Vec::new();
+    for column in ["lower(display)", "coalesce(login, '')", "coalesce(phone, '')", "coalesce(email, '')"] {
+        conditions.push(tx.dialect().contains(column, "$3"));
+    }
+    let matching =
+        if text.is_empty() { "$3 = ''".to_owned() } else { format!("({})", conditions.join(" OR ")) };
+    let rows = tx.all(
+        &format!("SELECT {COLUMNS} FROM account WHERE id < $1 AND {matching} ORDER BY id DESC LIMIT $2"),
+        params![start.number, i64::from(limit + 1), &text],
+        read,
+    )?;
+    Ok(Page::cut(rows, limit, |a| Cursor { time_us: 0, number: a.id }))
+}
+
+const COLUMNS: &str = "id, login, phone, email, display, password_hash, roles, patient, practitioner, language, \
+     disabled, failed_count, throttled_us, last_login_us, created_us";
+
+pub(crate) fn read(row: &crate::Row<'_>) -> Result<Account> {
+    Ok(Account {
+        id: row.int(0)?,
+        login: row.opt_string(1)?,
+        phone: row.opt_string(2)?,
+        email: row.opt_string(3)?,
+        display: row.string(4)?,
+        password_hash: row.opt_string(5)?,
+        roles: serde_json::from_str(row.text(6)?).map_err(|_| crate::Error::Corrupt("roles".into()))?,
+        patient: row.opt_key(7)?,
+        practitioner: row.opt_key(8)?,
+        language: row.string(9)?,
+        disabled: row.bool(10)?,
+        failed_count: row.int(11)? as u32,
+        throttled_until: row.opt_time(12)?,
+        last_login: row.opt_time(13)?,
+        created: row.time(14)?,
+    })
+}

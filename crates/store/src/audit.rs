@@ -1,0 +1,248 @@
+//! Who did what to whose record. Rows are only ever added; triggers refuse anything else.
+
+use crate::ids::{decode_ids, encode_id, encode_ids};
+use crate::page::{Cursor, clamp};
+use crate::{Page, Param, Result, Tx, params};
+use access::Purpose;
+use jiff::Timestamp;
+use std::net::IpAddr;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Success,
+    Denied,
+    Failed,
+}
+
+impl Outcome {
+    /// Stable; shown to API users.
+    pub fn code(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::Denied => "denied",
+            Outcome::Failed => "failed",
+        }
+    }
+    fn number(self) -> i64 {
+        match self {
+            Outcome::Success => 0,
+            Outcome::Denied => 1,
+            Outcome::Failed => 2,
+        }
+    }
+    fn from_number(number: i64) -> Outcome {
+        match number {
+            0 => Outcome::Success,
+            1 => Outcome::Denied,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub at: Timestamp,
+    /// `create`, `read`, `query`, … and command names such as `appointment.book`.
+    pub action: String,
+    pub outcome: Outcome,
+    /// `account/7`, `client/abc`, `system/reminders`, `anonymous`.
+    pub agent: String,
+    pub agent_display: String,
+    /// Role codes, comma separated, as they were at the time.
+    pub role: String,
+    pub address: Option<IpAddr>,
+    pub request_id: String,
+    pub purpose: Purpose,
+    /// `Type/id` (with `/_history/n` for a version) or `Type?parameters`; "" if none.
+    pub what: String,
+    /// Ids of the patients concerned.
+    pub patients: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub seq: i64,
+    pub event: Event,
+}
+
+/// Which rows to list; empty fields do not restrict.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub patient: Option<String>,
+    /// As in [Event::agent].
+    pub agent: Option<String>,
+    pub action: Option<String>,
+    pub outcome: Option<Outcome>,
+    pub from: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+fn purpose_number(purpose: Purpose) -> i64 {
+    match purpose {
+        Purpose::Treatment => 0,
+        Purpose::Payment => 1,
+        Purpose::Operations => 2,
+        Purpose::PatientRequest => 3,
+        Purpose::System => 4,
+    }
+}
+
+fn purpose(number: i64) -> Purpose {
+    match number {
+        0 => Purpose::Treatment,
+        1 => Purpose::Payment,
+        2 => Purpose::Operations,
+        3 => Purpose::PatientRequest,
+        _ => Purpose::System,
+    }
+}
+
+fn address_bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+/// Longest text of a query kept; what is longer is cut.
+pub const MAX_WHAT_BYTES: usize = 2000;
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_WHAT_BYTES)]
+}
+
+/// Adds events, in order. For reads use [crate::Store::append_audit], which shares a commit with others.
+pub fn append(tx: &mut dyn Tx, events: &[Event]) -> Result<()> {
+    for event in events {
+        append_one(tx, event)?;
+    }
+    Ok(())
+}
+
+fn append_one(tx: &mut dyn Tx, event: &Event) -> Result<()> {
+    // Both are small sets of our own words; the agent's name and role would cost 30 bytes a row otherwise.
+    let action = tx.term(&event.action, true)?;
+    let agent = tx.term(&format!("{}\n{}\n{}", event.agent, event.role, event.agent_display), true)?;
+    let agent_key = tx.term(&event.agent, true)?;
+    let seq = tx.next(crate::Counter::Audit)?;
+    let address = event.address.map(address_bytes);
+    let key = fhir::ResourceKey::parse(&event.what).map(|key| crate::ids::encode_key(&key));
+    let what = if key.is_some() { None } else { Some(cut(&event.what)) };
+    let request = (!event.request_id.is_empty()).then(|| encode_id(&event.request_id));
+    tx.execute(
+        "INSERT INTO audit (seq, at_us, action, outcome, agent, agent_details, address, request, purpose, target, what, patients) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        params![
+            seq,
+            event.at,
+            action,
+            event.outcome.number(),
+            agent_key,
+            agent,
+            address.as_ref(),
+            request.as_ref(),
+            purpose_number(event.purpose),
+            key.as_ref(),
+            what,
+            encode_ids(&event.patients).as_ref()
+        ],
+    )?;
+    for patient in &event.patients {
+        tx.execute(
+            "INSERT INTO audit_patient (patient, seq) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            params![&encode_id(patient), seq],
+        )?;
+    }
+    Ok(())
+}
+/// Rows, newest first.
+pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) -> Result<Page<Row>> {
+    let (limit, start) = (clamp(limit), Cursor::newest_or(cursor)?);
+    let patient = filter.patient.as_ref().map(|p| encode_id(p));
+    let mut values: Vec<Param<'_>> = Vec::new();
+    let mut conditions = String::new();
+    // The patient's and the agent's index are in the order of numbers, which grow with time.
+    let by_time = filter.patient.is_none() && filter.agent.is_none();
+    values.push(start.number.into());
+    if by_time {
+        values.push(start.time_us.into());
+        conditions.push_str(" AND (a.at_us < $2 OR (a.at_us = $2 AND a.seq < $1))");
+    } else {
+        conditions.push_str(if patient.is_some() { " AND p.seq < $1" } else { " AND a.seq < $1" });
+    }
+    let mut and = |values: &mut Vec<Param<'_>>, text: &str| {
+        conditions.push_str(&format!(" AND {text} ${}", values.len()));
+    };
+    if let Some(patient) = &patient {
+        values.push(patient.into());
+        and(&mut values, "p.seq = a.seq AND p.patient =");
+    }
+    for (column, text) in [("a.agent =", &filter.agent), ("a.action =", &filter.action)] {
+        let Some(text) = text else { continue };
+        let Some(term) = tx.term(text, false)? else { return Ok(Page { rows: Vec::new(), next: None }) };
+        values.push(term.into());
+        and(&mut values, column);
+    }
+    if let Some(outcome) = filter.outcome {
+        values.push(outcome.number().into());
+        and(&mut values, "a.outcome =");
+    }
+    if let Some(from) = filter.from {
+        values.push(from.into());
+        and(&mut values, "a.at_us >=");
+    }
+    if let Some(until) = filter.until {
+        values.push(until.into());
+        and(&mut values, "a.at_us <");
+    }
+    values.push(i64::from(limit + 1).into());
+    let sql = format!(
+        "SELECT a.seq, a.at_us, a.action, a.outcome, a.agent_details, a.address, a.request, a.purpose, a.what, a.patients, a.target \
+         FROM {}audit a WHERE 1 = 1{conditions} ORDER BY {} DESC LIMIT ${}",
+        if patient.is_some() { "audit_patient p CROSS JOIN " } else { "" },
+        match (by_time, patient.is_some()) {
+            (true, _) => "a.at_us DESC, a.seq",
+            (_, true) => "p.seq",
+            _ => "a.seq",
+        },
+        values.len()
+    );
+    let rows = tx.all(&sql, &values, |row| {
+        let event = Event {
+            at: row.time(1)?,
+            action: String::new(),
+            outcome: Outcome::from_number(row.int(3)?),
+            agent: String::new(),
+            agent_display: String::new(),
+            role: String::new(),
+            address: row.opt_bytes(5)?.and_then(address),
+            request_id: row.opt_bytes(6)?.map(crate::ids::decode_id).transpose()?.unwrap_or_default(),
+            purpose: purpose(row.int(7)?),
+            what: match row.opt_key(10)? {
+                Some(key) => key.to_string(),
+                None => row.opt_string(8)?.unwrap_or_default(),
+            },
+            patients: decode_ids(row.opt_bytes(9)?)?,
+        };
+        Ok((row.int(2)?, row.int(4)?, Row { seq: row.int(0)?, event }))
+    })?;
+    let mut found = Vec::with_capacity(rows.len());
+    for (action, agent, mut row) in rows {
+        row.event.action = tx.term_text(action)?;
+        let details = tx.term_text(agent)?;
+        let mut parts = details.splitn(3, '\n').map(str::to_owned);
+        row.event.agent = parts.next().unwrap_or_default();
+        row.event.role = parts.next().unwrap_or_default();
+        row.event.agent_display = parts.next().unwrap_or_default();
+        found.push(row);
+    }
+    Ok(Page::cut(found, limit, |row| Cursor { time_us: row.event.at.as_microsecond(), number: row.seq }))
+}

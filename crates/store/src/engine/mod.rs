@@ -1,0 +1,221 @@
+//! Opening a store, and handing closures to the threads that own the connections.
+
+mod postgres;
+mod queue;
+mod sqlite;
+mod task;
+mod terms;
+
+use crate::{Dialect, Error, Result, Secret32, Tx, audit, migrate};
+use queue::Queue;
+use std::future::Future;
+use std::sync::Arc;
+use task::{Reader, Task, Writer};
+use tokio::sync::{oneshot, watch};
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `sqlite:/path/to/file.db` or `postgres://user@host/database`.
+    pub url: String,
+    /// SQLite only: the SQLCipher key. `None` leaves the file unencrypted, for tests and measurements.
+    pub key: Option<Secret32>,
+    /// SQLite: reader threads.
+    pub readers: usize,
+    /// PostgreSQL: connections.
+    pub pg_pool: usize,
+}
+
+impl StoreConfig {
+    /// Four readers, sixteen connections.
+    pub fn new(url: impl Into<String>, key: Option<Secret32>) -> StoreConfig {
+        StoreConfig { url: url.into(), key, readers: 4, pg_pool: 16 }
+    }
+}
+
+/// Waiting closures beyond which new ones are refused with [Error::Busy].
+const MAX_WAITING: usize = 4096;
+
+/// An open database. Cheap to clone; the last clone closes it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dialect: Dialect,
+    /// Closures that write; on PostgreSQL also those that read.
+    writes: Arc<Queue<Task>>,
+    reads: Arc<Queue<Task>>,
+    /// Audit of reads.
+    audits: Arc<Queue<Task>>,
+    wake: watch::Sender<u64>,
+    engine: parking_lot::Mutex<Option<Engine>>,
+}
+
+/// Threads and files, held until the store is closed.
+enum Engine {
+    Sqlite(sqlite::Engine),
+    Postgres(postgres::Engine),
+}
+
+impl Store {
+    /// Opens or makes the database and brings its schema up to date. Blocks: call it at start, off the runtime's
+    /// workers. Errors: [Error::InUse], [Error::WrongKey], [Error::NewerDatabase], [Error::Database].
+    pub fn open(config: StoreConfig) -> Result<Store> {
+        let wake = watch::Sender::new(0);
+        let writes = Arc::new(Queue::new(MAX_WAITING));
+        if let Some(path) = config.url.strip_prefix("sqlite:") {
+            let reads = Arc::new(Queue::new(MAX_WAITING));
+            let engine = sqlite::Engine::start(path, &config, &writes, &reads, &wake)?;
+            let audits = writes.clone();
+            return Ok(Store::of(Dialect::Sqlite, writes, reads, audits, wake, Engine::Sqlite(engine)));
+        }
+        let reads = writes.clone();
+        let audits = Arc::new(Queue::new(MAX_WAITING));
+        let engine = postgres::Engine::start(&config, &writes, &audits, &wake)?;
+        Ok(Store::of(Dialect::Postgres, writes, reads, audits, wake, Engine::Postgres(engine)))
+    }
+
+    fn of(
+        dialect: Dialect,
+        writes: Arc<Queue<Task>>,
+        reads: Arc<Queue<Task>>,
+        audits: Arc<Queue<Task>>,
+        wake: watch::Sender<u64>,
+        engine: Engine,
+    ) -> Store {
+        let engine = parking_lot::Mutex::new(Some(engine));
+        Store { inner: Arc::new(Inner { dialect, writes, reads, audits, wake, engine }) }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect
+    }
+
+    /// Runs `work` in a transaction and commits it, together with others if they wait; the future ends after the
+    /// commit is durable. An error of `work` undoes what it wrote and nothing else. `work` runs again after a
+    /// serialization failure, so it must not carry effects outside the transaction. Errors: of `work`;
+    /// [Error::Busy] if too many wait; [Error::Panicked]; [Error::Closed]; of the commit.
+    pub fn write<R, E, F>(&self, work: F) -> impl Future<Output = Result<R, E>> + Send + use<R, E, F>
+    where
+        F: FnMut(&mut dyn Tx) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let task = Writer::boxed(work, move |result| drop(sender.send(result)));
+        let refused = self.inner.writes.push(Task::Write(task)).err();
+        async move { answer(refused, receiver.await) }
+    }
+
+    /// Runs `work` on a snapshot. Errors: of `work`; [Error::Busy]; [Error::Closed]; [Error::Panicked].
+    pub fn read<R, E, F>(&self, work: F) -> impl Future<Output = Result<R, E>> + Send + use<R, E, F>
+    where
+        F: FnOnce(&mut dyn Tx) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let task = Reader::boxed(work, move |result| drop(sender.send(result)));
+        let refused = self.inner.reads.push(Task::Read(task)).err();
+        async move { answer(refused, receiver.await) }
+    }
+
+    /// [Store::write] for command-line programs and tests; blocks the thread.
+    pub fn write_blocking<R, E, F>(&self, work: F) -> Result<R, E>
+    where
+        F: FnMut(&mut dyn Tx) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let task = Writer::boxed(work, move |result| drop(sender.send(result)));
+        self.inner.writes.push(Task::Write(task)).map_err(E::from)?;
+        receiver.recv().unwrap_or_else(|_| Err(Error::Closed.into()))
+    }
+
+    /// [Store::read] for command-line programs and tests; blocks the thread.
+    pub fn read_blocking<R, E, F>(&self, work: F) -> Result<R, E>
+    where
+        F: FnOnce(&mut dyn Tx) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let task = Reader::boxed(work, move |result| drop(sender.send(result)));
+        self.inner.reads.push(Task::Read(task)).map_err(E::from)?;
+        receiver.recv().unwrap_or_else(|_| Err(Error::Closed.into()))
+    }
+
+    /// Makes the audit of reads durable, sharing a commit with whatever else waits: the cheap way for reads.
+    /// Errors: [Error::Busy], [Error::Closed], of the commit.
+    pub fn append_audit(&self, events: Vec<audit::Event>) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let reply = Box::new(move |result| drop(sender.send(result)));
+        let refused = self.inner.audits.push(Task::Audit(events, reply)).err();
+        async move { answer(refused, receiver.await) }
+    }
+
+    /// Changes whenever outbox, inbox, jobs, messages or payments may hold new work, on any server.
+    /// Followers also look from time to time by themselves: a wake-up can be lost with its server.
+    pub fn wakeups(&self) -> watch::Receiver<u64> {
+        self.inner.wake.subscribe()
+    }
+
+    /// Ends at the next wake-up after this call; see [Store::wakeups].
+    pub fn notified(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut receiver = self.wakeups();
+        async move {
+            // An error means the store is gone: then nothing new can come, and followers find out by themselves.
+            drop(receiver.changed().await);
+        }
+    }
+
+    /// Where the schema stands.
+    pub fn migration_status(&self) -> Result<migrate::Status> {
+        self.read_blocking(migrate::status)
+    }
+
+    /// Closures that wait now: (writes, reads). On PostgreSQL both share one queue.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.inner.writes.len(), self.inner.reads.len())
+    }
+
+    /// Finishes what waits, then stops the threads and gives the database free. Later work fails with
+    /// [Error::Closed]. Blocks.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        for queue in [&self.writes, &self.reads, &self.audits] {
+            queue.close();
+        }
+        if let Some(engine) = self.engine.lock().take() {
+            match engine {
+                Engine::Sqlite(engine) => engine.join(),
+                Engine::Postgres(engine) => engine.join(),
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn answer<R, E: From<Error>>(
+    refused: Option<Error>,
+    received: std::result::Result<Result<R, E>, oneshot::error::RecvError>,
+) -> Result<R, E> {
+    match (refused, received) {
+        (Some(error), _) => Err(error.into()),
+        (None, Ok(result)) => result,
+        (None, Err(_)) => Err(Error::Closed.into()),
+    }
+}

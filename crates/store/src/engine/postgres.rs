@@ -1,0 +1,467 @@
+//! PostgreSQL: a pool of blocking connections, each on its own thread.
+//!
+//! Writes run at READ COMMITTED. What must not race is guarded by what the engine always enforces: versions by
+//! `UPDATE … WHERE version = n` on a locked row, claims, receipts and idempotency keys by unique keys, leases by
+//! `SKIP LOCKED` and fencing tokens, referenced resources by key-share locks. SERIALIZABLE would find the same
+//! conflicts through page locks on hot index ends, where unrelated creates meet, and abort them for nothing.
+
+use super::StoreConfig;
+use super::queue::{Queue, Signal};
+use super::task::{Task, Write};
+use super::terms::Terms;
+use crate::{Counter, Dialect, Error, Param, Result, Row, Tx, audit, migrate};
+use ::postgres::fallible_iterator::FallibleIterator;
+use ::postgres::{Client, Config, NoTls, Statement};
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Tries of a transaction that meets serialization failures.
+const MAX_TRIES: u32 = 10;
+/// Statements a connection keeps prepared.
+const MAX_STATEMENTS: usize = 500;
+/// Reads whose audit shares a commit.
+const MAX_AUDIT_BATCH: usize = 256;
+/// Rows of one multi-row INSERT.
+const MAX_ROWS: usize = 32;
+/// Pause before a lost connection is made anew.
+const RECONNECT: Duration = Duration::from_millis(250);
+const NOTIFY_CHANNEL: &str = "uzima_work";
+
+pub(super) struct Engine {
+    threads: Vec<JoinHandle<()>>,
+    notify: Arc<Signal>,
+    stop: Arc<Signal>,
+}
+
+impl Engine {
+    pub fn start(
+        config: &StoreConfig,
+        tasks: &Arc<Queue<Task>>,
+        audits: &Arc<Queue<Task>>,
+        wake: &watch::Sender<u64>,
+    ) -> Result<Engine> {
+        let target: Config = config.url.parse().map_err(|_| Error::Invalid("database URL"))?;
+        let mut first = Connection::open(&target)?;
+        first.migrate()?;
+        let shared = Shared {
+            target,
+            terms: Arc::new(Terms::default()),
+            wake: wake.clone(),
+            notify: Arc::new(Signal::new()),
+            stop: Arc::new(Signal::new()),
+        };
+        let mut threads = Vec::new();
+        for n in 0..config.pg_pool.max(1) {
+            let (queue, shared) = (tasks.clone(), shared.clone());
+            threads.push(spawn(&format!("store-{n}"), move || worker(&shared, &queue))?);
+        }
+        let (queue, copy) = (audits.clone(), shared.clone());
+        threads.push(spawn("store-audit", move || auditor(&copy, &queue))?);
+        let copy = shared.clone();
+        threads.push(spawn("store-notify", move || notifier(&copy))?);
+        let copy = shared.clone();
+        threads.push(spawn("store-listen", move || listener(&copy))?);
+        Ok(Engine { threads, notify: shared.notify, stop: shared.stop })
+    }
+
+    pub fn join(self) {
+        self.notify.close();
+        self.stop.close();
+        for thread in self.threads {
+            drop(thread.join());
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|e| Error::Database(format!("cannot start a thread: {e}")))
+}
+
+#[derive(Clone)]
+struct Shared {
+    target: Config,
+    terms: Arc<Terms>,
+    wake: watch::Sender<u64>,
+    notify: Arc<Signal>,
+    stop: Arc<Signal>,
+}
+
+impl Shared {
+    /// Workers on this server hear at once, others by a NOTIFY that is sent outside the transaction: a NOTIFY
+    /// inside one holds a lock of the whole server over the commit.
+    fn woken(&self) {
+        self.wake.send_modify(|n| *n += 1);
+        self.notify.raise();
+    }
+}
+
+struct Connection {
+    client: Client,
+    statements: HashMap<Box<str>, Statement>,
+    /// What is left of the blocks of row and audit numbers.
+    blocks: [(i64, i64); 2],
+}
+
+impl Connection {
+    fn open(target: &Config) -> Result<Connection> {
+        let client = target.connect(NoTls).map_err(|e| Error::Database(format!("cannot connect: {e}")))?;
+        Ok(Connection { client, statements: HashMap::new(), blocks: [(0, 0); 2] })
+    }
+
+    fn migrate(&mut self) -> Result<()> {
+        let terms = Terms::default();
+        self.client.batch_execute("BEGIN")?;
+        let mut tx = PgTx::new(self, &terms);
+        // The closure gets the transaction back, because both need the one connection.
+        migrate::run(&mut tx, &mut |tx, text| tx.query(BATCH_MARK, &[Param::Text(text)], &mut |_| Ok(())))?;
+        self.client.batch_execute("COMMIT")?;
+        Ok(())
+    }
+}
+
+/// Not SQL: has [PgTx::query] run its parameter as several statements.
+const BATCH_MARK: &str = "-- batch";
+
+/// Keeps a connection up; `None` when the store is closed.
+fn connected<'c>(slot: &'c mut Option<Connection>, shared: &Shared) -> Option<&'c mut Connection> {
+    if slot.as_ref().is_some_and(|c| c.client.is_closed()) {
+        *slot = None;
+    }
+    while slot.is_none() {
+        match Connection::open(&shared.target) {
+            Ok(connection) => *slot = Some(connection),
+            Err(error) => {
+                tracing::warn!(%error, "no connection to PostgreSQL");
+                if shared.stop.closed_within(RECONNECT) {
+                    return None;
+                }
+            }
+        }
+    }
+    slot.as_mut()
+}
+
+fn worker(shared: &Shared, queue: &Queue<Task>) {
+    let mut slot = None;
+    while let Some(task) = queue.pop() {
+        let Some(connection) = connected(&mut slot, shared) else {
+            fail(task, Error::Closed);
+            continue;
+        };
+        match task {
+            Task::Write(task) => write(connection, shared, task),
+            Task::Read(task) => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                match connection.client.batch_execute(begin) {
+                    Ok(()) => task.run(&mut PgTx::new(connection, &shared.terms)),
+                    Err(error) => task.fail(error.into()),
+                }
+                end(connection);
+            }
+            Task::Audit(_, reply) => reply(Err(Error::Closed)),
+        }
+    }
+}
+
+fn fail(task: Task, error: Error) {
+    match task {
+        Task::Write(task) => task.finish(Err(error)),
+        Task::Read(task) => task.fail(error),
+        Task::Audit(_, reply) => reply(Err(error)),
+    }
+}
+
+/// Gives the transaction up; a connection on which even that fails is replaced at the next task.
+fn end(connection: &mut Connection) {
+    if let Err(error) = connection.client.batch_execute("ROLLBACK") {
+        tracing::warn!(%error, "rollback failed");
+    }
+}
+
+fn write(connection: &mut Connection, shared: &Shared, mut task: Box<dyn Write>) {
+    for attempt in 0..MAX_TRIES {
+        if let Err(error) = connection.client.batch_execute("BEGIN") {
+            return task.finish(Err(error.into()));
+        }
+        let mut tx = PgTx::new(connection, &shared.terms);
+        let good = task.run(&mut tx);
+        let (pending, wake, retry) = (std::mem::take(&mut tx.pending), tx.wake, tx.retry);
+        if good && !retry {
+            match connection.client.batch_execute("COMMIT").map_err(Error::from) {
+                Ok(()) => {
+                    if !pending.is_empty() {
+                        shared.terms.add(pending);
+                    }
+                    if wake {
+                        shared.woken();
+                    }
+                    return task.finish(Ok(()));
+                }
+                Err(Error::Serialization) => {}
+                Err(error) => {
+                    end(connection);
+                    return task.finish(Err(error));
+                }
+            }
+        }
+        end(connection);
+        if !retry && !good {
+            return task.finish(Ok(()));
+        }
+        // Whoever was in the way gets time to end; the number of the try spreads those who wait together.
+        std::thread::sleep(Duration::from_millis(u64::from(attempt * attempt)));
+    }
+    task.finish(Err(Error::Busy));
+}
+
+/// Appends the audit of reads, many in one commit.
+fn auditor(shared: &Shared, queue: &Queue<Task>) {
+    let mut slot = None;
+    while let Some(first) = queue.pop() {
+        let mut batch = vec![first];
+        while batch.len() < MAX_AUDIT_BATCH {
+            let Some(task) = queue.try_pop() else { break };
+            batch.push(task);
+        }
+        let mut events = Vec::new();
+        let mut replies = Vec::new();
+        for task in batch {
+            match task {
+                Task::Audit(more, reply) => {
+                    events.extend(more);
+                    replies.push(reply);
+                }
+                other => fail(other, Error::Closed),
+            }
+        }
+        let outcome = match connected(&mut slot, shared) {
+            Some(connection) => append(connection, shared, &events),
+            None => Err(Error::Closed),
+        };
+        for reply in replies {
+            reply(outcome.clone());
+        }
+    }
+}
+
+fn append(connection: &mut Connection, shared: &Shared, events: &[audit::Event]) -> Result<()> {
+    connection.client.batch_execute("BEGIN")?;
+    let mut tx = PgTx::new(connection, &shared.terms);
+    let result = audit::append(&mut tx, events);
+    let pending = std::mem::take(&mut tx.pending);
+    if let Err(error) = result {
+        end(connection);
+        return Err(error);
+    }
+    connection.client.batch_execute("COMMIT")?;
+    shared.terms.add(pending);
+    Ok(())
+}
+
+/// Tells the other servers, at most every 20 ms.
+fn notifier(shared: &Shared) {
+    let mut slot = None;
+    while shared.notify.wait() {
+        let Some(connection) = connected(&mut slot, shared) else { return };
+        if let Err(error) = connection.client.batch_execute(&format!("NOTIFY {NOTIFY_CHANNEL}")) {
+            tracing::warn!(%error, "a wake-up was not sent");
+        }
+        if shared.stop.closed_within(Duration::from_millis(20)) {
+            return;
+        }
+    }
+}
+
+fn listener(shared: &Shared) {
+    let mut slot = None;
+    let mut listening = false;
+    loop {
+        if slot.as_ref().is_some_and(|c: &Connection| c.client.is_closed()) {
+            listening = false;
+        }
+        let Some(connection) = connected(&mut slot, shared) else { return };
+        if !listening {
+            listening = connection.client.batch_execute(&format!("LISTEN {NOTIFY_CHANNEL}")).is_ok();
+        }
+        let heard = connection.client.notifications().timeout_iter(Duration::from_millis(500)).next();
+        if matches!(heard, Ok(Some(_))) {
+            shared.wake.send_modify(|n| *n += 1);
+        }
+        if shared.stop.closed_within(Duration::ZERO) {
+            return;
+        }
+    }
+}
+
+struct PgTx<'c> {
+    connection: &'c mut Connection,
+    terms: &'c Terms,
+    pending: Vec<(String, i64)>,
+    wake: bool,
+    /// A statement met a serialization failure or a deadlock: whatever the closure makes of it, it runs again.
+    retry: bool,
+}
+
+impl<'c> PgTx<'c> {
+    fn new(connection: &'c mut Connection, terms: &'c Terms) -> PgTx<'c> {
+        PgTx { connection, terms, pending: Vec::new(), wake: false, retry: false }
+    }
+
+    fn statement(&mut self, sql: &str) -> Result<Statement> {
+        if let Some(statement) = self.connection.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.connection.client.prepare(sql);
+        let statement = statement.map_err(|e| self.note(e))?;
+        if self.connection.statements.len() >= MAX_STATEMENTS {
+            self.connection.statements.clear();
+        }
+        self.connection.statements.insert(sql.into(), statement.clone());
+        Ok(statement)
+    }
+
+    fn note(&mut self, error: ::postgres::Error) -> Error {
+        let error = Error::from(error);
+        self.retry |= error == Error::Serialization;
+        error
+    }
+}
+
+fn refs<'p>(params: &'p [Param<'p>]) -> Vec<&'p (dyn ::postgres::types::ToSql + Sync)> {
+    params.iter().map(|p| p as &(dyn ::postgres::types::ToSql + Sync)).collect()
+}
+
+impl Tx for PgTx<'_> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64> {
+        if params.is_empty() {
+            if sql.starts_with("ROLLBACK TO") {
+                self.pending.clear();
+            }
+            return self.connection.client.execute(sql, &[]).map_err(|e| self.note(e));
+        }
+        let statement = self.statement(sql)?;
+        self.connection.client.execute(&statement, &refs(params)).map_err(|e| self.note(e))
+    }
+
+    fn query(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        each: &mut dyn FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if let (BATCH_MARK, [Param::Text(text)]) = (sql, params) {
+            return self.connection.client.batch_execute(text).map_err(|e| self.note(e));
+        }
+        let statement = self.statement(sql)?;
+        let rows = self.connection.client.query(&statement, &refs(params)).map_err(|e| self.note(e))?;
+        for row in &rows {
+            each(&Row::Postgres(row))?;
+        }
+        Ok(())
+    }
+
+    fn insert_many(&mut self, insert: &str, tail: &str, columns: usize, values: &[Param<'_>]) -> Result<u64> {
+        let mut changed = 0;
+        let mut rest = values;
+        while !rest.is_empty() {
+            // Powers of two, so that few statements serve every number of rows.
+            let rows = (rest.len() / columns).min(MAX_ROWS);
+            let rows = 1 << rows.ilog2();
+            let (now, later) = rest.split_at(rows * columns);
+            let mut sql = format!("{insert} VALUES ");
+            for row in 0..rows {
+                if row > 0 {
+                    sql.push(',');
+                }
+                sql.push('(');
+                sql.push_str(&crate::sql::placeholders(row * columns + 1, columns));
+                sql.push(')');
+            }
+            sql.push(' ');
+            sql.push_str(tail);
+            changed += self.execute(&sql, now)?;
+            rest = later;
+        }
+        Ok(changed)
+    }
+
+    fn next(&mut self, counter: Counter) -> Result<i64> {
+        let (slot, sql) = match counter {
+            Counter::Row => (0, "SELECT nextval('row_block')"),
+            Counter::Audit => (1, "SELECT nextval('audit_block')"),
+            Counter::Change => {
+                let tx: &mut dyn Tx = self;
+                let number = tx.one("SELECT next_change()", &[], |row| row.int(0))?;
+                return number.ok_or_else(|| Error::Corrupt("change number".into()));
+            }
+        };
+        if self.connection.blocks[slot].0 == self.connection.blocks[slot].1 {
+            let tx: &mut dyn Tx = self;
+            let start =
+                tx.one(sql, &[], |row| row.int(0))?.ok_or_else(|| Error::Corrupt("sequence".into()))?;
+            self.connection.blocks[slot] = (start, start + 32);
+        }
+        let block = &mut self.connection.blocks[slot];
+        block.0 += 1;
+        Ok(block.0 - 1)
+    }
+
+    fn term(&mut self, text: &str, create: bool) -> Result<Option<i64>> {
+        if let Some(number) = self.terms.number(text) {
+            return Ok(Some(number));
+        }
+        if let Some((_, number)) = self.pending.iter().find(|(known, _)| known == text) {
+            return Ok(Some(*number));
+        }
+        let tx: &mut dyn Tx = self;
+        let find = "SELECT id FROM term WHERE text = $1";
+        let mut number = tx.one(find, &[text.into()], |row| row.int(0))?;
+        if number.is_none() && create {
+            let insert = "INSERT INTO term (text) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id";
+            number = tx.one(insert, &[text.into()], |row| row.int(0))?;
+            if number.is_none() {
+                // Another transaction made it meanwhile and has committed.
+                number = tx.one(find, &[text.into()], |row| row.int(0))?;
+            }
+        }
+        if let Some(number) = number {
+            self.pending.push((text.to_owned(), number));
+        }
+        Ok(number)
+    }
+
+    fn term_text(&mut self, term: i64) -> Result<String> {
+        if let Some(text) = self.terms.text(term) {
+            return Ok(text);
+        }
+        let tx: &mut dyn Tx = self;
+        let text = tx.one("SELECT text FROM term WHERE id = $1", &[term.into()], |row| row.string(0))?;
+        Ok(text.unwrap_or_default())
+    }
+
+    fn now(&mut self) -> Result<Timestamp> {
+        let tx: &mut dyn Tx = self;
+        let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
+        tx.one(sql, &[], |row| row.time(0))?.ok_or_else(|| Error::Corrupt("clock".into()))
+    }
+
+    fn conflict(&mut self) -> Error {
+        self.retry = true;
+        Error::Serialization
+    }
+
+    fn wake(&mut self) {
+        self.wake = true;
+    }
+}

@@ -1,0 +1,514 @@
+//! SQLite: one writer thread with group commit, reader threads, and a thread that moves the log into the file.
+
+use super::StoreConfig;
+use super::queue::{Queue, Signal};
+use super::task::{Task, Write};
+use super::terms::Terms;
+use crate::{Counter, Dialect, Error, Param, Result, Row, Secret32, Tx, audit, migrate};
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Closures in one commit: more would only make the first of them wait.
+const MAX_BATCH: usize = 64;
+/// A batch takes no more closures after this time.
+const MAX_BATCH_TIME: Duration = Duration::from_millis(8);
+/// Page caches. Readers share the kernel's cache of the (encrypted) file, so theirs only saves decryption.
+const WRITER_CACHE_KIB: i64 = 48 * 1024;
+const READER_CACHE_KIB: i64 = 8 * 1024;
+const STATEMENTS: usize = 256;
+/// Log pages after which the background thread copies them into the file.
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// Log pages after which the writer waits a moment so that the log can start over at its beginning.
+const RESTART_PAGES: i64 = 24_000;
+/// Numbers a crash may waste.
+const COUNTER_BLOCK: i64 = 4096;
+
+pub(super) struct Engine {
+    threads: Vec<JoinHandle<()>>,
+    checkpoint: Arc<Signal>,
+    _lock: File,
+}
+
+impl Engine {
+    pub fn start(
+        path: &str,
+        config: &StoreConfig,
+        writes: &Arc<Queue<Task>>,
+        reads: &Arc<Queue<Task>>,
+        wake: &watch::Sender<u64>,
+    ) -> Result<Engine> {
+        let path = Path::new(path);
+        let lock = lock(path)?;
+        let mut connection = connect(path, config.key.as_ref(), WRITER_CACHE_KIB)?;
+        let counters = prepare(&mut connection)?;
+        let terms = Arc::new(Terms::default());
+        let checkpoint = Arc::new(Signal::new());
+        let log = Arc::new(Log::default());
+        let pages = log.clone();
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
+            pages.pages.store(i64::from(count), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let mut threads = Vec::new();
+        let mut writer = WriterThread {
+            connection,
+            counters,
+            terms: terms.clone(),
+            wake: wake.clone(),
+            checkpoint: checkpoint.clone(),
+            log: log.clone(),
+            texts: HashMap::new(),
+        };
+        let queue = writes.clone();
+        threads.push(spawn("store-writer", move || writer.run(&queue))?);
+        for n in 0..config.readers.max(1) {
+            let connection = connect(path, config.key.as_ref(), READER_CACHE_KIB)?;
+            connection.execute_batch("PRAGMA query_only = ON")?;
+            let (queue, terms) = (reads.clone(), terms.clone());
+            threads.push(spawn(&format!("store-reader-{n}"), move || reader(&connection, &queue, &terms))?);
+        }
+        let connection = connect(path, config.key.as_ref(), 256)?;
+        let signal = checkpoint.clone();
+        threads.push(spawn("store-checkpoint", move || {
+            while signal.wait() {
+                checkpoint_once(&connection, &log);
+            }
+        })?);
+        Ok(Engine { threads, checkpoint, _lock: lock })
+    }
+
+    pub fn join(self) {
+        self.checkpoint.close();
+        for thread in self.threads {
+            // A thread that panicked has nothing to give back.
+            drop(thread.join());
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|e| Error::Database(format!("cannot start a thread: {e}")))
+}
+
+/// Takes the data file for this process; the file itself stays empty.
+fn lock(path: &Path) -> Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let broken = |e: std::io::Error| Error::Database(format!("{}: {e}", name.display()));
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(broken)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse(path.display().to_string())),
+        Err(std::fs::TryLockError::Error(e)) => Err(broken(e)),
+    }
+}
+
+fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
+    let connection = Connection::open_with_flags(path, flags)?;
+    if let Some(key) = key {
+        // A raw key needs no key derivation. SHA-256 has instructions on every processor of today, SHA-512 has not.
+        connection.execute_batch(&format!(
+            "PRAGMA key = \"x'{}'\"; PRAGMA cipher_page_size = 4096; PRAGMA cipher_hmac_algorithm = HMAC_SHA256;",
+            key.to_hex()
+        ))?;
+    }
+    // The first statement that reads the file is the one that fails with a wrong key.
+    connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
+    connection.execute_batch(&format!(
+        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; \
+         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
+    ))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Migrates and reads the counters.
+fn prepare(connection: &mut Connection) -> Result<Counters> {
+    let terms = Terms::default();
+    let mut counters = Counters::default();
+    let mut texts = HashMap::new();
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let mut tx = SqliteTx::new(connection, &mut counters, &terms, &mut texts);
+    let done = migrate::run(&mut tx, &mut |_, text| Ok(connection.execute_batch(text)?));
+    if let Err(error) = done {
+        connection.execute_batch("ROLLBACK")?;
+        return Err(error);
+    }
+    let mut counters = Counters::default();
+    let mut statement = connection.prepare("SELECT name, next FROM counter")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    for row in rows {
+        let (name, next) = row?;
+        if let Some(n) = COUNTER_NAMES.iter().position(|known| *known == name) {
+            counters.next[n] = next;
+            counters.saved[n] = next;
+        }
+    }
+    drop(statement);
+    connection.execute_batch("COMMIT")?;
+    Ok(counters)
+}
+
+const COUNTER_NAMES: [&str; 3] = ["row", "audit", "change"];
+
+/// Numbers live in memory; the table holds a bound above all numbers of committed transactions.
+struct Counters {
+    next: [i64; 3],
+    saved: [i64; 3],
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters { next: [1; 3], saved: [1; 3] }
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    pages: AtomicI64,
+    running: AtomicBool,
+    /// The background has copied all it could: the rest is short enough for the writer to finish.
+    caught_up: AtomicBool,
+}
+
+fn checkpoint_once(connection: &Connection, log: &Log) {
+    log.running.store(true, Ordering::Relaxed);
+    match connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE) {
+        Ok(_) => log.caught_up.store(true, Ordering::Relaxed),
+        Err(error) => tracing::warn!(%error, "checkpoint failed; it is tried again later"),
+    }
+    log.running.store(false, Ordering::Relaxed);
+}
+
+struct WriterThread {
+    connection: Connection,
+    counters: Counters,
+    terms: Arc<Terms>,
+    wake: watch::Sender<u64>,
+    checkpoint: Arc<Signal>,
+    log: Arc<Log>,
+    texts: Texts,
+}
+
+/// A closure that ran, and how to tell its caller.
+enum Finished {
+    Write(Box<dyn Write>),
+    Audit(Box<dyn FnOnce(Result<()>) + Send>),
+}
+
+impl Finished {
+    fn reply(self, outcome: Result<()>) {
+        match self {
+            Finished::Write(task) => task.finish(outcome),
+            Finished::Audit(reply) => reply(outcome),
+        }
+    }
+}
+
+impl WriterThread {
+    fn run(&mut self, queue: &Queue<Task>) {
+        while let Some(first) = queue.pop() {
+            self.batch(first, queue);
+            self.tend_log();
+        }
+        // Leaves a short log for the next start.
+        drop(self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::TRUNCATE));
+    }
+
+    fn batch(&mut self, first: Task, queue: &Queue<Task>) {
+        let mut done: Vec<Finished> = Vec::with_capacity(MAX_BATCH);
+        if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
+            fail(first, &error.into());
+            return;
+        }
+        let started = Instant::now();
+        let mut terms: Vec<(String, i64)> = Vec::new();
+        let mut wake = false;
+        let mut next = Some(first);
+        let mut broken = None;
+        while let Some(task) = next {
+            let mut tx = SqliteTx::new(&self.connection, &mut self.counters, &self.terms, &mut self.texts);
+            tx.pending = std::mem::take(&mut terms);
+            let (finished, result) = run_one(&mut tx, task);
+            wake |= tx.wake;
+            terms = tx.pending;
+            done.push(finished);
+            // Errors such as a full disk end the whole transaction, whatever else it held.
+            if let Err(error) = result {
+                broken = Some(error);
+                break;
+            }
+            if self.connection.is_autocommit() {
+                broken = Some(Error::Database("the engine rolled the transaction back".into()));
+                break;
+            }
+            next = if done.len() < MAX_BATCH && started.elapsed() < MAX_BATCH_TIME {
+                queue.try_pop()
+            } else {
+                None
+            };
+        }
+        let outcome = match broken {
+            Some(error) => Err(error),
+            None => self.commit(),
+        };
+        match &outcome {
+            Ok(()) => {
+                if !terms.is_empty() {
+                    self.terms.add(terms);
+                }
+                if wake {
+                    self.wake.send_modify(|n| *n += 1);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a commit failed");
+                if !self.connection.is_autocommit() {
+                    drop(self.connection.execute_batch("ROLLBACK"));
+                }
+            }
+        }
+        for finished in done {
+            finished.reply(outcome.clone());
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        for (n, name) in COUNTER_NAMES.iter().enumerate() {
+            if self.counters.next[n] > self.counters.saved[n] {
+                let bound = self.counters.next[n] + COUNTER_BLOCK;
+                let mut statement = self.connection.prepare_cached(
+                    "INSERT INTO counter (name, next) VALUES (?1, ?2) \
+                     ON CONFLICT (name) DO UPDATE SET next = excluded.next",
+                )?;
+                statement.execute((name, bound))?;
+                drop(statement);
+                self.counters.saved[n] = bound;
+            }
+        }
+        Ok(self.connection.execute_batch("COMMIT")?)
+    }
+
+    /// Has the log copied in the background, and restarts it when it has grown long. A passive checkpoint by the
+    /// writer itself leaves nothing uncopied, which is what SQLite wants before it writes from the start again.
+    fn tend_log(&self) {
+        let pages = self.log.pages.load(Ordering::Relaxed);
+        if pages < CHECKPOINT_PAGES || self.log.running.load(Ordering::Relaxed) {
+            return;
+        }
+        if pages >= RESTART_PAGES && self.log.caught_up.swap(false, Ordering::Relaxed) {
+            if let Err(error) =
+                self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE)
+            {
+                tracing::warn!(%error, "checkpoint failed; it is tried again later");
+            }
+        } else {
+            self.checkpoint.raise();
+        }
+    }
+}
+
+fn fail(task: Task, error: &Error) {
+    match task {
+        Task::Write(task) => task.finish(Err(error.clone())),
+        Task::Audit(_, reply) => reply(Err(error.clone())),
+        Task::Read(task) => task.fail(error.clone()),
+    }
+}
+
+/// Runs one closure in its savepoint. The error is one of the engine, after which the batch cannot go on.
+fn run_one(tx: &mut SqliteTx<'_>, task: Task) -> (Finished, Result<()>) {
+    match task {
+        Task::Write(mut task) => {
+            let result = (|| {
+                tx.execute("SAVEPOINT closure", &[])?;
+                if !task.run(tx) {
+                    tx.pending.clear();
+                    tx.wake = false;
+                    if tx.connection.is_autocommit() {
+                        return Err(Error::Database("the engine rolled the transaction back".into()));
+                    }
+                    tx.execute("ROLLBACK TO SAVEPOINT closure", &[])?;
+                }
+                tx.execute("RELEASE SAVEPOINT closure", &[])?;
+                Ok(())
+            })();
+            (Finished::Write(task), result)
+        }
+        Task::Audit(events, reply) => {
+            let result = audit::append(tx, &events);
+            (Finished::Audit(reply), result)
+        }
+        Task::Read(task) => {
+            task.fail(Error::Database("a read in the queue of writes".into()));
+            (Finished::Audit(Box::new(drop)), Ok(()))
+        }
+    }
+}
+
+fn reader(connection: &Connection, queue: &Queue<Task>, terms: &Terms) {
+    let mut counters = Counters::default();
+    let mut texts = HashMap::new();
+    while let Some(task) = queue.pop() {
+        let Task::Read(task) = task else { continue };
+        let mut tx = SqliteTx::new(connection, &mut counters, terms, &mut texts);
+        match tx.execute("BEGIN", &[]) {
+            Ok(_) => task.run(&mut tx),
+            Err(error) => task.fail(error),
+        }
+        if !connection.is_autocommit()
+            && let Err(error) = tx.execute("ROLLBACK", &[])
+        {
+            tracing::error!(%error, "a read transaction did not end");
+        }
+    }
+}
+
+/// SQL with `$1` → the same with `?1`: SQLite takes `$1` for a name and numbers names by first appearance.
+type Texts = HashMap<Box<str>, Box<str>>;
+const MAX_TEXTS: usize = 2000;
+
+fn numbered<'t>(texts: &'t mut Texts, sql: &str) -> &'t str {
+    if !texts.contains_key(sql) {
+        if texts.len() >= MAX_TEXTS {
+            texts.clear();
+        }
+        texts.insert(sql.into(), sql.replace('$', "?").into());
+    }
+    texts.get(sql).map_or("", |text| text)
+}
+
+struct SqliteTx<'c> {
+    connection: &'c Connection,
+    counters: &'c mut Counters,
+    terms: &'c Terms,
+    texts: &'c mut Texts,
+    /// Terms this transaction made or looked up.
+    pending: Vec<(String, i64)>,
+    wake: bool,
+}
+
+impl<'c> SqliteTx<'c> {
+    fn new(
+        connection: &'c Connection,
+        counters: &'c mut Counters,
+        terms: &'c Terms,
+        texts: &'c mut Texts,
+    ) -> SqliteTx<'c> {
+        SqliteTx { connection, counters, terms, texts, pending: Vec::new(), wake: false }
+    }
+}
+
+fn bind(statement: &mut rusqlite::CachedStatement<'_>, params: &[Param<'_>]) -> Result<()> {
+    for (n, param) in params.iter().enumerate() {
+        statement.raw_bind_parameter(n + 1, param)?;
+    }
+    Ok(())
+}
+
+impl Tx for SqliteTx<'_> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64> {
+        if sql.starts_with("ROLLBACK TO") {
+            // Terms made since the savepoint are gone; the others are found again in the table.
+            self.pending.clear();
+        }
+        let mut statement = self.connection.prepare_cached(numbered(self.texts, sql))?;
+        bind(&mut statement, params)?;
+        Ok(statement.raw_execute()? as u64)
+    }
+
+    fn query(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        each: &mut dyn FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(numbered(self.texts, sql))?;
+        bind(&mut statement, params)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            each(&Row::Sqlite(row))?;
+        }
+        Ok(())
+    }
+
+    fn insert_many(&mut self, insert: &str, tail: &str, columns: usize, values: &[Param<'_>]) -> Result<u64> {
+        let sql = format!("{insert} VALUES ({}) {tail}", crate::sql::placeholders(1, columns));
+        let mut statement = self.connection.prepare_cached(numbered(self.texts, &sql))?;
+        let mut changed = 0;
+        for row in values.chunks(columns) {
+            bind(&mut statement, row)?;
+            changed += statement.raw_execute()? as u64;
+        }
+        Ok(changed)
+    }
+
+    fn next(&mut self, counter: Counter) -> Result<i64> {
+        let next = &mut self.counters.next[counter as usize];
+        let number = *next;
+        *next += 1;
+        Ok(number)
+    }
+
+    fn term(&mut self, text: &str, create: bool) -> Result<Option<i64>> {
+        if let Some(number) = self.terms.number(text) {
+            return Ok(Some(number));
+        }
+        if let Some((_, number)) = self.pending.iter().find(|(known, _)| known == text) {
+            return Ok(Some(*number));
+        }
+        let tx: &mut dyn Tx = self;
+        let mut number = tx.one("SELECT id FROM term WHERE text = $1", &[text.into()], |row| row.int(0))?;
+        if number.is_none() && create {
+            number =
+                tx.one("INSERT INTO term (text) VALUES ($1) RETURNING id", &[text.into()], |row| row.int(0))?;
+        }
+        if let Some(number) = number {
+            self.pending.push((text.to_owned(), number));
+        }
+        Ok(number)
+    }
+
+    fn term_text(&mut self, term: i64) -> Result<String> {
+        if let Some(text) = self.terms.text(term) {
+            return Ok(text);
+        }
+        let tx: &mut dyn Tx = self;
+        let text = tx.one("SELECT text FROM term WHERE id = $1", &[term.into()], |row| row.string(0))?;
+        Ok(text.unwrap_or_default())
+    }
+
+    fn now(&mut self) -> Result<Timestamp> {
+        Ok(Timestamp::now())
+    }
+
+    fn conflict(&mut self) -> Error {
+        // One writer: nothing can change between two statements.
+        Error::Busy
+    }
+
+    fn wake(&mut self) {
+        self.wake = true;
+    }
+}

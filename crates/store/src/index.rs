@@ -1,0 +1,275 @@
+//! Rows of the index tables, from the entries of one resource.
+
+use crate::ids::encode_target;
+use crate::{Param, Result, Tx};
+use fhir::search::{IndexEntry, IndexValue};
+use fhir::{ParamId, TypeId};
+use std::collections::BTreeMap;
+
+/// Ranges up to this long are searched by a narrow range of their start.
+pub(crate) const SHORT_US: i64 = 24 * 60 * 60 * 1_000_000;
+/// Added to the parameter of dates that are longer, or not alone.
+pub(crate) const ODD: i64 = 32768;
+/// The date of a resource without one: sorts before all.
+pub(crate) const NO_DATE: i64 = -(1 << 60);
+/// The parameter number of compartment membership among references.
+pub(crate) const COMPARTMENT: i64 = 0;
+/// Longer codes, strings and URIs are cut; searches cut the same way.
+pub(crate) const MAX_CHARS: usize = 200;
+const MAX_SORT_CHARS: usize = 48;
+
+pub(crate) fn param_number(param: ParamId) -> i64 {
+    // 0 is taken by COMPARTMENT.
+    i64::from(param.0) + 1
+}
+
+pub(crate) fn cut(text: &str, chars: usize) -> &str {
+    match text.char_indices().nth(chars) {
+        Some((at, _)) => &text[..at],
+        None => text,
+    }
+}
+
+/// One character per parameter, for [Rows::params].
+pub(crate) fn param_character(param: i64) -> char {
+    // Past the control and combining ranges; numbers beyond the surrogates do not occur in R4.
+    u32::try_from(param).ok().and_then(|n| char::from_u32(0x1000 + n)).unwrap_or('?')
+}
+
+/// The name by which people list resources of `kind`; `None` for types without one.
+pub(crate) fn primary_text(kind: TypeId) -> Option<ParamId> {
+    use fhir::definitions::{ParamType, param};
+    ["family", "name", "title"]
+        .iter()
+        .find_map(|code| param(kind, code).filter(|p| p.param_type == ParamType::String))
+        .map(|p| p.id)
+}
+
+/// Everything the index holds of one version. Sorted: rows that are equal before and after a change are not touched.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Rows {
+    pub tokens: Vec<(i64, String, i64)>,
+    pub strings: Vec<(i64, String, String, i64)>,
+    pub dates: Vec<(i64, i64, i64)>,
+    pub quantities: Vec<Quantity>,
+    /// target, date, param
+    pub references: Vec<(Vec<u8>, i64, i64)>,
+    pub uris: Vec<(i64, String)>,
+    pub params: String,
+    pub sort_date_us: i64,
+    pub sort_text: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Quantity {
+    pub param: i64,
+    pub value: f64,
+    pub system: i64,
+    pub code: i64,
+    pub low: f64,
+    pub high: f64,
+}
+
+fn term(tx: &mut dyn Tx, text: &str) -> Result<i64> {
+    if text.is_empty() { Ok(0) } else { Ok(tx.term(text, true)?.unwrap_or(0)) }
+}
+
+impl Rows {
+    /// `patients` are ids; the compartment of a Patient holds the Patient itself.
+    pub fn new(tx: &mut dyn Tx, kind: TypeId, entries: &[IndexEntry], patients: &[String]) -> Result<Rows> {
+        let mut rows = Rows { sort_date_us: NO_DATE, ..Rows::default() };
+        let primary_date = fhir::definitions::primary_date(kind);
+        let primary_text = primary_text(kind);
+        rows.sort_text = primary_text.map(|_| String::new());
+        let mut dates: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
+        let mut strings: BTreeMap<i64, Vec<(String, String)>> = BTreeMap::new();
+        let mut params: Vec<i64> = Vec::new();
+        for entry in entries {
+            let param = param_number(entry.param);
+            params.push(param);
+            match &entry.value {
+                IndexValue::Token { system, code } => {
+                    let system = term(tx, system)?;
+                    rows.tokens.push((param, cut(code, MAX_CHARS).to_owned(), system));
+                }
+                IndexValue::String { folded, exact } => {
+                    let (folded, exact) = (cut(folded, MAX_CHARS), cut(exact, MAX_CHARS));
+                    let exact = if exact == folded { "" } else { exact };
+                    strings.entry(param).or_default().push((folded.to_owned(), exact.to_owned()));
+                    if primary_text == Some(entry.param) {
+                        let text = cut(folded, MAX_SORT_CHARS);
+                        match &rows.sort_text {
+                            Some(least) if !least.is_empty() && least.as_str() <= text => {}
+                            _ => rows.sort_text = Some(text.to_owned()),
+                        }
+                    }
+                }
+                IndexValue::Date { low_us, high_us } => {
+                    dates.entry(param).or_default().push((*low_us, *high_us));
+                    if primary_date == Some(entry.param)
+                        && (rows.sort_date_us == NO_DATE || *low_us < rows.sort_date_us)
+                    {
+                        rows.sort_date_us = (*low_us).max(NO_DATE + 1);
+                    }
+                }
+                IndexValue::Quantity { value, low, high, system, code } => {
+                    let (system, code) = (term(tx, system)?, term(tx, code)?);
+                    rows.quantities.push(Quantity {
+                        param,
+                        value: *value,
+                        system,
+                        code,
+                        low: *low,
+                        high: *high,
+                    });
+                }
+                IndexValue::Reference { target } => {
+                    rows.references.push((encode_target(target.kind, &target.id), 0, param));
+                }
+                IndexValue::Uri(uri) => rows.uris.push((param, cut(uri, MAX_CHARS).to_owned())),
+            }
+        }
+        rows.add_dates(dates);
+        rows.add_strings(strings);
+        for patient in patients {
+            rows.references.push((encode_target(TypeId::PATIENT, patient), 0, COMPARTMENT));
+        }
+        for reference in &mut rows.references {
+            reference.1 = rows.sort_date_us;
+        }
+        params.sort_unstable();
+        params.dedup();
+        rows.params = params.into_iter().map(param_character).collect();
+        rows.sort();
+        Ok(rows)
+    }
+
+    fn add_dates(&mut self, dates: BTreeMap<i64, Vec<(i64, i64)>>) {
+        for (param, mut ranges) in dates {
+            ranges.sort_unstable();
+            ranges.dedup();
+            let alone = ranges.len() == 1;
+            for (low, high) in ranges {
+                let short = alone && high.saturating_sub(low) <= SHORT_US;
+                self.dates.push((if short { param } else { param + ODD }, low, high));
+            }
+        }
+    }
+
+    fn add_strings(&mut self, strings: BTreeMap<i64, Vec<(String, String)>>) {
+        for (param, mut values) in strings {
+            values.sort_unstable();
+            values.dedup();
+            let mut before: Option<String> = None;
+            for (folded, exact) in values {
+                let shared = match &before {
+                    None => -1,
+                    Some(text) => text.chars().zip(folded.chars()).take_while(|(a, b)| a == b).count() as i64,
+                };
+                before = Some(folded.clone());
+                self.strings.push((param, folded, exact, shared));
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        self.tokens.sort_unstable();
+        self.tokens.dedup();
+        self.quantities.sort_by(|a, b| {
+            (a.param, a.system, a.code)
+                .cmp(&(b.param, b.system, b.code))
+                .then(a.value.total_cmp(&b.value))
+                .then(a.low.total_cmp(&b.low))
+                .then(a.high.total_cmp(&b.high))
+        });
+        self.quantities.dedup();
+        self.references.sort_unstable();
+        self.references.dedup();
+        self.uris.sort_unstable();
+        self.uris.dedup();
+    }
+
+    /// Writes what is in `self` and not in `before`, and removes what is in `before` and not in `self`.
+    pub fn replace(&self, tx: &mut dyn Tx, kind: TypeId, rid: i64, before: &Rows) -> Result<()> {
+        for (param, code, system) in only_in(&before.tokens, &self.tokens) {
+            tx.execute(
+                "DELETE FROM token WHERE param = $1 AND code = $2 AND rid = $3 AND system = $4",
+                crate::params![*param, code, rid, *system],
+            )?;
+        }
+        for (param, folded, exact, _) in only_in(&before.strings, &self.strings) {
+            tx.execute(
+                "DELETE FROM string WHERE param = $1 AND folded = $2 AND rid = $3 AND exact = $4",
+                crate::params![*param, folded, rid, exact],
+            )?;
+        }
+        for (param, low, high) in only_in(&before.dates, &self.dates) {
+            tx.execute(
+                "DELETE FROM date WHERE param = $1 AND low_us = $2 AND high_us = $3 AND rid = $4",
+                crate::params![*param, *low, *high, rid],
+            )?;
+        }
+        for q in only_in(&before.quantities, &self.quantities) {
+            tx.execute(
+                "DELETE FROM quantity WHERE param = $1 AND value = $2 AND rid = $3 AND system = $4 AND code = $5 \
+                 AND low = $6 AND high = $7",
+                crate::params![q.param, q.value, rid, q.system, q.code, q.low, q.high],
+            )?;
+        }
+        for (target, date, param) in only_in(&before.references, &self.references) {
+            tx.execute(
+                "DELETE FROM reference WHERE target = $1 AND type_id = $2 AND date_us = $3 AND rid = $4 AND param = $5",
+                crate::params![target, kind.0, *date, rid, *param],
+            )?;
+        }
+        for (param, uri) in only_in(&before.uris, &self.uris) {
+            tx.execute(
+                "DELETE FROM uri WHERE param = $1 AND value = $2 AND rid = $3",
+                crate::params![*param, uri, rid],
+            )?;
+        }
+        self.insert(tx, kind, rid, before)
+    }
+
+    fn insert(&self, tx: &mut dyn Tx, kind: TypeId, rid: i64, before: &Rows) -> Result<()> {
+        let mut values: Vec<Param<'_>> = Vec::with_capacity(48);
+        for (param, code, system) in only_in(&self.tokens, &before.tokens) {
+            values.extend_from_slice(crate::params![*param, code, rid, *system]);
+        }
+        many(tx, "INSERT INTO token (param, code, rid, system)", 4, &mut values)?;
+        for (param, folded, exact, shared) in only_in(&self.strings, &before.strings) {
+            values.extend_from_slice(crate::params![*param, folded, rid, exact, *shared]);
+        }
+        many(tx, "INSERT INTO string (param, folded, rid, exact, shared)", 5, &mut values)?;
+        for (param, low, high) in only_in(&self.dates, &before.dates) {
+            values.extend_from_slice(crate::params![*param, *low, *high, rid]);
+        }
+        many(tx, "INSERT INTO date (param, low_us, high_us, rid)", 4, &mut values)?;
+        for q in only_in(&self.quantities, &before.quantities) {
+            values.extend_from_slice(crate::params![q.param, q.value, rid, q.system, q.code, q.low, q.high]);
+        }
+        many(tx, "INSERT INTO quantity (param, value, rid, system, code, low, high)", 7, &mut values)?;
+        for (target, date, param) in only_in(&self.references, &before.references) {
+            values.extend_from_slice(crate::params![target, kind.0, *date, rid, *param]);
+        }
+        many(tx, "INSERT INTO reference (target, type_id, date_us, rid, param)", 5, &mut values)?;
+        for (param, uri) in only_in(&self.uris, &before.uris) {
+            values.extend_from_slice(crate::params![*param, uri, rid]);
+        }
+        many(tx, "INSERT INTO uri (param, value, rid)", 3, &mut values)
+    }
+}
+
+fn many(tx: &mut dyn Tx, insert: &'static str, columns: usize, values: &mut Vec<Param<'_>>) -> Result<()> {
+    if !values.is_empty() {
+        // A row that is there already is the same row: entries made by an older extractor may be in the way.
+        tx.insert_many(insert, "ON CONFLICT DO NOTHING", columns, values)?;
+        values.clear();
+    }
+    Ok(())
+}
+
+/// Of two short lists: what the first has and the second has not.
+fn only_in<'r, T: PartialEq>(list: &'r [T], other: &'r [T]) -> impl Iterator<Item = &'r T> {
+    list.iter().filter(move |item| !other.contains(item))
+}

@@ -1,0 +1,91 @@
+//! The schema: numbered files, append-only, the same numbers on both engines.
+
+use crate::{Dialect, Error, Result, Tx, params};
+
+/// One step of the schema.
+pub(crate) struct Migration {
+    pub number: u32,
+    pub name: &'static str,
+    pub text: &'static str,
+}
+
+macro_rules! migrations {
+    ($($number:literal $name:literal),* $(,)?) => {
+        &[$(Migration {
+            number: $number,
+            name: $name,
+            text: include_str!(concat!("../migrations/", $name, ".sql")),
+        }),*]
+    };
+}
+
+pub(crate) const ALL: &[Migration] = migrations![
+    1 "0001_core",
+    2 "0002_resource",
+    3 "0003_index",
+    4 "0004_events",
+    5 "0005_audit",
+    6 "0006_account",
+    7 "0007_money",
+    8 "0008_message",
+];
+
+/// Where a database stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The last migration done; 0 for an empty database.
+    pub current: u32,
+    /// The last one this program knows.
+    pub known: u32,
+    /// Names of those to do, in order.
+    pub pending: Vec<&'static str>,
+}
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS migration (number {{rowid}}, name {{text}} NOT NULL, at_us {{int}} NOT NULL) {{heap}}";
+
+/// Errors: [Error::NewerDatabase].
+pub fn status(tx: &mut dyn Tx) -> Result<Status> {
+    let table = match tx.dialect() {
+        Dialect::Sqlite => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migration'",
+        Dialect::Postgres => {
+            "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'migration'"
+        }
+    };
+    let current = match tx.one(table, &[], |_| Ok(()))? {
+        None => 0,
+        Some(()) => tx
+            .one("SELECT max(number) FROM migration", &[], |row| row.opt_int(0))?
+            .flatten()
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(0),
+    };
+    let known = ALL.last().map_or(0, |m| m.number);
+    if current > known {
+        return Err(Error::NewerDatabase { found: current, known });
+    }
+    let pending = ALL.iter().filter(|m| m.number > current).map(|m| m.name).collect();
+    Ok(Status { current, known, pending })
+}
+
+/// Does what is pending, inside the caller's transaction; `batch` runs several statements at once.
+pub(crate) fn run(tx: &mut dyn Tx, batch: &mut dyn FnMut(&mut dyn Tx, &str) -> Result<()>) -> Result<Status> {
+    let dialect = tx.dialect();
+    if dialect == Dialect::Postgres {
+        // Servers that start at once take turns.
+        tx.query("SELECT pg_advisory_xact_lock(7313)", &[], &mut |_| Ok(()))?;
+    }
+    let before = status(tx)?;
+    for migration in ALL.iter().filter(|m| m.number > before.current) {
+        if before.current == 0 && migration.number == ALL[0].number {
+            batch(tx, &dialect.migration(TABLE))?;
+        }
+        batch(tx, &dialect.migration(migration.text))
+            .map_err(|e| Error::Database(format!("migration {}: {e}", migration.name)))?;
+        let now = tx.now()?;
+        tx.execute(
+            "INSERT INTO migration (number, name, at_us) VALUES ($1, $2, $3)",
+            params![migration.number, migration.name, now],
+        )?;
+    }
+    status(tx)
+}

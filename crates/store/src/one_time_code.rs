@@ -1,0 +1,103 @@
+//! One-time codes sent to a phone: registration, password reset. The code itself is never stored.
+
+use crate::{Result, Tx, params};
+use jiff::Timestamp;
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct OneTimeCode {
+    /// Opaque, unguessable; names the registration to the client.
+    pub id: String,
+    /// e.g. `registration`, `reset`.
+    pub purpose: String,
+    /// E.164
+    pub phone: String,
+    pub code_hash: [u8; 32],
+    pub expires: Timestamp,
+    /// Wrong codes so far.
+    pub attempts: u32,
+    /// Codes sent so far.
+    pub sends: u32,
+    pub last_sent: Timestamp,
+    /// What to do once confirmed, e.g. the registration form.
+    pub payload: Value,
+    pub account: Option<i64>,
+}
+
+/// Writes a new one, or replaces the one with this id (a resend).
+pub fn put(tx: &mut dyn Tx, code: &OneTimeCode) -> Result<()> {
+    tx.execute(
+        "INSERT INTO one_time_code (id, purpose, phone, code_hash, expires_us, attempts, sends, sent_us, payload, account) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET purpose = excluded.purpose, \
+         phone = excluded.phone, code_hash = excluded.code_hash, expires_us = excluded.expires_us, \
+         attempts = excluded.attempts, sends = excluded.sends, sent_us = excluded.sent_us, payload = excluded.payload, \
+         account = excluded.account",
+        params![
+            &code.id,
+            &code.purpose,
+            &code.phone,
+            &code.code_hash,
+            code.expires,
+            code.attempts,
+            code.sends,
+            code.last_sent,
+            &code.payload.to_string(),
+            code.account
+        ],
+    )?;
+    Ok(())
+}
+
+/// Expired ones included: the caller answers differently for those.
+pub fn load(tx: &mut dyn Tx, id: &str) -> Result<Option<OneTimeCode>> {
+    tx.one(
+        "SELECT id, purpose, phone, code_hash, expires_us, attempts, sends, sent_us, payload, account \
+         FROM one_time_code WHERE id = $1",
+        params![id],
+        |row| {
+            let corrupt = |what: &str| crate::Error::Corrupt(what.into());
+            Ok(OneTimeCode {
+                id: row.string(0)?,
+                purpose: row.string(1)?,
+                phone: row.string(2)?,
+                code_hash: row.bytes(3)?.try_into().map_err(|_| corrupt("code hash"))?,
+                expires: row.time(4)?,
+                attempts: row.int(5)? as u32,
+                sends: row.int(6)? as u32,
+                last_sent: row.time(7)?,
+                payload: serde_json::from_str(row.text(8)?).map_err(|_| corrupt("code payload"))?,
+                account: row.opt_int(9)?,
+            })
+        },
+    )
+}
+
+/// Counts a wrong code; returns the attempts so far. Commit it even though the request fails.
+pub fn count_attempt(tx: &mut dyn Tx, id: &str) -> Result<u32> {
+    let attempts = tx.one(
+        "UPDATE one_time_code SET attempts = attempts + 1 WHERE id = $1 RETURNING attempts",
+        params![id],
+        |row| row.int(0),
+    )?;
+    Ok(attempts.unwrap_or(0) as u32)
+}
+
+/// Uses the code up. Returns false if someone else just did.
+pub fn remove(tx: &mut dyn Tx, id: &str) -> Result<bool> {
+    Ok(tx.execute("DELETE FROM one_time_code WHERE id = $1", params![id])? == 1)
+}
+
+/// Codes sent to this phone since `since`, to limit what an attacker can make us send.
+pub fn sent_since(tx: &mut dyn Tx, phone: &str, since: Timestamp) -> Result<i64> {
+    let sum = tx.one(
+        "SELECT CAST(coalesce(sum(sends), 0) AS BIGINT) FROM one_time_code WHERE phone = $1 AND sent_us >= $2",
+        params![phone, since],
+        |row| row.int(0),
+    )?;
+    Ok(sum.unwrap_or(0))
+}
+
+/// Removes codes that expired before `before`; returns how many.
+pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64> {
+    tx.execute("DELETE FROM one_time_code WHERE expires_us < $1", params![before])
+}

@@ -1,0 +1,420 @@
+//! Resources: current versions, history, and their index rows.
+
+use crate::ids::{decode_id, encode_id, encode_target};
+use crate::index::Rows;
+use crate::page::clamp;
+use crate::{Content, Counter, Error, Page, Param, Result, Tx, params};
+use fhir::search::IndexEntry;
+use fhir::{ResourceKey, TypeId};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// The current version of a resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// Row number; internal.
+    pub rid: i64,
+    pub key: ResourceKey,
+    pub version: u32,
+    pub seq: i64,
+    pub last_updated: Timestamp,
+    pub deleted: bool,
+    /// Ids of the patients whose compartment holds it; kept from before a deletion.
+    pub patients: Vec<String>,
+    /// JSON, UTF-8; empty if deleted.
+    pub content: Arc<[u8]>,
+}
+
+/// A version to write. The content's `meta` must say this version and time.
+#[derive(Debug, Clone, Copy)]
+pub struct New<'a> {
+    pub key: &'a ResourceKey,
+    pub last_updated: Timestamp,
+    pub content: &'a Content,
+    /// From [fhir::search::extract].
+    pub entries: &'a [IndexEntry],
+    /// Ids of the patients whose compartment holds it, from [fhir::search::compartment]; a Patient's own id is
+    /// added if it is missing.
+    pub patients: &'a [String],
+}
+
+/// Where a version landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    pub rid: i64,
+    pub version: u32,
+    pub seq: i64,
+}
+
+/// One version in the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    pub version: u32,
+    pub seq: i64,
+    pub last_updated: Timestamp,
+    pub deleted: bool,
+    /// JSON, UTF-8; empty for a deletion.
+    pub content: Arc<[u8]>,
+}
+
+/// What is known of a resource without its content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    pub rid: i64,
+    pub version: u32,
+    pub deleted: bool,
+    pub patients: Vec<String>,
+}
+
+/// One line of the change feed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    pub seq: i64,
+    pub key: ResourceKey,
+    pub version: u32,
+    pub deleted: bool,
+}
+
+pub(crate) const COLUMNS: &str = "r.rid, r.type_id, r.id, r.version, r.seq, r.last_updated_us, r.deleted, r.patient, \
+     r.more_patients, r.content";
+
+/// Reads [COLUMNS]. The number is that of patients still to be read from `compartment`.
+pub(crate) fn read_stored(row: &crate::Row<'_>) -> Result<(Stored, i64)> {
+    let patient = row.opt_bytes(7)?.map(decode_id).transpose()?;
+    let stored = Stored {
+        rid: row.int(0)?,
+        key: ResourceKey { kind: kind(row.int(1)?)?, id: decode_id(row.bytes(2)?)? },
+        version: row.int(3)? as u32,
+        seq: row.int(4)?,
+        last_updated: row.time(5)?,
+        deleted: row.bool(6)?,
+        patients: patient.into_iter().collect(),
+        content: read_content(row, 9)?,
+    };
+    Ok((stored, row.int(8)?))
+}
+
+fn kind(number: i64) -> Result<TypeId> {
+    u16::try_from(number).map(TypeId).map_err(|_| Error::Corrupt("resource type".into()))
+}
+
+fn read_content(row: &crate::Row<'_>, column: usize) -> Result<Arc<[u8]>> {
+    row.opt_bytes(column)?.map_or_else(|| Ok(Arc::from([])), Content::read)
+}
+
+pub(crate) fn more_patients(tx: &mut dyn Tx, rid: i64, count: i64, patients: &mut Vec<String>) -> Result<()> {
+    if count > 0 {
+        let sql = "SELECT patient FROM compartment WHERE rid = $1 ORDER BY patient";
+        patients.extend(tx.all(sql, params![rid], |row| decode_id(row.bytes(0)?))?);
+    }
+    Ok(())
+}
+
+/// The current version, deleted or not.
+pub fn load(tx: &mut dyn Tx, key: &ResourceKey) -> Result<Option<Stored>> {
+    let sql = load_sql();
+    let found = tx.one(sql, params![key.kind.0, &encode_id(&key.id)], read_stored)?;
+    let Some((mut stored, more)) = found else { return Ok(None) };
+    more_patients(tx, stored.rid, more, &mut stored.patients)?;
+    Ok(Some(stored))
+}
+
+fn load_sql() -> &'static str {
+    static SQL: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    SQL.get_or_init(|| format!("SELECT {COLUMNS} FROM resource r WHERE r.type_id = $1 AND r.id = $2"))
+}
+
+/// As [load], without the content.
+pub fn head(tx: &mut dyn Tx, key: &ResourceKey) -> Result<Option<Head>> {
+    head_with(tx, key, "")
+}
+
+/// Whether the resource exists and is not deleted; on PostgreSQL it then cannot be deleted before this transaction
+/// ends. For checking references.
+pub fn exists_for_reference(tx: &mut dyn Tx, key: &ResourceKey) -> Result<bool> {
+    let lock = tx.dialect().key_share();
+    let sql = format!("SELECT 1 FROM resource WHERE type_id = $1 AND id = $2 AND deleted = 0{lock}");
+    Ok(tx.one(&sql, params![key.kind.0, &encode_id(&key.id)], |_| Ok(()))?.is_some())
+}
+
+fn head_with(tx: &mut dyn Tx, key: &ResourceKey, lock: &str) -> Result<Option<Head>> {
+    let sql = format!(
+        "SELECT rid, version, deleted, patient, more_patients FROM resource WHERE type_id = $1 AND id = $2{lock}"
+    );
+    let found = tx.one(&sql, params![key.kind.0, &encode_id(&key.id)], |row| {
+        let patient = row.opt_bytes(3)?.map(decode_id).transpose()?;
+        let patients = patient.into_iter().collect();
+        Ok((
+            Head { rid: row.int(0)?, version: row.int(1)? as u32, deleted: row.bool(2)?, patients },
+            row.int(4)?,
+        ))
+    })?;
+    let Some((mut head, more)) = found else { return Ok(None) };
+    more_patients(tx, head.rid, more, &mut head.patients)?;
+    Ok(Some(head))
+}
+
+fn with_self(key: &ResourceKey, patients: &[String]) -> Vec<String> {
+    let mut all = patients.to_vec();
+    if key.kind == TypeId::PATIENT && !all.contains(&key.id) {
+        all.insert(0, key.id.clone());
+    }
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|p| seen.insert(p.clone()));
+    all
+}
+
+/// Writes version 1. `None` if the key exists already, deleted or not: then nothing was written.
+pub fn insert(tx: &mut dyn Tx, new: &New<'_>) -> Result<Option<Written>> {
+    let patients = with_self(new.key, new.patients);
+    let rows = Rows::new(tx, new.key.kind, new.entries, &patients)?;
+    let (rid, seq) = (tx.next(Counter::Row)?, tx.next(Counter::Change)?);
+    let patient = patients.first().map(|p| encode_id(p));
+    let written = tx.execute(
+        "INSERT INTO resource (rid, type_id, id, version, seq, last_updated_us, deleted, patient, more_patients, \
+         sort_date_us, sort_text, params, content) VALUES ($1, $2, $3, 1, $4, $5, 0, $6, $7, $8, $9, $10, $11) \
+         ON CONFLICT (type_id, id) DO NOTHING",
+        params![
+            rid,
+            new.key.kind.0,
+            &encode_id(&new.key.id),
+            seq,
+            new.last_updated,
+            patient.as_ref(),
+            patients.len().saturating_sub(1) as i64,
+            rows.sort_date_us,
+            rows.sort_text.as_ref(),
+            &rows.params,
+            new.content.stored()
+        ],
+    )?;
+    if written == 0 {
+        return Ok(None);
+    }
+    rows.replace(tx, new.key.kind, rid, &Rows::default())?;
+    add_patients(tx, rid, &patients)?;
+    Ok(Some(Written { rid, version: 1, seq }))
+}
+
+fn add_patients(tx: &mut dyn Tx, rid: i64, patients: &[String]) -> Result<()> {
+    for patient in patients.iter().skip(1) {
+        tx.execute(
+            "INSERT INTO compartment (rid, patient) VALUES ($1, $2)",
+            params![rid, &encode_id(patient)],
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes the next version over version `from`; works on a deleted resource too (it exists again).
+/// `old_entries` are those of the current content, by the same extractor; empty if it is deleted.
+/// `None` if the current version is another one: nothing was written.
+pub fn update(
+    tx: &mut dyn Tx,
+    from: u32,
+    old_entries: &[IndexEntry],
+    new: &New<'_>,
+) -> Result<Option<Written>> {
+    let patients = with_self(new.key, new.patients);
+    let Some(head) = current(tx, new.key, from)? else { return Ok(None) };
+    let before = if head.deleted {
+        Rows::default()
+    } else {
+        Rows::new(tx, new.key.kind, old_entries, &head.patients)?
+    };
+    let rows = Rows::new(tx, new.key.kind, new.entries, &patients)?;
+    let next = Next {
+        deleted: false,
+        last_updated: new.last_updated,
+        content: Some(new.content),
+        patients: &patients,
+    };
+    let written = replace_current(tx, &head, &rows, &next)?;
+    rows.replace(tx, new.key.kind, head.rid, &before)?;
+    if head.patients != patients {
+        tx.execute("DELETE FROM compartment WHERE rid = $1", params![head.rid])?;
+        add_patients(tx, head.rid, &patients)?;
+    }
+    Ok(Some(written))
+}
+
+/// Writes a version that says "deleted" over version `from`. The patients stay with it, so that the deletion is
+/// still theirs. `None` as for [update], or if it is deleted already.
+pub fn delete(
+    tx: &mut dyn Tx,
+    key: &ResourceKey,
+    from: u32,
+    old_entries: &[IndexEntry],
+    at: Timestamp,
+) -> Result<Option<Written>> {
+    let Some(head) = current(tx, key, from)?.filter(|head| !head.deleted) else { return Ok(None) };
+    let before = Rows::new(tx, key.kind, old_entries, &head.patients)?;
+    let rows = Rows { sort_date_us: before.sort_date_us, ..Rows::default() };
+    let next = Next { deleted: true, last_updated: at, content: None, patients: &head.patients };
+    let written = replace_current(tx, &head, &rows, &next)?;
+    rows.replace(tx, key.kind, head.rid, &before)?;
+    Ok(Some(written))
+}
+
+/// Writes the index rows anew after the extractor changed: `old_entries` by the old one, `entries` by the new.
+pub fn reindex(
+    tx: &mut dyn Tx,
+    key: &ResourceKey,
+    old_entries: &[IndexEntry],
+    entries: &[IndexEntry],
+) -> Result<bool> {
+    let lock = tx.dialect().for_update();
+    let Some(head) = head_with(tx, key, lock)?.filter(|head| !head.deleted) else { return Ok(false) };
+    let before = Rows::new(tx, key.kind, old_entries, &head.patients)?;
+    let rows = Rows::new(tx, key.kind, entries, &head.patients)?;
+    tx.execute(
+        "UPDATE resource SET sort_date_us = $2, sort_text = $3, params = $4 WHERE rid = $1",
+        params![head.rid, rows.sort_date_us, rows.sort_text.as_ref(), &rows.params],
+    )?;
+    rows.replace(tx, key.kind, head.rid, &before)?;
+    Ok(true)
+}
+
+fn current(tx: &mut dyn Tx, key: &ResourceKey, from: u32) -> Result<Option<Head>> {
+    let lock = tx.dialect().for_update();
+    Ok(head_with(tx, key, lock)?.filter(|head| head.version == from))
+}
+
+struct Next<'a> {
+    deleted: bool,
+    last_updated: Timestamp,
+    content: Option<&'a Content>,
+    patients: &'a [String],
+}
+
+fn replace_current(tx: &mut dyn Tx, head: &Head, rows: &Rows, next: &Next<'_>) -> Result<Written> {
+    tx.execute(
+        "INSERT INTO history (rid, version, seq, last_updated_us, deleted, content) \
+         SELECT rid, version, seq, last_updated_us, deleted, content FROM resource WHERE rid = $1",
+        params![head.rid],
+    )?;
+    let (seq, version) = (tx.next(Counter::Change)?, head.version + 1);
+    let patient = next.patients.first().map(|p| encode_id(p));
+    let changed = tx.execute(
+        "UPDATE resource SET version = $3, seq = $4, last_updated_us = $5, deleted = $6, patient = $7, \
+         more_patients = $8, sort_date_us = $9, sort_text = $10, params = $11, content = $12 \
+         WHERE rid = $1 AND version = $2",
+        params![
+            head.rid,
+            head.version,
+            version,
+            seq,
+            next.last_updated,
+            next.deleted,
+            patient.as_ref(),
+            next.patients.len().saturating_sub(1) as i64,
+            rows.sort_date_us,
+            rows.sort_text.as_ref(),
+            &rows.params,
+            next.content.map(|c| Param::Bytes(c.stored())).unwrap_or(Param::Null)
+        ],
+    )?;
+    if changed == 1 {
+        Ok(Written { rid: head.rid, version, seq })
+    } else {
+        Err(Error::Corrupt("a locked row changed".into()))
+    }
+}
+
+/// One version, deleted or not.
+pub fn read_version(tx: &mut dyn Tx, key: &ResourceKey, version: u32) -> Result<Option<Version>> {
+    let row_id = tx.one(
+        "SELECT rid, version FROM resource WHERE type_id = $1 AND id = $2",
+        params![key.kind.0, &encode_id(&key.id)],
+        |row| Ok((row.int(0)?, row.int(1)? as u32)),
+    )?;
+    let Some((rid, current)) = row_id else { return Ok(None) };
+    let table = if current == version { "resource" } else { "history" };
+    tx.one(
+        &format!(
+            "SELECT version, seq, last_updated_us, deleted, content FROM {table} WHERE rid = $1 AND version = $2"
+        ),
+        params![rid, version],
+        read_version_row,
+    )
+}
+
+fn read_version_row(row: &crate::Row<'_>) -> Result<Version> {
+    Ok(Version {
+        version: row.int(0)? as u32,
+        seq: row.int(1)?,
+        last_updated: row.time(2)?,
+        deleted: row.bool(3)?,
+        content: read_content(row, 4)?,
+    })
+}
+
+/// All versions, newest first; `None` if the resource never existed. The cursor is the last version seen.
+pub fn history(
+    tx: &mut dyn Tx,
+    key: &ResourceKey,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Option<Page<Version>>> {
+    let limit = clamp(limit);
+    let below = match cursor {
+        None => i64::from(i32::MAX),
+        Some(text) => text.parse::<u32>().map(i64::from).map_err(|_| Error::Invalid("cursor"))?,
+    };
+    let Some(head) = head(tx, key)? else { return Ok(None) };
+    let mut rows = tx.all(
+        "SELECT version, seq, last_updated_us, deleted, content FROM resource WHERE rid = $1 AND version < $2",
+        params![head.rid, below],
+        read_version_row,
+    )?;
+    rows.extend(tx.all(
+        "SELECT version, seq, last_updated_us, deleted, content FROM history WHERE rid = $1 AND version < $2 \
+         ORDER BY version DESC LIMIT $3",
+        params![head.rid, below, i64::from(limit) + 1 - rows.len() as i64],
+        read_version_row,
+    )?);
+    let next = if rows.len() > limit as usize {
+        rows.truncate(limit as usize);
+        rows.last().map(|last| last.version.to_string())
+    } else {
+        None
+    };
+    Ok(Some(Page { rows, next }))
+}
+
+/// Resources whose latest change is after `seq`, in the order of changes: what a replica that has everything up to
+/// `seq` is missing. On PostgreSQL call it in [crate::Store::write] (see [crate::outbox]).
+pub fn changes(tx: &mut dyn Tx, after: i64, limit: u32) -> Result<Vec<Changed>> {
+    let horizon = crate::outbox::horizon(tx)?;
+    tx.all(
+        "SELECT seq, type_id, id, version, deleted FROM resource WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3",
+        params![after, horizon, i64::from(clamp(limit))],
+        |row| {
+            Ok(Changed {
+                seq: row.int(0)?,
+                key: ResourceKey { kind: kind(row.int(1)?)?, id: decode_id(row.bytes(2)?)? },
+                version: row.int(3)? as u32,
+                deleted: row.bool(4)?,
+            })
+        },
+    )
+}
+
+/// Keys of resources that refer to `target`, at most `limit`; for "may this be deleted?".
+pub fn referrers(tx: &mut dyn Tx, target: &ResourceKey, limit: u32) -> Result<Vec<ResourceKey>> {
+    tx.all(
+        "SELECT DISTINCT r.type_id, r.id FROM reference f CROSS JOIN resource r \
+         WHERE f.target = $1 AND f.param <> 0 AND r.rid = f.rid LIMIT $2",
+        params![&encode_target(target.kind, &target.id), i64::from(clamp(limit))],
+        |row| Ok(ResourceKey { kind: kind(row.int(0)?)?, id: decode_id(row.bytes(1)?)? }),
+    )
+}
+
+/// Live resources per type, for the dashboard and the import report.
+pub fn counts(tx: &mut dyn Tx) -> Result<Vec<(TypeId, i64)>> {
+    tx.all(
+        "SELECT type_id, count(*) FROM resource WHERE deleted = 0 GROUP BY type_id ORDER BY type_id",
+        &[],
+        |row| Ok((kind(row.int(0)?)?, row.int(1)?)),
+    )
+}

@@ -1,0 +1,1 @@
+//! Temporary databases on both engines.

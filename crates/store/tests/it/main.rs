@@ -1,0 +1,1 @@
+//! Store tests on both engines.
