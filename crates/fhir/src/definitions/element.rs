@@ -120,8 +120,6 @@ pub(crate) struct Element {
     pub max: Option<u32>,
     /// Code list of a required binding.
     pub binding: Option<u16>,
-    /// Part of `_summary=true`.
-    pub summary: bool,
     /// At least one.
     pub types: Vec<ElementType>,
 }

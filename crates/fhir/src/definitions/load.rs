@@ -160,7 +160,8 @@ fn element_line(d: &Definitions, line: &'static str) -> Option<Element> {
         "" => None,
         n => Some(n.parse().ok()?),
     };
-    let flags = words.next()?;
+    // The flags (summary, modifier) serve `_summary`, which nothing reads yet.
+    words.next()?;
     let mut types = Vec::new();
     for word in words.next()?.split(' ') {
         let (word, targets) = match word.split_once(':') {
@@ -175,15 +176,7 @@ fn element_line(d: &Definitions, line: &'static str) -> Option<Element> {
         Some(n) => (n, true),
         None => (name, false),
     };
-    Some(Element {
-        name,
-        choice,
-        min,
-        max: (max > 0).then_some(max),
-        binding,
-        summary: flags.contains('s'),
-        types,
-    })
+    Some(Element { name, choice, min, max: (max > 0).then_some(max), binding, types })
 }
 
 fn param_line(line: &'static str) -> Option<Param> {

@@ -6,7 +6,7 @@ mod names;
 mod param;
 mod primary;
 
-pub(crate) use element::{Class, CodeSet, Element, ElementType, Primitive, TypeDef, TypeNumber};
+pub(crate) use element::{Class, Element, ElementType, Primitive, TypeDef, TypeNumber};
 pub(crate) use load::Definitions;
 pub use param::{Param, ParamType};
 pub use primary::primary_date;

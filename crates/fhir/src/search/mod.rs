@@ -8,6 +8,8 @@ mod operand;
 mod plan;
 mod query;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 pub use extract::{MAX_INDEXED_BYTES, compartment, extract};
 pub use fold::fold;

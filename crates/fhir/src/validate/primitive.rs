@@ -58,7 +58,7 @@ fn string(primitive: Primitive, text: &str) -> Result<(), Fault> {
         Primitive::Code => form(is_code(text), "a code without leading, trailing or double spaces"),
         Primitive::Id => form(valid_id(text), "1 to 64 letters, digits, `-` and `.`"),
         Primitive::Uri | Primitive::Url | Primitive::Canonical => {
-            form(!text.chars().any(|c| c.is_whitespace() || c.is_control()), "a URI, without spaces")
+            form(!text.bytes().any(|b| b <= b' ' || b == 0x7f), "a URI, without spaces")
         }
         Primitive::Oid => form(is_oid(text), "urn:oid: and numbers with dots, such as urn:oid:1.2.3.4"),
         Primitive::Uuid => {
@@ -88,20 +88,20 @@ fn string(primitive: Primitive, text: &str) -> Result<(), Fault> {
             // XML cannot carry control characters, and databases refuse NUL.
             let clean = text.bytes().all(|b| b >= 0x20 || matches!(b, b'\t' | b'\n' | b'\r'));
             form(clean, "text without control characters")?;
-            form(!text.trim().is_empty(), "text that is not only white space; leave the element out instead")
+            form(
+                !text.trim_ascii().is_empty(),
+                "text that is not only white space; leave the element out instead",
+            )
         }
     }
 }
 
-/// `[^\s]+(\s[^\s]+)*`
+/// `[^\s]+(\s[^\s]+)*`, where `\s` is ASCII white space only, as in XML Schema.
 fn is_code(text: &str) -> bool {
     let mut after_space = true;
-    for c in text.chars() {
-        if c.is_control() {
-            return false;
-        }
-        let space = c.is_whitespace();
-        if space && after_space {
+    for b in text.bytes() {
+        let space = matches!(b, b' ' | b'\t' | b'\n' | b'\r');
+        if (space && after_space) || (!space && (b < b' ' || b == 0x7f)) {
             return false;
         }
         after_space = space;

@@ -281,7 +281,7 @@ mod tests {
             (div("<a href=\"&#106;avascript:x\">x</a>"), "run a script"),
             (div("a & b"), "&amp;"),
             (div("<p class=x>x</p>"), "quotes"),
-            (div("<p"), "not closed"),
+            (div("<p"), "element `p<`"),
             (div("<!-- x"), "comment"),
             (div(&"<b>".repeat(200)), "deeply"),
             ("<div xmlns=\"http://www.w3.org/1999/xhtml\">x".to_owned(), "not closed"),

@@ -1,0 +1,5 @@
+//! Tables for extraction, queries and references.
+
+mod extract;
+mod query;
+mod reference;

@@ -1,0 +1,303 @@
+use crate::search::{Handling, Match, Operand, Prefix, Query, Sort, Total, parse};
+use crate::{Outcome, TypeId, definitions};
+
+fn pairs(query: &str) -> Vec<(String, String)> {
+    query
+        .split('&')
+        .filter(|p| !p.is_empty())
+        .map(|p| p.split_once('=').unwrap())
+        .map(|(n, v)| (n.into(), v.into()))
+        .collect()
+}
+
+fn parsed(kind: TypeId, query: &str) -> Query {
+    match parse(kind, &pairs(query), Handling::Strict) {
+        Ok((q, warnings)) => {
+            assert!(warnings.is_empty(), "{query}: {warnings:?}");
+            q
+        }
+        Err(e) => panic!("{query}: {e}"),
+    }
+}
+
+fn refused(kind: TypeId, query: &str) -> Outcome {
+    parse(kind, &pairs(query), Handling::Strict).expect_err(query)
+}
+
+/// The operands of a query with one filter.
+fn operands(kind: TypeId, query: &str) -> Vec<Operand> {
+    let mut q = parsed(kind, query);
+    assert_eq!(q.filters.len(), 1, "{query}");
+    q.filters.remove(0).any
+}
+
+fn token(system: Option<&str>, code: Option<&str>) -> Operand {
+    Operand::Token { system: system.map(str::to_owned), code: code.map(str::to_owned) }
+}
+
+fn date(prefix: Prefix, low: &str, high: &str) -> Operand {
+    let us = |t: &str| t.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+    Operand::Date { prefix, low_us: us(low), high_us: us(high) }
+}
+
+#[test]
+fn tokens() {
+    let o = TypeId::OBSERVATION;
+    assert_eq!(operands(o, "code=8480-6"), [token(None, Some("8480-6"))]);
+    assert_eq!(
+        operands(o, "code=http://loinc.org|8480-6"),
+        [token(Some("http://loinc.org"), Some("8480-6"))]
+    );
+    assert_eq!(operands(o, "code=|x"), [token(Some(""), Some("x"))]);
+    assert_eq!(operands(o, "code=http://loinc.org|"), [token(Some("http://loinc.org"), None)]);
+    assert_eq!(operands(o, "code=a,b,a"), [token(None, Some("a")), token(None, Some("b"))]);
+    assert_eq!(operands(o, r"code=a\,b\|c"), [token(None, Some("a,b|c"))]);
+    assert_eq!(operands(o, r"code=a\\,b"), [token(None, Some(r"a\")), token(None, Some("b"))]);
+    // The implied system of a plain code.
+    let p = TypeId::PATIENT;
+    assert_eq!(
+        operands(p, "gender=http://hl7.org/fhir/administrative-gender|male"),
+        [token(None, Some("male"))]
+    );
+    assert_eq!(operands(p, "gender=http://other|male"), [token(Some("http://other"), Some("male"))]);
+    assert_eq!(operands(p, "active=http://hl7.org/fhir/special-values|true"), [token(None, Some("true"))]);
+    assert_eq!(parsed(p, "gender:not=male,female").filters[0].matching, Match::Not);
+    for (query, text) in [
+        ("code=|", "needs a code"),
+        ("code=a|b|c", "takes"),
+        ("code:text=x", "`:not` and `:missing`"),
+        ("code:in=x", "not supported"),
+    ] {
+        assert!(refused(o, query).to_string().contains(text), "{query}");
+    }
+    assert!(refused(p, "active=yes").to_string().contains("`true` or `false`"));
+}
+
+#[test]
+fn strings() {
+    let p = TypeId::PATIENT;
+    let string = |f: &str, e: &str| Operand::String { folded: f.into(), exact: e.into() };
+    assert_eq!(operands(p, "name=Wanjirũ"), [string("wanjiru", "Wanjirũ")]);
+    assert_eq!(operands(p, r"name=a\,b,c"), [string("a,b", "a,b"), string("c", "c")]);
+    for (modifier, matching) in [("exact", Match::Exact), ("contains", Match::Contains)] {
+        let q = parsed(p, &format!("family:{modifier}=Otieno"));
+        assert_eq!(
+            (q.filters[0].matching, q.filters[0].any[0].clone()),
+            (matching, string("otieno", "Otieno"))
+        );
+    }
+    assert!(refused(p, "name:not=x").to_string().contains("`:exact`"));
+    assert!(refused(p, "name= ").to_string().contains("needs text"));
+    assert!(refused(p, "name=,,").to_string().contains("no value between"));
+    let q = parsed(p, "name=a&name=b");
+    assert_eq!(q.filters.len(), 2);
+}
+
+#[test]
+fn dates() {
+    let o = TypeId::OBSERVATION;
+    let (d, n) = ("2024-05-01T00:00:00Z", "2024-05-02T00:00:00Z");
+    for (text, prefix) in [
+        ("2024-05-01", Prefix::Eq),
+        ("eq2024-05-01", Prefix::Eq),
+        ("ne2024-05-01", Prefix::Ne),
+        ("gt2024-05-01", Prefix::Gt),
+        ("lt2024-05-01", Prefix::Lt),
+        ("ge2024-05-01", Prefix::Ge),
+        ("le2024-05-01", Prefix::Le),
+        ("sa2024-05-01", Prefix::Sa),
+        ("eb2024-05-01", Prefix::Eb),
+        ("ap2024-05-01", Prefix::Ap),
+    ] {
+        assert_eq!(operands(o, &format!("date={text}")), [date(prefix, d, n)], "{text}");
+    }
+    assert_eq!(operands(o, "date=2024"), [date(Prefix::Eq, "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z")]);
+    assert_eq!(
+        operands(o, "date=2024-05-01T10:00"),
+        [date(Prefix::Eq, "2024-05-01T10:00:00Z", "2024-05-01T10:01:00Z")]
+    );
+    assert_eq!(
+        operands(o, "date=2024-05-01T10:00:00+03:00"),
+        [date(Prefix::Eq, "2024-05-01T07:00:00Z", "2024-05-01T07:00:01Z")]
+    );
+    assert_eq!(operands(o, "date=2024-05-01T10:00:00 03:00"), operands(o, "date=2024-05-01T10:00:00+03:00"));
+    for wrong in ["yesterday", "2024-02-30", "05/01/2024", "xx2024", "ge", "2024-5-1"] {
+        assert!(refused(o, &format!("date={wrong}")).to_string().contains("A date is written"), "{wrong}");
+    }
+    let q = parsed(o, "_lastUpdated=ge2024-05-01&_lastUpdated=lt2024-05-02");
+    assert_eq!(q.last_updated.iter().map(|l| l.0).collect::<Vec<_>>(), [Prefix::Ge, Prefix::Lt]);
+}
+
+#[test]
+fn numbers_and_quantities() {
+    let o = TypeId::OBSERVATION;
+    let quantity = |prefix, value, low, high, system: Option<&str>, code: Option<&str>| Operand::Quantity {
+        prefix,
+        value,
+        low,
+        high,
+        system: system.map(str::to_owned),
+        code: code.map(str::to_owned),
+    };
+    assert_eq!(operands(o, "value-quantity=5.4"), [quantity(Prefix::Eq, 5.4, 5.35, 5.45, None, None)]);
+    assert_eq!(
+        operands(o, "value-quantity=ge5.40|http://unitsofmeasure.org|mg"),
+        [quantity(Prefix::Ge, 5.4, 5.395, 5.405, Some("http://unitsofmeasure.org"), Some("mg"))]
+    );
+    assert_eq!(
+        operands(o, "value-quantity=100||mg"),
+        [quantity(Prefix::Eq, 100.0, 99.5, 100.5, None, Some("mg"))]
+    );
+    assert_eq!(operands(o, "value-quantity=ap100"), [quantity(Prefix::Ap, 100.0, 90.0, 110.0, None, None)]);
+    assert_eq!(operands(o, "value-quantity=-3"), [quantity(Prefix::Eq, -3.0, -3.5, -2.5, None, None)]);
+    assert_eq!(
+        operands(TypeId::RISK_ASSESSMENT, "probability=gt0.8"),
+        [quantity(Prefix::Gt, 0.8, 0.75, 0.85, None, None)]
+    );
+    for wrong in ["x", "5;4", "|mg", "5|a|b|c", "1e", "NaN", "inf"] {
+        let text = refused(o, &format!("value-quantity={wrong}")).to_string();
+        assert!(text.contains("number"), "{wrong}: {text}");
+    }
+}
+
+#[test]
+fn references() {
+    let o = TypeId::OBSERVATION;
+    let reference = |kinds: &[TypeId], id: &str| Operand::Reference { kinds: kinds.to_vec(), id: id.into() };
+    assert_eq!(operands(o, "patient=1"), [reference(&[TypeId::PATIENT], "1")]);
+    assert_eq!(operands(o, "subject=Patient/1"), [reference(&[TypeId::PATIENT], "1")]);
+    assert_eq!(operands(o, "subject:Group=1"), [reference(&[TypeId::GROUP], "1")]);
+    assert_eq!(operands(o, "subject:Patient=Patient/1"), [reference(&[TypeId::PATIENT], "1")]);
+    assert_eq!(
+        operands(o, "subject=1"),
+        [reference(&[TypeId::GROUP, TypeId::DEVICE, TypeId::PATIENT, TypeId::LOCATION], "1")]
+    );
+    assert_eq!(operands(o, "subject=http://x/Patient/1"), [Operand::Uri("http://x/Patient/1".into())]);
+    assert_eq!(
+        operands(TypeId::QUESTIONNAIRE_RESPONSE, "questionnaire=http://x/q|2"),
+        [Operand::Uri("http://x/q".into())]
+    );
+    match &operands(o, "focus=1")[..] {
+        [Operand::Reference { kinds, .. }] => assert_eq!(kinds.len(), TypeId::all().count()),
+        other => panic!("{other:?}"),
+    }
+    assert!(refused(o, "patient:Slot=1").to_string().contains("never points at Slot"));
+    assert!(refused(o, "subject:Patient=Group/1").to_string().contains("another type"));
+    assert!(refused(o, "patient=a b").to_string().contains("takes an id"));
+    assert!(refused(o, "patient:identifier=a").to_string().contains("not supported"));
+}
+
+#[test]
+fn uris_and_missing() {
+    let v = TypeId::VALUE_SET;
+    assert_eq!(operands(v, "url=http://x/vs"), [Operand::Uri("http://x/vs".into())]);
+    assert_eq!(parsed(v, "url:below=http://x").filters[0].matching, Match::Below);
+    assert_eq!(operands(TypeId::PATIENT, "_profile=http://x|1"), [Operand::Uri("http://x".into())]);
+    let q = parsed(TypeId::PATIENT, "gender:missing=true&birthdate:missing=false");
+    assert_eq!(
+        q.filters.iter().map(|f| f.any[0].clone()).collect::<Vec<_>>(),
+        [Operand::Missing(true), Operand::Missing(false)]
+    );
+    assert!(refused(TypeId::PATIENT, "gender:missing=maybe").to_string().contains("`true` or `false`"));
+}
+
+#[test]
+fn result_parameters() {
+    let o = TypeId::OBSERVATION;
+    let q = parsed(
+        o,
+        "_sort=-date,_id,_lastUpdated,-code&_count=20&_total=accurate&_cursor=abc&_format=json&_pretty=true",
+    );
+    let id = |code| definitions::param(o, code).unwrap().id;
+    assert_eq!(
+        q.sort,
+        [
+            Sort::Param { param: id("date"), descending: true },
+            Sort::Id { descending: false },
+            Sort::LastUpdated { descending: false },
+            Sort::Param { param: id("code"), descending: true },
+        ]
+    );
+    assert_eq!((q.count, q.total, q.cursor.as_deref()), (20, Total::Accurate, Some("abc")));
+    assert_eq!(parsed(o, "").count, crate::search::DEFAULT_PAGE);
+    assert_eq!(parsed(o, "_count=99999999999").count, crate::search::MAX_PAGE);
+    let zero = parsed(o, "_count=0&_total=none");
+    assert_eq!((zero.count, zero.total), (0, Total::Accurate));
+    assert_eq!(parsed(o, "_summary=count").count, 0);
+    for (query, text) in [
+        ("_count=-1", "whole number"),
+        ("_count=x", "whole number"),
+        ("_count=1&_count=2", "more than once"),
+        ("_sort=nonsense", "cannot be sorted"),
+        ("_sort=a,b,c,d,e", "at most"),
+        ("_total=maybe", "`none`"),
+        ("_summary=true", "not supported"),
+    ] {
+        assert!(refused(o, query).to_string().contains(text), "{query}");
+    }
+}
+
+#[test]
+fn ids() {
+    let o = TypeId::OBSERVATION;
+    assert_eq!(parsed(o, "_id=b,a,b").ids, ["a", "b"]);
+    assert_eq!(parsed(o, "_id=a,b&_id=b,c").ids, ["b"]);
+    // Contradictions and impossible ids match nothing, instead of everything.
+    assert_eq!(parsed(o, "_id=a&_id=b").ids, [""]);
+    assert_eq!(parsed(o, "_id=a_b").ids, [""]);
+}
+
+#[test]
+fn unknown_and_unsupported_parameters() {
+    let o = TypeId::OBSERVATION;
+    for (query, text) in [
+        ("dat=2024", "Did you mean `date`?"),
+        ("nonsense=1", "has no search parameter `nonsense`"),
+        ("_include=Observation:subject", "not supported yet"),
+        ("_revinclude:iterate=Provenance:target", "not supported yet"),
+        ("subject.name=x", "chained"),
+        ("subject:Patient.name=x", "chained"),
+        ("_has:Provenance:target:agent=x", "`_has`"),
+        ("code-value-quantity=a$5", "composite"),
+    ] {
+        let outcome = refused(o, query);
+        assert!(outcome.to_string().contains(text), "{query}: {outcome}");
+        assert_eq!(outcome.issues[0].code, crate::IssueCode::NotSupported);
+        let (q, warnings) = parse(o, &pairs(query), Handling::Lenient).unwrap();
+        assert!(q.filters.is_empty() && warnings.len() == 1, "{query}");
+    }
+    // A wrong value or modifier would widen the result, so leniency does not help it.
+    assert!(parse(o, &pairs("date=x"), Handling::Lenient).is_err());
+    assert!(parse(o, &pairs("code:exact=x"), Handling::Lenient).is_err());
+    let all = refused(o, "date=x&nonsense=1&value-quantity=y");
+    assert_eq!(all.issues.len(), 3);
+    let (_, warnings) = parse(o, &pairs("code="), Handling::Strict).unwrap();
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let o = TypeId::OBSERVATION;
+    let many = vec!["a"; crate::search::MAX_ALTERNATIVES + 1].join(",");
+    assert_eq!(refused(o, &format!("code={many}")).issues[0].code, crate::IssueCode::TooCostly);
+    let many = vec!["code=a"; crate::search::MAX_PARAMETERS + 1].join("&");
+    assert_eq!(refused(o, &many).issues[0].code, crate::IssueCode::TooCostly);
+}
+
+mod arbitrary {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn nothing_panics(kind in 0..147u16, code in 0..400usize, modifier in "(:[a-zA-Z.]{0,8})?", value in "\\PC{0,24}|[a-z0-9|,$\\\\.:/-]{0,24}") {
+            let kind = TypeId(kind);
+            let all: Vec<_> = definitions::params(kind).collect();
+            let name = format!("{}{modifier}", all[code % all.len()].code);
+            for handling in [Handling::Strict, Handling::Lenient] {
+                let _ = parse(kind, &[(name.clone(), value.clone()), ("_sort".into(), value.clone()), ("_id".into(), value.clone())], handling);
+            }
+        }
+    }
+}
