@@ -1,5 +1,6 @@
 //! `cargo xtask …`: every command the project is built, tried, tested and measured with.
 
+mod bench;
 mod codegen;
 mod demo;
 mod postgres;
@@ -26,6 +27,8 @@ enum Task {
     Test(suite::Options),
     /// The fast part: formatting, lints, crate rules, type checks, unit tests.
     Check,
+    /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
+    Bench(bench::Options),
     /// The crate rules of docs/ARCHITECTURE.md.
     Tidy,
     /// Regenerates the R4 definitions, the OpenAPI document and the web client's types.
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => suite::test(&options),
         Task::Check => suite::check(),
+        Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
         Task::Codegen => {
             codegen::run()?;

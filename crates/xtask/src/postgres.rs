@@ -7,9 +7,16 @@ use std::process::{Command, Stdio};
 
 pub struct Postgres {
     // Fields drop in order: first the server stops, then its folder goes.
-    _server: Service,
+    server: Service,
     _folder: tempfile::TempDir,
     pub url: String,
+}
+
+impl Postgres {
+    /// The server's first process; its connections are children of it.
+    pub fn pid(&self) -> u32 {
+        self.server.id()
+    }
 }
 
 /// `durable` keeps fsync on (benchmarks); tests do without.
@@ -59,7 +66,7 @@ pub fn start(bin: &Path, durable: bool) -> anyhow::Result<Postgres> {
     shell::wait_for(&format!("127.0.0.1:{port}"), 60, || service.still_runs())
         .context("PostgreSQL does not start")?;
     Ok(Postgres {
-        _server: service,
+        server: service,
         _folder: folder,
         url: format!("postgres://uzima@127.0.0.1:{port}/postgres"),
     })

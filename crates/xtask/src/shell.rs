@@ -65,6 +65,10 @@ impl Service {
         Ok(Service { name: name.to_owned(), child })
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Errors: the program has ended.
     pub fn still_runs(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
