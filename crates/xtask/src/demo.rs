@@ -42,6 +42,8 @@ pub const PASSWORD: &str = "karibu-uzima-2026";
 
 /// The test application that Daraja's own documentation uses for its sandbox.
 const SHORTCODE: &str = "174379";
+/// The secret part of the address of delivery reports; guards nothing but the sandbox.
+const SMS_TOKEN: &str = "demo-delivery-reports";
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     prerequisites::node()?;
@@ -144,7 +146,8 @@ pub fn start(setup: &Setup) -> anyhow::Result<Demo> {
     let mut sandbox = Service::start(
         "uzima-sandbox",
         Command::new(setup.bin.join("uzima-sandbox"))
-            .args(["--listen", &setup.sandbox_listen])
+            .args(["--listen", &setup.sandbox_listen, "--sms-report-url"])
+            .arg(format!("http://{}/hooks/africastalking/{SMS_TOKEN}/delivery", setup.listen))
             .stdout(log(setup, "sandbox")?)
             .stderr(log(setup, "sandbox")?),
     )?;
@@ -210,14 +213,14 @@ fn uzima(setup: &Setup) -> Command {
         .env("UZIMA_CLINIC_NAME", "Uzima Demonstration Hospital")
         .env("UZIMA_CLINIC_PHONE", "+254709000000")
         .env("UZIMA_DARAJA_BASE_URL", format!("http://{}", setup.sandbox_listen))
-        .env("UZIMA_DARAJA_CONSUMER_KEY", "sandbox-consumer-key")
-        .env("UZIMA_DARAJA_CONSUMER_SECRET", "sandbox-consumer-secret")
+        .env("UZIMA_DARAJA_CONSUMER_KEY", "uzima-sandbox-key")
+        .env("UZIMA_DARAJA_CONSUMER_SECRET", "uzima-sandbox-secret")
         .env("UZIMA_DARAJA_SHORTCODE", SHORTCODE)
-        .env("UZIMA_DARAJA_PASSKEY", "sandbox-passkey")
+        .env("UZIMA_DARAJA_PASSKEY", "uzima-sandbox-passkey")
         .env("UZIMA_AFRICASTALKING_BASE_URL", format!("http://{}", setup.sandbox_listen))
         .env("UZIMA_AFRICASTALKING_USERNAME", "sandbox")
-        .env("UZIMA_AFRICASTALKING_API_KEY", "sandbox-api-key")
-        .env("UZIMA_AFRICASTALKING_CALLBACK_TOKEN", "sandbox-callback-token-0123456789")
+        .env("UZIMA_AFRICASTALKING_API_KEY", "uzima-sandbox-api-key")
+        .env("UZIMA_AFRICASTALKING_CALLBACK_TOKEN", SMS_TOKEN)
         .env("UZIMA_TURN_LISTEN", turn_listen(&setup.listen))
         .env("UZIMA_TURN_ALLOW_PRIVATE_RELAYS", "true")
         .env("UZIMA_LOG_FORMAT", "text");

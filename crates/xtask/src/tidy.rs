@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("access", &["fhir"]),
     ("store", &["fhir", "access"]),
-    ("record", &["fhir", "access", "store"]),
+    ("record", &["fhir", "access", "store", "wire"]),
     ("care", &["fhir", "access", "store", "record", "wire"]),
     ("reach", &["fhir", "access", "store", "record", "wire"]),
     ("billing", &["fhir", "access", "store", "record", "wire"]),

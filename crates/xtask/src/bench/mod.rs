@@ -178,7 +178,7 @@ fn measure(engine: &str, bin: &Path, options: &Options) -> anyhow::Result<String
         })?;
         row("read by id", connections, m);
     }
-    let searches: &[(&str, Box<dyn Fn(u64) -> String + Sync>)] = &[
+    let searches: &[(&str, NthPath)] = &[
         (
             "search Observation patient+code, newest 20",
             Box::new(|n| {
@@ -216,6 +216,9 @@ fn measure(engine: &str, bin: &Path, options: &Options) -> anyhow::Result<String
         if engine == "sqlite" { "SQLite (SQLCipher, synchronous=FULL)" } else { "PostgreSQL (fsync on)" }
     ))
 }
+
+/// The path of the nth request.
+type NthPath<'a> = Box<dyn Fn(u64) -> String + Sync + 'a>;
 
 /// Starts the server; milliseconds until `/readyz` answers 200.
 fn boot(command: &mut Command, listen: &str) -> anyhow::Result<(Service, u128)> {
