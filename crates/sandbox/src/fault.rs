@@ -147,7 +147,7 @@ impl Takes {
             Takes::Nothing => (None, None),
             Takes::Count => (Some("times more"), Some("1")),
             Takes::DelayMs => (Some("milliseconds"), Some("3000")),
-            Takes::DeltaMinor => (Some("cents, may be negative"), Some("-100")),
+            Takes::DeltaMinor => (Some("cents"), Some("-100")),
             Takes::ResponseCode => (Some("ResponseCode"), Some("1")),
             Takes::StatusCode => (Some("status code"), Some("407")),
             Takes::Reason => (Some("failure reason"), Some("UserAccountSuspended")),

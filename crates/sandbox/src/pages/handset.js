@@ -3,7 +3,8 @@ import { call, dayOf, element, follow, money, notice, phone, timeOf } from "/ass
 const msisdn = location.pathname.split("/").pop();
 const base = `/control/handsets/${msisdn}`;
 const byId = (id) => document.getElementById(id);
-const list = byId("messages");
+const area = byId("messages");
+const list = byId("list");
 const sheet = byId("sheet");
 const pin = byId("pin");
 
@@ -11,6 +12,7 @@ let known = new Set();
 let first = true;
 let openPrompt = null;
 let toastTimer = 0;
+const answered = new Set();
 
 byId("number").textContent = phone(msisdn);
 document.title = `${phone(msisdn)} · Uzima sandbox`;
@@ -45,13 +47,13 @@ function showMessages(messages) {
   const ids = messages.map((message) => message.id);
   const unchanged = !first && ids.length === known.size && ids.every((id) => known.has(id));
   if (unchanged) return;
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+  const atEnd = area.scrollHeight - area.scrollTop - area.clientHeight < 80;
+  byId("none").hidden = messages.length > 0;
   const fresh = messages.filter((message) => !known.has(message.id));
   const onlyAdded = !first && known.size > 0 && ids.slice(0, known.size).every((id) => known.has(id)) && ids.length === known.size + fresh.length;
   if (!onlyAdded) {
     list.replaceChildren();
     list.dataset.day = "";
-    if (messages.length === 0) list.append(element("li", { class: "none" }, "No messages yet. They appear here as soon as somebody writes to this number."));
   }
   for (const message of onlyAdded ? fresh : messages) {
     const day = dayOf(message.at);
@@ -61,11 +63,13 @@ function showMessages(messages) {
     }
     list.append(bubble(message, !first && !known.has(message.id)));
   }
-  if (first || atEnd || fresh.some((message) => message.direction === "sent")) list.scrollTop = list.scrollHeight;
+  if (first || atEnd || fresh.some((message) => message.direction === "sent")) area.scrollTop = area.scrollHeight;
   known = new Set(ids);
 }
 
 function showPrompt(prompt) {
+  // A snapshot made before the answer may arrive after it.
+  if (answered.has(prompt?.id)) prompt = null;
   if (prompt?.id === openPrompt?.id) return;
   const before = openPrompt;
   openPrompt = prompt;
@@ -74,14 +78,13 @@ function showPrompt(prompt) {
   pin.value = "";
   notice(byId("prompt-notice"), "");
   if (!prompt) {
-    if (before && !before.answered) toast("The request to pay has gone away: it was not answered in time.");
-    list.focus({ preventScroll: true });
+    if (!answered.has(before.id)) toast("The request to pay has gone away: it was not answered in time.");
+    area.focus({ preventScroll: true });
     return;
   }
   toast("");
   byId("prompt-business").textContent = prompt.business;
   byId("prompt-amount").textContent = money(prompt.amount_minor);
-  byId("prompt-to").textContent = prompt.business;
   byId("prompt-account").textContent = prompt.account;
   byId("prompt-for").textContent = prompt.description;
   tick();
@@ -113,13 +116,16 @@ tick();
 async function answer(body, waiting) {
   const prompt = openPrompt;
   if (!prompt) return;
-  prompt.answered = true;
+  answered.add(prompt.id);
+  showPrompt(null);
   toast(waiting, true);
   try {
     const ended = await call("POST", `${base}/prompt`, body);
     const words = { 0: `Paid. Receipt ${ended.receipt}.`, 1: "Not enough money. Nothing was taken.", 1032: "Cancelled. Nothing was taken.", 2001: "Wrong PIN. Nothing was taken." };
     toast(words[ended.result_code] ?? `Not paid (${ended.result_code}).`);
   } catch (error) {
+    // Not answered after all: the next snapshot shows the request again if it is still open.
+    answered.delete(prompt.id);
     toast(error.message);
   }
 }
