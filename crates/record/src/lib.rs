@@ -20,10 +20,17 @@ mod write;
 
 pub use change::{Change, ChangeSet, Committed, Effect, Event, Written};
 pub use error::{Error, Rule};
-pub use read::{HistoryEntry, HistoryPage, Method, SearchPage, Stored};
+pub use read::{DirectoryRow, HistoryEntry, HistoryPage, Method, SearchPage, Stored};
+pub use write::MAX_CHANGES;
 
+use authn::{SessionInfo, Throttle};
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use store::Tx;
+use tokio::sync::{Semaphore, broadcast};
 
 /// Where "now" comes from; tests pass a clock they can turn.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -34,15 +41,44 @@ pub struct Record {
     inner: Arc<Inner>,
 }
 
+/// Since when, who it is, and for sessions their limits.
+type CachedToken = (Timestamp, access::Principal, Option<SessionInfo>);
+
 pub(crate) struct Inner {
-    pub store: store::Store,
-    pub clock: Clock,
+    store: store::Store,
+    clock: Clock,
+    /// Principals of tokens seen within the last second, by the token's hash.
+    tokens: Mutex<HashMap<[u8; 32], CachedToken>>,
+    throttle: Throttle,
+    /// Ids handed out for logins that do not exist: until when, and guesses so far.
+    decoys: Mutex<HashMap<String, (Timestamp, u32)>>,
+    hashers: Semaphore,
+    hash_queue: Semaphore,
+    live: broadcast::Sender<Arc<events::LiveEvent>>,
+    following: AtomicBool,
+    /// Smallest and largest event number committed by this process.
+    first_local: AtomicI64,
+    last_local: AtomicI64,
 }
 
 impl Record {
     /// The store must already be migrated.
     pub fn new(store: store::Store, clock: Clock) -> Record {
-        Record { inner: Arc::new(Inner { store, clock }) }
+        Record {
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                tokens: Mutex::default(),
+                throttle: Throttle::default(),
+                decoys: Mutex::default(),
+                hashers: Semaphore::new(authn::password::CONCURRENT_HASHES),
+                hash_queue: Semaphore::new(authn::password::WAITING_HASHES),
+                live: broadcast::channel(events::BUFFER).0,
+                following: AtomicBool::new(false),
+                first_local: AtomicI64::new(i64::MAX),
+                last_local: AtomicI64::new(0),
+            }),
+        }
     }
     pub fn now(&self) -> Timestamp {
         (self.inner.clock)()
@@ -50,5 +86,33 @@ impl Record {
     /// For what is not the record: job leases, the outbox, health. Never for resources.
     pub fn store(&self) -> &store::Store {
         &self.inner.store
+    }
+
+    /// Removes what nobody needs any more: ended sessions, old codes, tokens, idempotency keys. Call every few minutes.
+    /// Errors: `Busy`, `Internal`; what was removed before stays removed.
+    pub async fn housekeep(&self) -> Result<(), Error> {
+        let now = self.now();
+        self.writing(move |tx| {
+            store::session::prune(tx, now)?;
+            store::one_time_code::prune(tx, now.checked_sub(authn::KEEP_EXPIRED).unwrap_or(Timestamp::MIN))?;
+            store::oauth::prune(tx, now)?;
+            store::idempotency::prune(tx, now)?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.store.read(work).await
+    }
+
+    pub(crate) async fn writing<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut dyn Tx) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.store.write(work).await
     }
 }

@@ -1,18 +1,25 @@
 //! Who did what to whose record.
 
-use crate::{Error, Record};
-use access::Ctx;
+mod fhir;
+
+pub use self::fhir::to_fhir;
+
+use crate::write::Request;
+use crate::{Change, Error, Record};
+use access::{Capability, Ctx, Principal};
 use jiff::Timestamp;
-use serde_json::Value;
+use store::audit::{Event, Outcome};
 
 /// What to list; empty fields do not restrict.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     /// Logical id of the Patient.
     pub patient: Option<String>,
-    /// Account id or client id of the agent, as in [AuditRow::agent].
+    /// As in [AuditRow::agent].
     pub agent: Option<String>,
+    pub action: Option<String>,
     pub from: Option<Timestamp>,
+    /// Exclusive.
     pub to: Option<Timestamp>,
 }
 
@@ -29,11 +36,16 @@ pub struct AuditRow {
     pub action: String,
     /// `success` or `denied` or `failed`.
     pub outcome: String,
-    /// `Type/id` or `Type?parameters`.
+    /// `Type/id`, `Type?parameters`, `account/7`.
     pub what: String,
+    /// The patient concerned, the first of [AuditRow::patients].
     pub patient: Option<String>,
+    /// All patients concerned.
+    pub patients: Vec<String>,
+    /// v3-ActReason code, e.g. `TREAT`.
     pub purpose: String,
     pub address: Option<String>,
+    pub request_id: String,
 }
 
 /// Newest first.
@@ -43,8 +55,11 @@ pub struct AuditPage {
     pub next: Option<String>,
 }
 
+/// Patients named in one audit event of a search; a page has no more rows.
+const MAX_PATIENTS: usize = 1000;
+
 impl Record {
-    /// For administrator and privacy officer. Errors: `Denied` for others.
+    /// For administrator and privacy officer. Errors: `Denied` for others; `Malformed` for a bad cursor.
     pub async fn audit_list(
         &self,
         ctx: &Ctx,
@@ -52,18 +67,166 @@ impl Record {
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<AuditPage, Error> {
-        let _ = (ctx, filter, cursor, limit);
-        Err(Error::Internal("not built".into()))
+        let what = filter.patient.as_ref().map(|p| format!("AuditEvent?patient={p}")).unwrap_or("AuditEvent".into());
+        if !access::policy::may(ctx, Capability::ReadAudit) {
+            return Err(self.denied(ctx, "query", &what).await);
+        }
+        self.audit_page(ctx, filter, what, cursor, limit).await
     }
-    /// "Who saw my record": the patient herself, administrator, privacy officer.
-    pub async fn who_saw(&self, ctx: &Ctx, patient: &str, cursor: Option<&str>, limit: u32) -> Result<AuditPage, Error> {
-        let _ = (ctx, patient, cursor, limit);
-        Err(Error::Internal("not built".into()))
+
+    /// "Who saw my record": the patient herself, administrator, privacy officer. Errors: `NotFound` for another patient,
+    /// `Denied` for other staff; `Malformed` for a bad cursor.
+    pub async fn who_saw(
+        &self,
+        ctx: &Ctx,
+        patient: &str,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<AuditPage, Error> {
+        let own = ctx.user().and_then(|u| u.patient.as_ref()).is_some_and(|p| p.id == patient);
+        let what = format!("AuditEvent?patient={patient}");
+        if !own && !access::policy::may(ctx, Capability::ReadAudit) {
+            let denied = self.denied(ctx, "query", &what).await;
+            let private = access::policy::existence_is_private(ctx, crate::read::kind("Patient"));
+            return Err(if private { Error::NotFound } else { denied });
+        }
+        let filter = AuditFilter { patient: Some(patient.to_owned()), ..AuditFilter::default() };
+        self.audit_page(ctx, filter, what, cursor, limit).await
+    }
+
+    async fn audit_page(
+        &self,
+        ctx: &Ctx,
+        filter: AuditFilter,
+        what: String,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<AuditPage, Error> {
+        let patients: Vec<String> = filter.patient.iter().cloned().collect();
+        let cursor = cursor.map(str::to_owned);
+        let query = store::audit::Filter {
+            patient: filter.patient,
+            agent: filter.agent,
+            action: filter.action,
+            outcome: None,
+            from: filter.from,
+            until: filter.to,
+        };
+        let page =
+            self.reading(move |tx| Ok(store::audit::list(tx, &query, cursor.as_deref(), limit)?)).await?;
+        self.audit_one(ctx, "query", Outcome::Success, &what, &patients).await?;
+        Ok(AuditPage { rows: page.rows.into_iter().map(row).collect(), next: page.next })
+    }
+
+    pub(crate) fn audit_event(
+        &self,
+        ctx: &Ctx,
+        action: &str,
+        outcome: Outcome,
+        what: &str,
+        patients: &[String],
+    ) -> Event {
+        Event {
+            at: self.now(),
+            action: action.to_owned(),
+            outcome,
+            agent: ctx.principal.agent(),
+            agent_display: ctx.principal.display().to_owned(),
+            role: ctx.principal.role_codes(),
+            address: ctx.address,
+            request_id: ctx.request_id.clone(),
+            purpose: ctx.purpose,
+            what: what.to_owned(),
+            patients: patients.iter().take(MAX_PATIENTS).cloned().collect(),
+        }
+    }
+
+    /// Durable when it returns; shares its commit with others.
+    pub(crate) async fn audit_one(
+        &self,
+        ctx: &Ctx,
+        action: &str,
+        outcome: Outcome,
+        what: &str,
+        patients: &[String],
+    ) -> Result<(), Error> {
+        let event = self.audit_event(ctx, action, outcome, what, patients);
+        Ok(self.inner.store.append_audit(vec![event]).await?)
+    }
+
+    /// Audits a refusal and returns it. That the audit could not be written is logged; the refusal stands.
+    pub(crate) async fn denied(&self, ctx: &Ctx, action: &str, what: &str) -> Error {
+        self.audit_refusal(ctx, action, Outcome::Denied, what, &[]).await;
+        if matches!(ctx.principal, Principal::Anonymous) { Error::Unauthenticated } else { Error::Denied }
+    }
+
+    pub(crate) async fn audit_refusal(
+        &self,
+        ctx: &Ctx,
+        action: &str,
+        outcome: Outcome,
+        what: &str,
+        patients: &[String],
+    ) {
+        // A flood without credentials must not fill the disk.
+        if matches!(ctx.principal, Principal::Anonymous) {
+            return;
+        }
+        if let Err(error) = self.audit_one(ctx, action, outcome, what, patients).await {
+            tracing::error!(%error, request_id = %ctx.request_id, "a refusal could not be audited");
+        }
+    }
+
+    /// A write that did not happen: one event that names what was tried.
+    pub(crate) async fn audit_failed_write(&self, ctx: &Ctx, request: &Request, error: &Error) {
+        let outcome = match error {
+            Error::Denied | Error::NotFound | Error::Unauthenticated => Outcome::Denied,
+            Error::Malformed(_)
+            | Error::Invalid(_)
+            | Error::Gone
+            | Error::VersionConflict { .. }
+            | Error::Duplicate(_)
+            | Error::Rule(_)
+            | Error::Throttled { .. }
+            | Error::Busy
+            | Error::Internal(_) => Outcome::Failed,
+        };
+        let (action, what) = match request.changes.as_slice() {
+            [] => ("update", String::new()),
+            [one] => name(one),
+            [first, ..] => ("transaction", name(first).1),
+        };
+        self.audit_refusal(ctx, request.command.unwrap_or(action), outcome, &what, &[]).await;
     }
 }
 
-/// The row as a FHIR AuditEvent after IHE BALP 1.1.
-pub fn to_fhir(row: &AuditRow) -> Value {
-    let _ = row;
-    Value::Null
+fn name(change: &Change) -> (&'static str, String) {
+    let of = |resource: &::fhir::Resource| match resource.id() {
+        Some(id) => format!("{}/{id}", resource.kind().name()),
+        None => resource.kind().name().to_owned(),
+    };
+    match change {
+        Change::Create { resource } => ("create", of(resource)),
+        Change::Update { resource, .. } => ("update", of(resource)),
+        Change::Delete { key, .. } => ("delete", key.to_string()),
+    }
+}
+
+fn row(row: store::audit::Row) -> AuditRow {
+    let event = row.event;
+    AuditRow {
+        seq: row.seq,
+        at: event.at,
+        agent: event.agent,
+        agent_display: event.agent_display,
+        role: event.role,
+        action: event.action,
+        outcome: event.outcome.code().to_owned(),
+        what: event.what,
+        patient: event.patients.first().cloned(),
+        patients: event.patients,
+        purpose: event.purpose.code().to_owned(),
+        address: event.address.map(|a| a.to_string()),
+        request_id: event.request_id,
+    }
 }

@@ -161,7 +161,7 @@ impl Record {
     }
 
     /// Changes an account: administrators any, users their own language. Disabling or other roles end its sessions.
-    /// Errors: `Denied`, `NotFound`, `Rule` as in [Record::create_account], `last-administrator`.
+    /// Errors: `Denied`, `NotFound`, `Rule` as in [Record::create_account], `own-account`.
     pub async fn update_account(
         &self,
         ctx: &Ctx,

@@ -32,6 +32,12 @@ pub(super) fn run(tx: &mut dyn Tx, effect: &Effect) -> Result<(), Error> {
         },
         Effect::PaymentCreate(payment) => store::payment::create(tx, payment).map_err(payment_error),
         Effect::PaymentMove(step) => store::payment::advance(tx, step).map_err(payment_error),
+        Effect::LedgerAccount(account) => Ok(store::ledger::ensure_account(tx, account)?),
+        Effect::Inbox { source, key, body } => {
+            let now = tx.now()?;
+            store::inbox::receive(tx, source, key, body, now)?;
+            Ok(())
+        }
         Effect::Message(message) => Ok(store::message::insert(tx, message)?),
         Effect::Job(job) => {
             store::job::insert(tx, job)?;

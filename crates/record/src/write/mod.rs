@@ -9,7 +9,10 @@ use access::Ctx;
 use fhir::ResourceKey;
 use std::sync::Arc;
 
-pub(crate) use prepare::{Prepared, Put, compartment, prepare_put};
+pub(crate) use apply::{import_put, missing};
+pub(crate) use effect::account_error;
+pub(crate) use prepare::{Put, compartment, prepare_put};
+use prepare::Prepared;
 
 /// Changes prepared on the async worker itself; more are validated and extracted on the blocking pool.
 const INLINE_CHANGES: usize = 4;
@@ -27,6 +30,10 @@ pub(crate) struct Request {
     pub events: Vec<Event>,
     /// The product's own command, if it is one.
     pub command: Option<&'static str>,
+    /// One-time codes used up by this write; a code that is gone fails it.
+    pub codes: Vec<String>,
+    /// The record itself acts for the caller, who had the right to ask for it: rows are not checked again.
+    pub on_behalf: bool,
 }
 
 impl Request {
@@ -37,7 +44,7 @@ impl Request {
             expect: set.expect,
             effects: set.effects,
             events: set.events,
-            command: None,
+            ..Request::default()
         }
     }
     pub fn push(&mut self, change: Change, place: String) {

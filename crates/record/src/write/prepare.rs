@@ -7,6 +7,7 @@ use fhir::search::IndexEntry;
 use fhir::{Outcome, Reference, Resource, ResourceKey, Severity};
 use jiff::Timestamp;
 use serde_json::Value;
+use store::Content;
 use uuid::Uuid;
 
 /// A new version of a resource, ready for the transaction.
@@ -15,6 +16,9 @@ pub(crate) struct Put {
     pub key: ResourceKey,
     /// With id and `meta.lastUpdated`; `meta.versionId` is set for version 1.
     pub resource: Resource,
+    /// As version 1, ready for the disk.
+    pub content: Content,
+    pub last_updated: Timestamp,
     /// Came as a Create.
     pub creates: bool,
     pub if_match: Option<u32>,
@@ -24,7 +28,6 @@ pub(crate) struct Put {
     pub links: Vec<CareLink>,
     /// Local resources it refers to, each with the FHIRPath of the reference.
     pub targets: Vec<(String, ResourceKey)>,
-    pub place: String,
 }
 
 #[derive(Debug, Clone)]
@@ -125,7 +128,8 @@ pub(crate) fn prepare_put(
             _ => None,
         })
         .collect();
-    Ok(Put { key, resource, creates, if_match, entries, patients, links, targets, place: place.to_owned() })
+    let content = Content::new(&resource.to_json());
+    Ok(Put { key, resource, content, last_updated: now, creates, if_match, entries, patients, links, targets })
 }
 
 /// Patients whose compartment holds the resource: R4's, and `Task.for`, which R4 leaves out.

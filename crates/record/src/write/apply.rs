@@ -1,0 +1,612 @@
+//! Inside the transaction: idempotency, versions, policy, references, rows, audit, outbox.
+
+use super::prepare::same_content;
+use super::{Prepared, Put, Request, effect};
+use crate::import::Taken;
+use crate::{Committed, Error, Record, Rule, Written};
+use access::policy::{self, RowFacts};
+use access::{Action, Ctx, Principal};
+use fhir::search::IndexEntry;
+use fhir::{Outcome, Resource, ResourceKey, TypeId};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::sync::Arc;
+use store::audit::Outcome as AuditOutcome;
+use store::{Content, Tx, idempotency, outbox, resource};
+
+/// Stored with a reply; the HTTP layer makes its own status from it.
+const REPLY_STATUS: u16 = 200;
+
+impl Record {
+    pub(super) async fn apply(
+        &self,
+        ctx: &Ctx,
+        request: &Arc<Request>,
+        prepared: Vec<Prepared>,
+        now: Timestamp,
+    ) -> Result<Committed, Error> {
+        self.refuse_early(ctx, request, &prepared)?;
+        let job = Job {
+            ctx: ctx.clone(),
+            request: request.clone(),
+            keys: prepared.iter().filter(|p| matches!(p, Prepared::Put(_))).map(|p| p.key().clone()).collect(),
+            prepared,
+            now,
+            audit: self.audit_event(
+                ctx,
+                request.command.unwrap_or_default(),
+                AuditOutcome::Success,
+                "",
+                &[],
+            ),
+        };
+        let (committed, numbers) = self.writing(move |tx| job.run(tx)).await?;
+        if let Some((first, last)) = numbers {
+            self.committed(first, last);
+        }
+        for effect in &request.effects {
+            if let crate::Effect::AccountUpdate(change) = effect {
+                self.forget_account(change.account);
+            }
+        }
+        Ok(committed)
+    }
+
+    /// What no row could make right is refused without taking the write lock.
+    fn refuse_early(&self, ctx: &Ctx, request: &Request, prepared: &[Prepared]) -> Result<(), Error> {
+        if request.on_behalf {
+            return Ok(());
+        }
+        for change in prepared {
+            let actions: &[Action] = match change {
+                Prepared::Put(put) if put.creates => &[Action::Create],
+                Prepared::Put(_) => &[Action::Update, Action::Create],
+                Prepared::Delete { .. } => &[Action::Delete],
+            };
+            if actions
+                .iter()
+                .all(|a| rights(ctx, request, *a, change.key().kind) == access::Predicate::Nothing)
+            {
+                return Err(Error::Denied);
+            }
+        }
+        Ok(())
+    }
+
+    /// The result of an earlier request with the idempotency key of `ctx`, if there was one: ask before planning a
+    /// command, whose repeat would meet what the first already did. Errors: `Duplicate` `idempotency-key-reused`.
+    pub async fn replayed(&self, ctx: &Ctx) -> Result<Option<Committed>, Error> {
+        let Some(idempotency) = Idempotency::of(ctx, None) else { return Ok(None) };
+        let now = self.now();
+        // The store can only claim a key; a claim that finds nothing is rolled back.
+        let found = self
+            .writing(move |tx| match idempotency.begin(tx, now)? {
+                Some(committed) => Ok(committed),
+                None => Err(Error::NotFound),
+            })
+            .await;
+        match found {
+            Ok(committed) => Ok(Some(committed)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn rights(ctx: &Ctx, request: &Request, action: Action, kind: TypeId) -> access::Predicate {
+    match request.command {
+        Some(_) => policy::command_predicate(ctx, action, kind),
+        None => policy::predicate(ctx, action, kind),
+    }
+}
+
+/// One request on its way through the transaction. `run` may be called again after a serialization failure.
+struct Job {
+    ctx: Ctx,
+    request: Arc<Request>,
+    prepared: Vec<Prepared>,
+    /// Everything this request puts: references may point at it before it is there.
+    keys: HashSet<ResourceKey>,
+    now: Timestamp,
+    /// Who, from where, what for; each change fills in the rest.
+    audit: store::audit::Event,
+}
+
+/// Lowest and highest event number.
+type Numbers = Option<(i64, i64)>;
+
+impl Job {
+    fn run(&self, tx: &mut dyn Tx) -> Result<(Committed, Numbers), Error> {
+        let idempotency = Idempotency::of(&self.ctx, Some(&self.request));
+        if let Some(idempotency) = &idempotency
+            && let Some(replayed) = idempotency.begin(tx, self.now)?
+        {
+            return Ok((replayed, None));
+        }
+        for code in &self.request.codes {
+            if !store::one_time_code::remove(tx, code)? {
+                return Err(Error::Rule(Rule::new("code-expired", "This code was just used.").at("/code")));
+            }
+        }
+        for (key, version) in &self.request.expect {
+            let current = resource::head(tx, key)?.filter(|h| !h.deleted).map(|h| h.version);
+            if current != Some(*version) {
+                return Err(Error::VersionConflict { current });
+            }
+        }
+        let mut known: HashSet<&ResourceKey> = HashSet::new();
+        let mut problems = Outcome::default();
+        let mut written = Vec::with_capacity(self.prepared.len());
+        let mut numbers = None;
+        let mut count = |seq: i64| {
+            let (first, last) = numbers.unwrap_or((seq, seq));
+            numbers = Some((first.min(seq), last.max(seq)));
+        };
+        for change in &self.prepared {
+            let done = match change {
+                Prepared::Put(put) => self.put(tx, put, &mut known, &mut problems)?,
+                Prepared::Delete { key, if_match } => self.delete(tx, key, *if_match)?,
+            };
+            if !done.unchanged {
+                count(done.seq);
+            }
+            written.push(done);
+        }
+        if !problems.issues.is_empty() {
+            return Err(Error::Invalid(problems));
+        }
+        for effect in &self.request.effects {
+            effect::run(tx, effect)?;
+        }
+        for event in &self.request.events {
+            let patients = self.patients_of(tx, &event.subject)?;
+            let new = outbox::NewEvent {
+                topic: event.topic.to_owned(),
+                subject: event.subject.clone(),
+                patients,
+                data: self.with_cause(event.data.clone()),
+                created: self.now,
+            };
+            count(outbox::append(tx, &new)?);
+        }
+        let committed = Committed { replayed: false, written };
+        if let Some(idempotency) = &idempotency {
+            idempotency.finish(tx, &committed)?;
+        }
+        Ok((committed, numbers))
+    }
+
+    fn put<'a>(
+        &'a self,
+        tx: &mut dyn Tx,
+        put: &'a Put,
+        known: &mut HashSet<&'a ResourceKey>,
+        problems: &mut Outcome,
+    ) -> Result<Written, Error> {
+        if put.creates {
+            self.allow(tx, Action::Create, &put.key, &put.patients)?;
+            self.check_references(tx, put, None, known, problems)?;
+            if let Some(written) = resource::insert(tx, &new_version(put, &put.content))? {
+                return self.created(tx, put, written);
+            }
+            return self.taken(tx, put);
+        }
+        let Some(current) = resource::load(tx, &put.key)? else {
+            if put.if_match.is_some() {
+                return Err(Error::VersionConflict { current: None });
+            }
+            self.allow(tx, Action::Create, &put.key, &put.patients)?;
+            self.check_references(tx, put, None, known, problems)?;
+            return match resource::insert(tx, &new_version(put, &put.content))? {
+                Some(written) => self.created(tx, put, written),
+                // Somebody made it meanwhile.
+                None => Err(Error::VersionConflict { current: None }),
+            };
+        };
+        // Rights first: a conflict must not tell what the caller may not know.
+        self.allow(tx, Action::Update, &put.key, &current.patients)?;
+        if let Some(expected) = put.if_match
+            && (expected != current.version || current.deleted)
+        {
+            return Err(Error::VersionConflict { current: (!current.deleted).then_some(current.version) });
+        }
+        let before = parse(&current)?;
+        self.allow(tx, Action::Update, &put.key, &put.patients)?;
+        if before.as_ref().is_some_and(|b| same_content(b.value(), put.resource.value())) {
+            self.record(tx, "update", &put.key, &put.patients)?;
+            return Ok(Written {
+                key: put.key.clone(),
+                version: current.version,
+                seq: current.seq,
+                last_updated: current.last_updated,
+                created: false,
+                unchanged: true,
+                resource: before.map(Arc::new),
+            });
+        }
+        self.check_references(tx, put, before.as_ref(), known, problems)?;
+        let mut next = put.resource.clone();
+        next.set_version(current.version + 1, self.now);
+        let content = Content::new(&next.to_json());
+        let old = before.as_ref().map(fhir::search::extract).unwrap_or_default();
+        let written = resource::update(tx, current.version, &old, &new_version(put, &content))?
+            .ok_or(Error::VersionConflict { current: None })?;
+        self.links(tx, &put.key, &put.links)?;
+        self.record(tx, "update", &put.key, &put.patients)?;
+        let (topic, created) =
+            if current.deleted { ("resource.created", true) } else { ("resource.updated", false) };
+        // Whoever could see it before must learn that it has gone elsewhere.
+        let mut patients = put.patients.clone();
+        patients.extend(current.patients.iter().filter(|p| !put.patients.contains(p)).cloned());
+        self.announce(tx, topic, &put.key, &patients, &written)?;
+        Ok(Written {
+            key: put.key.clone(),
+            version: written.version,
+            seq: written.seq,
+            last_updated: self.now,
+            created,
+            unchanged: false,
+            resource: Some(Arc::new(next)),
+        })
+    }
+
+    fn created(&self, tx: &mut dyn Tx, put: &Put, written: resource::Written) -> Result<Written, Error> {
+        if !put.links.is_empty() {
+            self.links(tx, &put.key, &put.links)?;
+        }
+        self.record(tx, "create", &put.key, &put.patients)?;
+        self.announce(tx, "resource.created", &put.key, &put.patients, &written)?;
+        Ok(Written {
+            key: put.key.clone(),
+            version: written.version,
+            seq: written.seq,
+            last_updated: self.now,
+            created: true,
+            unchanged: false,
+            resource: Some(Arc::new(put.resource.clone())),
+        })
+    }
+
+    /// A create whose id is there: the same content is a repeat, anything else another resource.
+    fn taken(&self, tx: &mut dyn Tx, put: &Put) -> Result<Written, Error> {
+        let duplicate =
+            || Error::Duplicate(Rule::new("id-taken", "Another resource has this id; leave it out.").at("/id"));
+        let current = resource::load(tx, &put.key)?.ok_or_else(duplicate)?;
+        let before = parse(&current)?.ok_or_else(duplicate)?;
+        if !same_content(before.value(), put.resource.value()) {
+            return Err(duplicate());
+        }
+        self.record(tx, "create", &put.key, &put.patients)?;
+        Ok(Written {
+            key: put.key.clone(),
+            version: current.version,
+            seq: current.seq,
+            last_updated: current.last_updated,
+            created: false,
+            unchanged: true,
+            resource: Some(Arc::new(before)),
+        })
+    }
+
+    fn delete(&self, tx: &mut dyn Tx, key: &ResourceKey, if_match: Option<u32>) -> Result<Written, Error> {
+        let Some(current) = resource::load(tx, key)? else {
+            return Err(if if_match.is_some() { Error::VersionConflict { current: None } } else { Error::NotFound });
+        };
+        self.allow(tx, Action::Delete, key, &current.patients)?;
+        let done = |version, seq, last_updated, unchanged| Written {
+            key: key.clone(),
+            version,
+            seq,
+            last_updated,
+            created: false,
+            unchanged,
+            resource: None,
+        };
+        if current.deleted {
+            return Ok(done(current.version, current.seq, current.last_updated, true));
+        }
+        if if_match.is_some_and(|expected| expected != current.version) {
+            return Err(Error::VersionConflict { current: Some(current.version) });
+        }
+        let old = parse(&current)?.as_ref().map(fhir::search::extract).unwrap_or_default();
+        let written = resource::delete(tx, key, current.version, &old, self.now)?
+            .ok_or(Error::VersionConflict { current: None })?;
+        self.links(tx, key, &[])?;
+        self.record(tx, "delete", key, &current.patients)?;
+        self.announce(tx, "resource.deleted", key, &current.patients, &written)?;
+        Ok(done(written.version, written.seq, self.now, false))
+    }
+
+    /// Steps 6 and 8. Errors: `Denied`, or `NotFound` where existence is private.
+    fn allow(
+        &self,
+        tx: &mut dyn Tx,
+        action: Action,
+        key: &ResourceKey,
+        patients: &[String],
+    ) -> Result<(), Error> {
+        if self.request.on_behalf {
+            return Ok(());
+        }
+        let predicate = rights(&self.ctx, &self.request, action, key.kind);
+        let in_care = match predicate.practitioner() {
+            Some(practitioner) => store::care_link::in_care(tx, practitioner, patients, self.now)?,
+            None => Vec::new(),
+        };
+        if predicate.holds(&RowFacts { key, patients, in_care: &in_care }) {
+            return Ok(());
+        }
+        let hidden = action != Action::Create && policy::existence_is_private(&self.ctx, key.kind);
+        Err(if hidden { Error::NotFound } else { Error::Denied })
+    }
+
+    /// Every local reference that is new in this version must lead somewhere. All problems are collected.
+    fn check_references<'a>(
+        &self,
+        tx: &mut dyn Tx,
+        put: &'a Put,
+        before: Option<&Resource>,
+        known: &mut HashSet<&'a ResourceKey>,
+        problems: &mut Outcome,
+    ) -> Result<(), Error> {
+        let mut old: Option<HashSet<ResourceKey>> = None;
+        for (expression, target) in &put.targets {
+            if self.keys.contains(target) || known.contains(target) {
+                continue;
+            }
+            if resource::exists_for_reference(tx, target)? {
+                known.insert(target);
+                continue;
+            }
+            // What was deleted since stays referred to by what is already there.
+            let old = old.get_or_insert_with(|| before.map(local_targets).unwrap_or_default());
+            if !old.contains(target) {
+                problems.issues.push(fhir::Issue::error(
+                    fhir::IssueCode::NotFound,
+                    expression.clone(),
+                    format!("There is no {} with this id.", target.kind.name()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn links(&self, tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
+        set_links(tx, source, links)
+    }
+
+    fn record(&self, tx: &mut dyn Tx, action: &str, key: &ResourceKey, patients: &[String]) -> Result<(), Error> {
+        let mut event = self.audit.clone();
+        event.at = self.now;
+        if event.action.is_empty() {
+            event.action = action.to_owned();
+        }
+        event.what = key.to_string();
+        event.patients = patients.to_vec();
+        Ok(store::audit::append(tx, std::slice::from_ref(&event))?)
+    }
+
+    fn announce(
+        &self,
+        tx: &mut dyn Tx,
+        topic: &str,
+        key: &ResourceKey,
+        patients: &[String],
+        written: &resource::Written,
+    ) -> Result<(), Error> {
+        let event = outbox::NewEvent {
+            topic: topic.to_owned(),
+            subject: key.clone(),
+            patients: patients.to_vec(),
+            data: self.with_cause(json!({"version": written.version})),
+            created: self.now,
+        };
+        Ok(outbox::append_at(tx, written.seq, &event)?)
+    }
+
+    fn with_cause(&self, mut data: Value) -> Value {
+        if let Some(cause) = self.ctx.cause {
+            if data.is_null() {
+                data = json!({});
+            }
+            if let Some(object) = data.as_object_mut() {
+                object.insert("cause".into(), json!(cause));
+            }
+        }
+        data
+    }
+
+    fn patients_of(&self, tx: &mut dyn Tx, subject: &ResourceKey) -> Result<Vec<String>, Error> {
+        let own = self.prepared.iter().find_map(|p| match p {
+            Prepared::Put(put) if put.key == *subject => Some(put.patients.clone()),
+            _ => None,
+        });
+        match own {
+            Some(patients) => Ok(patients),
+            None => Ok(resource::head(tx, subject)?.map(|h| h.patients).unwrap_or_default()),
+        }
+    }
+}
+
+fn set_links(tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
+    if !matches!(source.kind.name(), "Appointment" | "Encounter" | "CareTeam" | "ServiceRequest" | "Patient") {
+        return Ok(());
+    }
+    let links: Vec<store::care_link::Link> = links
+        .iter()
+        .map(|l| store::care_link::Link {
+            practitioner: l.practitioner.clone(),
+            patient: l.patient.clone(),
+            from: l.from,
+            until: l.until,
+        })
+        .collect();
+    Ok(store::care_link::set_for_source(tx, source, &links)?)
+}
+
+fn new_version<'a>(put: &'a Put, content: &'a Content) -> resource::New<'a> {
+    resource::New {
+        key: &put.key,
+        last_updated: put.last_updated,
+        content,
+        entries: &put.entries,
+        patients: &put.patients,
+    }
+}
+
+/// The stored resource; `None` if it is deleted.
+fn parse(stored: &resource::Stored) -> Result<Option<Resource>, Error> {
+    if stored.deleted {
+        return Ok(None);
+    }
+    Resource::parse(&stored.content).map(Some).map_err(|o| Error::Internal(format!("stored {}: {o}", stored.key)))
+}
+
+fn local_targets(resource: &Resource) -> HashSet<ResourceKey> {
+    fhir::search::references(resource)
+        .into_iter()
+        .filter_map(|(_, reference)| match reference {
+            fhir::Reference::Local { key, .. } => Some(key),
+            _ => None,
+        })
+        .collect()
+}
+
+/// One resource of an import: new, a new version if the content differs, or unchanged.
+pub(crate) fn import_put(tx: &mut dyn Tx, put: &Put, now: Timestamp) -> Result<Taken, Error> {
+    if resource::insert(tx, &new_version(put, &put.content))?.is_some() {
+        if !put.links.is_empty() {
+            set_links(tx, &put.key, &put.links)?;
+        }
+        return Ok(Taken::New);
+    }
+    let Some(current) = resource::load(tx, &put.key)? else {
+        return Ok(Taken::Refused("changed at the same time by somebody else".to_owned()));
+    };
+    let before = parse(&current)?;
+    if before.as_ref().is_some_and(|b| same_content(b.value(), put.resource.value())) {
+        return Ok(Taken::Unchanged);
+    }
+    let mut next = put.resource.clone();
+    next.set_version(current.version + 1, now);
+    let content = Content::new(&next.to_json());
+    let old: Vec<IndexEntry> = before.as_ref().map(fhir::search::extract).unwrap_or_default();
+    let mut new = new_version(put, &content);
+    new.last_updated = now;
+    match resource::update(tx, current.version, &old, &new)? {
+        None => Ok(Taken::Refused("changed at the same time by somebody else".to_owned())),
+        Some(_) => {
+            set_links(tx, &put.key, &put.links)?;
+            Ok(Taken::New)
+        }
+    }
+}
+
+/// Those of `keys` that are not there.
+pub(crate) fn missing(tx: &mut dyn Tx, keys: &[ResourceKey]) -> Result<HashSet<ResourceKey>, Error> {
+    let mut missing = HashSet::new();
+    for key in keys {
+        if resource::head(tx, key)?.is_none_or(|h| h.deleted) {
+            missing.insert(key.clone());
+        }
+    }
+    Ok(missing)
+}
+
+/// The idempotency key of a request: whose, which, and what it was used for.
+struct Idempotency {
+    principal: String,
+    key: String,
+    hash: [u8; 32],
+}
+
+impl Idempotency {
+    /// `Ctx::idempotency_key` is the client's key, and behind a line feed the fingerprint of its request (method, path
+    /// and body), if the caller made one. Without a fingerprint a raw write is told apart by its content; a command
+    /// is not, because planning it again gives other ids.
+    fn of(ctx: &Ctx, request: Option<&Request>) -> Option<Idempotency> {
+        let text = ctx.idempotency_key.as_deref()?;
+        if matches!(ctx.principal, Principal::Anonymous) {
+            return None;
+        }
+        let (key, fingerprint) = match text.split_once('\n') {
+            Some((key, fingerprint)) => (key, Some(fingerprint)),
+            None => (text, None),
+        };
+        let mut hasher = Sha256::new();
+        match (fingerprint, request) {
+            (Some(fingerprint), _) => hasher.update(fingerprint),
+            (None, Some(request)) if request.command.is_none() => {
+                for change in &request.changes {
+                    hash_change(&mut hasher, change);
+                }
+            }
+            _ => {}
+        }
+        Some(Idempotency { principal: ctx.principal.agent(), key: key.to_owned(), hash: hasher.finalize().into() })
+    }
+
+    fn begin(&self, tx: &mut dyn Tx, now: Timestamp) -> Result<Option<Committed>, Error> {
+        match idempotency::begin(tx, &self.principal, &self.key, &self.hash, now)? {
+            idempotency::Begin::New => Ok(None),
+            idempotency::Begin::Mismatch => Err(Error::Duplicate(Rule::new(
+                "idempotency-key-reused",
+                "This Idempotency-Key was used for another request; use a new one.",
+            ))),
+            idempotency::Begin::Replay { body, .. } => replay(tx, &body).map(Some),
+        }
+    }
+
+    fn finish(&self, tx: &mut dyn Tx, committed: &Committed) -> Result<(), Error> {
+        let written: Vec<Value> = committed
+            .written
+            .iter()
+            .map(|w| {
+                json!({"key": w.key.to_string(), "version": w.version, "seq": w.seq,
+                    "last_updated": w.last_updated.to_string(), "created": w.created, "unchanged": w.unchanged,
+                    "deleted": w.resource.is_none()})
+            })
+            .collect();
+        let body = Value::Array(written).to_string();
+        Ok(idempotency::finish(tx, &self.principal, &self.key, REPLY_STATUS, body.as_bytes())?)
+    }
+}
+
+/// The committed result of a stored reply, with the versions as they were then.
+fn replay(tx: &mut dyn Tx, body: &[u8]) -> Result<Committed, Error> {
+    let corrupt = || Error::Internal("stored reply cannot be read".into());
+    let stored: Value = serde_json::from_slice(body).map_err(|_| corrupt())?;
+    let mut written = Vec::new();
+    for item in stored.as_array().ok_or_else(corrupt)? {
+        let key = item["key"].as_str().and_then(ResourceKey::parse).ok_or_else(corrupt)?;
+        let version = item["version"].as_u64().and_then(|v| u32::try_from(v).ok()).ok_or_else(corrupt)?;
+        let resource = if item["deleted"] == true {
+            None
+        } else {
+            let found = resource::read_version(tx, &key, version)?.ok_or_else(corrupt)?;
+            Some(Arc::new(Resource::parse(&found.content).map_err(|_| corrupt())?))
+        };
+        written.push(Written {
+            key,
+            version,
+            seq: item["seq"].as_i64().ok_or_else(corrupt)?,
+            last_updated: item["last_updated"].as_str().and_then(|t| t.parse().ok()).ok_or_else(corrupt)?,
+            created: item["created"] == true,
+            unchanged: item["unchanged"] == true,
+            resource,
+        });
+    }
+    Ok(Committed { replayed: true, written })
+}
+
+fn hash_change(hasher: &mut Sha256, change: &crate::Change) {
+    match change {
+        crate::Change::Create { resource } => hasher.update(format!("create {}\n", resource.to_json())),
+        crate::Change::Update { resource, if_match } => {
+            hasher.update(format!("update {if_match:?} {}\n", resource.to_json()));
+        }
+        crate::Change::Delete { key, if_match } => hasher.update(format!("delete {if_match:?} {key}\n")),
+    }
+}
