@@ -26,6 +26,8 @@ pub struct NewUser {
     pub roles: Vec<Role>,
     pub phone: Option<String>,
     pub email: Option<String>,
+    /// `Practitioner/<id>`
+    pub practitioner: Option<String>,
     pub language: String,
     /// `None`: a one-time password is made and printed.
     pub password: Option<String>,
@@ -45,7 +47,7 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
         Command::ListClients => {
             let rows = record.clients(&ctx).await?;
             let row = |c: record::authn::ClientRow| {
-                json!({"client_id": c.id, "name": c.name, "scope": c.scopes.join(" "), "disabled": c.disabled})
+                json!({"client_id": c.client_id, "name": c.name, "scope": c.scopes.join(" "), "disabled": c.disabled})
             };
             Value::Array(rows.into_iter().map(row).collect())
         }
@@ -62,7 +64,7 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
                 password: new.password,
                 roles: new.roles,
                 patient: None,
-                practitioner: None,
+                practitioner: new.practitioner.as_deref().and_then(fhir::ResourceKey::parse),
                 language: new.language,
             };
             let (account, password) = record.create_account(&ctx, spec).await?;

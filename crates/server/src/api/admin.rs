@@ -620,8 +620,9 @@ fn mask(to: &str) -> String {
 /// Puts a failed message back into the queue.
 #[utoipa::path(post, path = "/api/v1/admin/messages/{id}/retry", tag = "administration",
     params(("id" = String, Path)), responses((status = 204)))]
-async fn retry_message(State(app): State<AppState>, caller: Caller, Path(id): Path<Uuid>) -> Answer<StatusCode> {
+async fn retry_message(State(app): State<AppState>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     require(&caller.0, Capability::ManageJobs)?;
+    let id: Uuid = id.parse().map_err(|_| Error::NotFound)?;
     let done = app.record.store().write(move |tx| store::message::requeue(tx, &id)).await;
     found(done.map_err(crate::storage::error)?)
 }

@@ -90,11 +90,21 @@ struct UserArguments {
     phone: Option<String>,
     #[arg(long)]
     email: Option<String>,
+    /// The Practitioner that this person is, e.g. `Practitioner/123`.
+    #[arg(long, value_parser = parse_practitioner)]
+    practitioner: Option<String>,
     #[arg(long, default_value = "en")]
     language: String,
     /// Reads the password from the first line of the standard input instead of making one.
     #[arg(long)]
     password_stdin: bool,
+}
+
+fn parse_practitioner(text: &str) -> Result<String, String> {
+    match fhir::ResourceKey::parse(text) {
+        Some(key) if key.kind == fhir::TypeId::PRACTITIONER => Ok(text.to_owned()),
+        _ => Err("write it like Practitioner/123".to_owned()),
+    }
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
@@ -241,6 +251,7 @@ fn command(order: AdminOrder) -> anyhow::Result<Command> {
                 roles: user.role,
                 phone: user.phone,
                 email: user.email,
+                practitioner: user.practitioner,
                 language: user.language,
                 password,
             })

@@ -3,11 +3,12 @@
 use crate::config::Config;
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::Request;
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum::http::Request;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioTimer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -37,9 +38,10 @@ pub async fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     handle: Handle<SocketAddr>,
 ) -> std::io::Result<()> {
-    let service = tower::util::MapRequestLayer::new(super::without_trailing_slash as fn(Request) -> Request).layer(router);
+    let trim: fn(Request<Incoming>) -> Request<Incoming> = super::without_trailing_slash;
+    let service = tower::util::MapRequestLayer::new(trim).layer(router);
     let service: IntoMakeServiceWithConnectInfo<_, SocketAddr> =
-        axum::ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
+        axum::ServiceExt::<Request<Incoming>>::into_make_service_with_connect_info::<SocketAddr>(service);
     let mut server = axum_server::from_tcp(listener)?.handle(handle);
     let builder = server.http_builder();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);

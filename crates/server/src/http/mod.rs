@@ -21,7 +21,7 @@ pub use version::{IfMatch, Versioned};
 
 use crate::state::AppState;
 use axum::Router;
-use axum::extract::Request;
+use axum::http::Request;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tower_http::CompressionLevel;
@@ -63,7 +63,7 @@ pub fn router(app: AppState) -> Router {
 }
 
 /// `/api/v1/patients/` is `/api/v1/patients`; done before routing.
-pub fn without_trailing_slash(mut request: Request) -> Request {
+pub fn without_trailing_slash<B>(mut request: Request<B>) -> Request<B> {
     let uri = request.uri();
     let path = uri.path();
     let is_ours = ["/api/", "/fhir/", "/oauth/"].iter().any(|p| path.starts_with(p));
