@@ -86,9 +86,13 @@ fn accept(sandbox: &Sandbox, from: &str, number: &str, text: &str, parts: usize)
         cost: cost(parts * COST_PER_PART),
         message_id: message_id.clone(),
     };
-    let (task, from, text) = (sandbox.clone(), from.to_owned(), text.to_owned());
-    sandbox.spawn(async move { task.carry(msisdn, from, text, message_id).await });
-    line
+    let text: String = text.chars().take(handset::MESSAGE_CHARS_MAX).collect();
+    let (task, from) = (sandbox.clone(), from.to_owned());
+    if sandbox.spawn(async move { task.carry(msisdn, from, text, message_id).await }) {
+        line
+    } else {
+        refused(501)
+    }
 }
 
 fn cost(ten_thousandths: usize) -> String {

@@ -121,6 +121,7 @@ pub async fn serve(config: Config) -> Result<Handle, ServeError> {
     let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
     let sandbox = Sandbox::new(config, http);
     let app = router(sandbox.clone());
+    tokio::spawn(sandbox.clone().expire_prompts());
     let stopping = sandbox.clone();
     let server = tokio::spawn(async move {
         axum::serve(listener, app).with_graceful_shutdown(async move { stopping.stopped().await }).await

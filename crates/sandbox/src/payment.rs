@@ -2,7 +2,7 @@
 
 use crate::fault::FaultKind;
 use crate::handset::{BALANCE_MINOR_MAX, Direction, Prompt};
-use crate::state::{C2bUrls, Sandbox, State, Transaction};
+use crate::state::{C2bUrls, Sandbox, State, Transaction, WAIT_MAX};
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
@@ -12,6 +12,9 @@ use wire::daraja::{
     C2bPayment, C2bResponseType, C2bVersion, NumberStyle, StkAccepted, StkCallback, StkPush, TransactionType,
 };
 use wire::money::{grouped, two_places};
+
+/// Pause between two looks for prompts that have expired, while things change.
+const EXPIRY_CHECK: Duration = Duration::from_millis(10);
 
 /// What the payer does with a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl Sandbox {
     pub(crate) fn open_prompt(&self, push: &StkPush) -> Option<StkAccepted> {
         let now = Timestamp::now();
         let msisdn = push.payer.to_string();
-        let (accepted, timeout_ms) = self.change(|state| {
+        self.change(|state| {
             if state.handset(&msisdn).prompt.is_some() {
                 return None;
             }
@@ -98,10 +101,11 @@ impl Sandbox {
                 shortcode: push.receiver.clone(),
                 transaction_type: push.transaction_type,
             });
-            let timeout_ms = state.settings.prompt_timeout_ms;
             let business = state.settings.business_name.clone();
-            let timeout = SignedDuration::from_millis(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
+            let timeout_ms = i64::try_from(state.settings.prompt_timeout_ms).unwrap_or(i64::MAX);
             let handset = state.handset(&msisdn);
+            // A handset that is off shows nothing; the network gives up at once.
+            let timeout = SignedDuration::from_millis(if handset.reachable { timeout_ms } else { 0 });
             handset.prompt = Some(Prompt {
                 id: accepted.checkout_request_id.clone(),
                 amount_minor,
@@ -111,18 +115,49 @@ impl Sandbox {
                 opened_at: now,
                 expires_at: now.saturating_add(timeout).unwrap_or(now),
             });
-            // A handset that is off shows nothing; the network gives up at once.
-            let wait_ms = if handset.reachable { timeout_ms } else { 0 };
-            Some((accepted, wait_ms))
-        })?;
-        let (sandbox, id) = (self.clone(), accepted.checkout_request_id.clone());
-        self.spawn(async move {
-            sandbox.pause(Duration::from_millis(timeout_ms)).await;
-            if let Some(settled) = sandbox.settle(&msisdn, Some(&id), Reply::TimeOut) {
-                sandbox.deliver(settled).await;
+            Some(accepted)
+        })
+    }
+
+    /// Takes prompts away that nobody answers, for as long as the sandbox runs.
+    pub(crate) async fn expire_prompts(self) {
+        let mut changes = self.watch();
+        loop {
+            changes.borrow_and_update();
+            let next = self.read(|state| {
+                let prompts = state
+                    .handsets
+                    .values()
+                    .filter_map(|handset| Some((handset.prompt.as_ref()?, &handset.msisdn)));
+                prompts
+                    .min_by_key(|(prompt, _)| prompt.expires_at)
+                    .map(|(prompt, msisdn)| (prompt.expires_at, prompt.id.clone(), msisdn.clone()))
+            });
+            let left = match next {
+                None => WAIT_MAX,
+                Some((expires_at, id, msisdn)) => {
+                    let left = expires_at.duration_since(Timestamp::now());
+                    if !left.is_positive() {
+                        if let Some(settled) = self.settle(&msisdn, Some(&id), Reply::TimeOut) {
+                            let sandbox = self.clone();
+                            self.spawn(async move { sandbox.deliver(settled).await });
+                        }
+                        continue;
+                    }
+                    left.unsigned_abs()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                changed = changes.changed() => {
+                    // A burst of changes is looked at once.
+                    if changed.is_err() || !self.pause(EXPIRY_CHECK).await {
+                        return;
+                    }
+                }
+                () = self.stopped() => return,
             }
-        });
-        Some(accepted)
+        }
     }
 
     /// Answers the open prompt and sends the callbacks; `None` when no prompt is open.

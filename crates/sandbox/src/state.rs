@@ -25,6 +25,8 @@ pub const TRANSACTIONS_MAX: usize = 5_000;
 pub const TOKENS_MAX: usize = 64;
 /// Callbacks that may be on their way at once.
 const CALLBACKS_MAX: usize = 256;
+/// Messages and callbacks that may be under way or delayed at once.
+const TASKS_MAX: usize = 10_000;
 /// Longest a caller may wait for something to happen.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -112,11 +114,11 @@ impl State {
     /// The handset of that number, made if need be; marks it as changed.
     pub fn handset(&mut self, msisdn: &str) -> &mut Handset {
         if !self.handsets.contains_key(msisdn) && self.handsets.len() >= HANDSETS_MAX {
+            // One with an open prompt goes only when all have one.
             let quiet = self
                 .handsets
                 .values()
-                .filter(|handset| handset.prompt.is_none())
-                .min_by_key(|handset| handset.version)
+                .min_by_key(|handset| (handset.prompt.is_some(), handset.version))
                 .map(|handset| handset.msisdn.clone());
             if let Some(quiet) = quiet {
                 self.handsets.remove(&quiet);
@@ -180,6 +182,7 @@ pub(crate) struct Shared {
     pub stopping: watch::Sender<bool>,
     pub http: reqwest::Client,
     pub callbacks: Semaphore,
+    tasks: Arc<Semaphore>,
 }
 
 /// A running sandbox. Clones share their state.
@@ -221,6 +224,7 @@ impl Sandbox {
             stopping: watch::Sender::new(false),
             http,
             callbacks: Semaphore::new(CALLBACKS_MAX),
+            tasks: Arc::new(Semaphore::new(TASKS_MAX)),
         }))
     }
 
@@ -276,15 +280,21 @@ impl Sandbox {
         }
     }
 
-    /// Runs a task that ends with the sandbox.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task that ends with the sandbox. `false`, and nothing is run, when too many are under way.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Ok(permit) = self.0.tasks.clone().try_acquire_owned() else {
+            tracing::warn!("too many messages and callbacks are under way; one is dropped");
+            return false;
+        };
         let sandbox = self.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = task => {}
                 () = sandbox.stopped() => {}
             }
+            drop(permit);
         });
+        true
     }
 
     /// Waits until `check` finds something, at most `wait` (cut to 30 s).
