@@ -8,7 +8,7 @@ CREATE TABLE resource (
   seq {{int}} NOT NULL,
   last_updated_us {{int}} NOT NULL,
   deleted {{small}} NOT NULL,
-  -- The first patient whose compartment holds it; the others are in `compartment`, as many as `more_patients`.
+  -- Key of the first patient whose compartment holds it; the others are in `compartment`, as many as `more_patients`.
   patient {{bytes}},
   more_patients {{small}} NOT NULL,
   -- Start of the type's primary date; a value before all dates if it has none.

@@ -34,6 +34,7 @@ CREATE TABLE date (
 ) {{clustered}};
 CREATE INDEX date_row ON date (rid, param);
 
+-- Values open to one side (`<5`) are kept under param + 32768.
 CREATE TABLE quantity (
   param {{small}} NOT NULL,
   value {{real}} NOT NULL,
@@ -65,6 +66,7 @@ CREATE TABLE uri (
   PRIMARY KEY (param, value, rid)
 ) {{clustered}};
 
+-- `patient` is a key, so that it compares with reference.target.
 CREATE TABLE care_link (
   practitioner {{bytes}} NOT NULL,
   patient {{bytes}} NOT NULL,

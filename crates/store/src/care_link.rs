@@ -1,8 +1,8 @@
 //! Which patients are in the care of which practitioner, and because of which resource (encounter, appointment, …).
 
-use crate::ids::{decode_id, encode_id, encode_key};
+use crate::ids::{decode_id, encode_id, encode_key, encode_target};
 use crate::{Param, Result, Tx, params};
-use fhir::ResourceKey;
+use fhir::{ResourceKey, TypeId};
 use jiff::Timestamp;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub fn set_for_source(tx: &mut dyn Tx, source: &ResourceKey, links: &[Link]) -> 
              until_us = CASE WHEN care_link.until_us > excluded.until_us THEN care_link.until_us ELSE excluded.until_us END",
             params![
                 &encode_id(&link.practitioner),
-                &encode_id(&link.patient),
+                &encode_target(TypeId::PATIENT, &link.patient),
                 &source,
                 link.from,
                 link.until.map_or(i64::MAX, |t| t.as_microsecond())
@@ -50,7 +50,7 @@ pub fn in_care(
     for patient in patients {
         let hit = tx.one(
             "SELECT 1 FROM care_link WHERE practitioner = $1 AND patient = $2 AND from_us <= $3 AND until_us > $3 LIMIT 1",
-            params![&practitioner, &encode_id(patient), now],
+            params![&practitioner, &encode_target(TypeId::PATIENT, patient), now],
             |_| Ok(()),
         )?;
         if hit.is_some() {
@@ -64,7 +64,7 @@ pub fn in_care(
 pub fn carers(tx: &mut dyn Tx, patient: &str, now: Timestamp) -> Result<Vec<String>> {
     tx.all(
         "SELECT DISTINCT practitioner FROM care_link WHERE patient = $1 AND from_us <= $2 AND until_us > $2 LIMIT 1000",
-        &[Param::Bytes(&encode_id(patient)), now.into()],
+        &[Param::Bytes(&encode_target(TypeId::PATIENT, patient)), now.into()],
         |row| decode_id(row.bytes(0)?),
     )
 }

@@ -56,6 +56,11 @@ pub fn receive(tx: &mut dyn Tx, source: &str, key: &str, body: &[u8], now: Times
     Ok(id)
 }
 
+/// The message of `source` under this key.
+pub fn load(tx: &mut dyn Tx, source: &str, key: &str) -> Result<Option<Item>> {
+    tx.one(&format!("SELECT {COLUMNS} FROM inbox WHERE source = $1 AND key = $2"), params![source, key], read)
+}
+
 /// Takes up to `limit` new messages of `source` for `lease_ms`, oldest first.
 pub fn lease(tx: &mut dyn Tx, source: &str, limit: u32, lease_ms: i64) -> Result<Vec<Item>> {
     let now = tx.now()?.as_microsecond();
@@ -112,11 +117,6 @@ pub fn list(tx: &mut dyn Tx, state: State, cursor: Option<&str>, limit: u32) -> 
         read,
     )?;
     Ok(Page::cut(rows, limit, |item| Cursor { time_us: 0, number: item.id }))
-}
-
-/// One message by its source and key.
-pub fn load(tx: &mut dyn Tx, source: &str, key: &str) -> Result<Option<Item>> {
-    tx.one(&format!("SELECT {COLUMNS} FROM inbox WHERE source = $1 AND key = $2"), params![source, key], read)
 }
 
 const COLUMNS: &str = "id, source, key, body, state, attempts, last_error, received_us, token";

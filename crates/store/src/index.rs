@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 /// Ranges up to this long are searched by a narrow range of their start.
 pub(crate) const SHORT_US: i64 = 24 * 60 * 60 * 1_000_000;
-/// Added to the parameter of dates that are longer, or not alone.
+/// Added to the parameter of dates that are longer, or not alone, and of open quantities.
 pub(crate) const ODD: i64 = 32768;
+/// A quantity with an end out here is open to that side.
+const OPEN: f64 = 1e300;
 /// The date of a resource without one: sorts before all.
 pub(crate) const NO_DATE: i64 = -(1 << 60);
 /// The parameter number of compartment membership among references.
@@ -114,6 +116,8 @@ impl Rows {
                 }
                 IndexValue::Quantity { value, low, high, system, code } => {
                     let (system, code) = (term(tx, system)?, term(tx, code)?);
+                    let open = *low <= -OPEN || *high >= OPEN;
+                    let param = if open { param + ODD } else { param };
                     rows.quantities.push(Quantity {
                         param,
                         value: *value,

@@ -28,6 +28,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     6 "0006_account",
     7 "0007_money",
     8 "0008_message",
+    9 "0009_sequence",
 ];
 
 /// Where a database stands.

@@ -80,7 +80,7 @@ pub(crate) const COLUMNS: &str = "r.rid, r.type_id, r.id, r.version, r.seq, r.la
 
 /// Reads [COLUMNS]. The number is that of patients still to be read from `compartment`.
 pub(crate) fn read_stored(row: &crate::Row<'_>) -> Result<(Stored, i64)> {
-    let patient = row.opt_bytes(7)?.map(decode_id).transpose()?;
+    let patient = row.opt_key(7)?.map(|key| key.id);
     let stored = Stored {
         rid: row.int(0)?,
         key: ResourceKey { kind: kind(row.int(1)?)?, id: decode_id(row.bytes(2)?)? },
@@ -105,7 +105,7 @@ fn read_content(row: &crate::Row<'_>, column: usize) -> Result<Arc<[u8]>> {
 pub(crate) fn more_patients(tx: &mut dyn Tx, rid: i64, count: i64, patients: &mut Vec<String>) -> Result<()> {
     if count > 0 {
         let sql = "SELECT patient FROM compartment WHERE rid = $1 ORDER BY patient";
-        patients.extend(tx.all(sql, params![rid], |row| decode_id(row.bytes(0)?))?);
+        patients.extend(tx.all(sql, params![rid], |row| Ok(row.key(0)?.id))?);
     }
     Ok(())
 }
@@ -142,7 +142,7 @@ fn head_with(tx: &mut dyn Tx, key: &ResourceKey, lock: &str) -> Result<Option<He
         "SELECT rid, version, deleted, patient, more_patients FROM resource WHERE type_id = $1 AND id = $2{lock}"
     );
     let found = tx.one(&sql, params![key.kind.0, &encode_id(&key.id)], |row| {
-        let patient = row.opt_bytes(3)?.map(decode_id).transpose()?;
+        let patient = row.opt_key(3)?.map(|key| key.id);
         let patients = patient.into_iter().collect();
         Ok((
             Head { rid: row.int(0)?, version: row.int(1)? as u32, deleted: row.bool(2)?, patients },
@@ -169,7 +169,7 @@ pub fn insert(tx: &mut dyn Tx, new: &New<'_>) -> Result<Option<Written>> {
     let patients = with_self(new.key, new.patients);
     let rows = Rows::new(tx, new.key.kind, new.entries, &patients)?;
     let (rid, seq) = (tx.next(Counter::Row)?, tx.next(Counter::Change)?);
-    let patient = patients.first().map(|p| encode_id(p));
+    let patient = patients.first().map(|p| encode_target(TypeId::PATIENT, p));
     let written = tx.execute(
         "INSERT INTO resource (rid, type_id, id, version, seq, last_updated_us, deleted, patient, more_patients, \
          sort_date_us, sort_text, params, content) VALUES ($1, $2, $3, 1, $4, $5, 0, $6, $7, $8, $9, $10, $11) \
@@ -294,7 +294,7 @@ fn replace_current(tx: &mut dyn Tx, head: &Head, rows: &Rows, next: &Next<'_>) -
         params![head.rid],
     )?;
     let (seq, version) = (tx.next(Counter::Change)?, head.version + 1);
-    let patient = next.patients.first().map(|p| encode_id(p));
+    let patient = next.patients.first().map(|p| encode_target(TypeId::PATIENT, p));
     let changed = tx.execute(
         "UPDATE resource SET version = $3, seq = $4, last_updated_us = $5, deleted = $6, patient = $7, \
          more_patients = $8, sort_date_us = $9, sort_text = $10, params = $11, content = $12 \

@@ -1,24 +1,24 @@
-//! Numbers that people see, given out in order: record numbers, invoice numbers.
+//! Numbers that people read, such as record numbers: ascending, without gaps but for rolled-back transactions.
 
 use crate::{Result, Tx, params};
 
-/// The next number of the sequence `name`, from 1. Given once; a transaction that fails gives it back.
+/// The next number of this sequence; the first is 1.
 pub fn next(tx: &mut dyn Tx, name: &str) -> Result<i64> {
-    let number = tx.one(
-        "INSERT INTO setting (key, value) VALUES ($1, '1') ON CONFLICT (key) DO UPDATE \
-         SET value = CAST(CAST(setting.value AS BIGINT) + 1 AS TEXT) RETURNING CAST(value AS BIGINT)",
-        params![&format!("sequence/{name}")],
+    let value = tx.one(
+        "INSERT INTO sequence (name, value) VALUES ($1, 1) \
+         ON CONFLICT (name) DO UPDATE SET value = sequence.value + 1 RETURNING value",
+        params![name],
         |row| row.int(0),
     )?;
-    number.ok_or_else(|| crate::Error::Corrupt("sequence".into()))
+    value.ok_or_else(|| crate::Error::Corrupt("sequence".into()))
 }
 
-/// Lets the sequence go on after `number`, if it has not got there yet.
-pub fn at_least(tx: &mut dyn Tx, name: &str, number: i64) -> Result<()> {
+/// Has the next number be above `value`.
+pub fn at_least(tx: &mut dyn Tx, name: &str, value: i64) -> Result<()> {
     tx.execute(
-        "INSERT INTO setting (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value \
-         WHERE CAST(setting.value AS BIGINT) < CAST(excluded.value AS BIGINT)",
-        params![&format!("sequence/{name}"), &number.to_string()],
+        "INSERT INTO sequence (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value \
+         WHERE sequence.value < excluded.value",
+        params![name, value],
     )?;
     Ok(())
 }

@@ -1,10 +1,32 @@
 //! Searches: a parsed query and the caller's rights become one SQL statement.
+//!
+//! A search starts from one *source*, a range of an index table that is as narrow as can be had ([plan]), tests
+//! each of its rows for the other filters and the rights by point lookups ([check]), and stops after a page. Sources
+//! that give rows in the wanted order need no sorting. The cursor holds the source, so that the pages of one search
+//! stay in one order however the data changes.
+//!
+//! Order: by `_sort`; a value is the least of a row's values, a missing one comes before all others ascending and
+//! after them descending; then by row. Without `_sort`: a patient's record newest first, a prefix by its string,
+//! anything else by creation.
 
-use crate::resource::Stored;
-use crate::{Error, Result, Tx};
+mod builder;
+mod check;
+mod cursor;
+mod order;
+mod plan;
+mod range;
+mod source;
+
+use crate::resource::{COLUMNS, Stored, more_patients, read_stored};
+use crate::{Error, Param, Result, Tx};
 use access::Predicate;
-use fhir::search::Query;
+use builder::Values;
+use check::Subject;
+use cursor::{Cursor, fingerprint};
+use fhir::search::{MAX_PAGE, Query, Total};
 use jiff::Timestamp;
+use order::Key;
+use source::{Maker, Source};
 
 /// One page of a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +41,186 @@ pub struct Page {
 /// Runs the query on the rows that `predicate` allows; totals count only those. `now` decides which care links hold.
 /// Errors: [Error::Invalid] for a cursor that is not one of this query's.
 pub fn run(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Timestamp) -> Result<Page> {
-    let _ = (tx, query, predicate, now);
-    Err(Error::Invalid("not built"))
+    let maker = Maker { query, predicate, now_us: now.as_microsecond(), dialect: tx.dialect() };
+    let nothing = *predicate == Predicate::Nothing;
+    let wants_total = query.total == Total::Accurate || query.count == 0;
+    if nothing {
+        return Ok(Page { rows: Vec::new(), next: None, total: wants_total.then_some(0) });
+    }
+    let own = fingerprint(&format!(
+        "{:?}{:?}{:?}{:?}{:?}",
+        query.kind, query.filters, query.ids, query.last_updated, query.sort
+    ));
+    let cursor = query.cursor.as_deref().map(Cursor::parse).transpose()?;
+    let source = match &cursor {
+        Some(cursor) => Source::from_tag(&cursor.source, query, predicate)
+            .filter(|_| cursor.fingerprint == own)
+            .ok_or(Error::Invalid("cursor"))?,
+        None => maker.choose(tx)?,
+    };
+    let total = if wants_total { Some(maker.total(tx, source)?) } else { None };
+    if query.count == 0 {
+        return Ok(Page { rows: Vec::new(), next: None, total });
+    }
+    let (mut rows, keys) = maker.page(tx, source, cursor.as_ref())?;
+    let count = query.count.min(MAX_PAGE) as usize;
+    let next = (rows.len() > count).then(|| {
+        rows.truncate(count);
+        let (rid, keys) = (rows[count - 1].rid, keys[count - 1].clone());
+        Cursor { fingerprint: own, source: source.tag(), keys, rid }.to_text()
+    });
+    Ok(Page { rows, next, total })
+}
+
+/// The plan the engine would follow, one step per line; for tests.
+#[cfg(feature = "test-support")]
+pub fn explain(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Timestamp) -> Result<Vec<String>> {
+    let maker = Maker { query, predicate, now_us: now.as_microsecond(), dialect: tx.dialect() };
+    let source = maker.choose(tx)?;
+    let mut values = Values::default();
+    let (sql, _) = maker.statement(tx, &mut values, source, None)?;
+    let (verb, column) = match tx.dialect() {
+        crate::Dialect::Sqlite => ("EXPLAIN QUERY PLAN", 3),
+        crate::Dialect::Postgres => ("EXPLAIN", 0),
+    };
+    let mut lines = vec![format!("source {}", source.tag())];
+    lines.extend(tx.all(&format!("{verb} {sql}"), &values.params(), |row| row.string(column))?);
+    Ok(lines)
+}
+
+impl Maker<'_> {
+    /// FROM with its joins, and WHERE without a keyset; `extra` are conditions and keys that may need the join.
+    fn from_where(
+        &self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        source: Source,
+    ) -> Result<(source::Rows, Vec<String>, bool)> {
+        let rows = self.rows(tx, values, source)?;
+        let mut subject = Subject {
+            kind: self.query.kind,
+            rid: rows.rid,
+            date: rows.date,
+            needs_resource: rows.is_resource,
+            dialect: self.dialect,
+        };
+        let mut conditions = rows.conditions.clone();
+        if !self.query.ids.is_empty() {
+            conditions.push(subject.ids(values, &self.query.ids));
+        }
+        for bound in &self.query.last_updated {
+            conditions.push(subject.last_updated(values, *bound));
+        }
+        for (n, filter) in self.query.filters.iter().enumerate() {
+            if rows.fulfils != Some(n) {
+                conditions.push(subject.filter(tx, values, filter)?);
+            }
+        }
+        if !matches!(source, Source::Compartment | Source::Care)
+            && let Some(condition) = subject.rights(values, self.predicate, self.now_us)
+        {
+            conditions.push(condition);
+        }
+        let needs_resource = subject.needs_resource;
+        Ok((rows, conditions, needs_resource))
+    }
+
+    fn total(&self, tx: &mut dyn Tx, source: Source) -> Result<u64> {
+        let mut values = Values::default();
+        let (rows, conditions, needs_resource) = self.from_where(tx, &mut values, source)?;
+        let sql = format!(
+            "SELECT count(*) FROM {}{} WHERE {}",
+            rows.from,
+            join(&rows, needs_resource),
+            all_of(&rows, needs_resource, &conditions)
+        );
+        let count = tx.one(&sql, &values.params(), |row| row.int(0))?.unwrap_or(0);
+        Ok(count.max(0) as u64)
+    }
+
+    /// The rows of the page and one more, each with the values of its sort keys.
+    #[expect(clippy::type_complexity, reason = "rows and keys, side by side")]
+    fn page(
+        &self,
+        tx: &mut dyn Tx,
+        source: Source,
+        cursor: Option<&Cursor>,
+    ) -> Result<(Vec<Stored>, Vec<Vec<builder::Value>>)> {
+        let mut values = Values::default();
+        let (sql, keys) = self.statement(tx, &mut values, source, cursor)?;
+        let params: Vec<Param<'_>> = values.params();
+        let (mut rows, mut key_values, mut more) = (Vec::new(), Vec::new(), Vec::new());
+        tx.query(&sql, &params, &mut |row| {
+            let (stored, count) = read_stored(row)?;
+            if count > 0 {
+                more.push((rows.len(), count));
+            }
+            rows.push(stored);
+            let mut own = Vec::with_capacity(keys.len());
+            for (n, key) in keys.iter().enumerate() {
+                own.push(key.read(row, 10 + n)?);
+            }
+            key_values.push(own);
+            Ok(())
+        })?;
+        for (n, count) in more {
+            let rid = rows[n].rid;
+            more_patients(tx, rid, count, &mut rows[n].patients)?;
+        }
+        Ok((rows, key_values))
+    }
+
+    /// The whole SELECT, and the sort keys that follow [COLUMNS].
+    fn statement(
+        &self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        source: Source,
+        cursor: Option<&Cursor>,
+    ) -> Result<(String, Vec<Key>)> {
+        let (rows, mut conditions, mut needs_resource) = self.from_where(tx, values, source)?;
+        let keys = order::keys(values, self.query, source, &rows);
+        needs_resource |= keys.iter().any(|key| key.needs_resource);
+        let joins: String = keys.iter().filter_map(|key| key.join.as_deref()).collect();
+        if let Some(cursor) = cursor {
+            conditions.push(order::after(values, &keys, rows.rid, cursor)?);
+        }
+        let last_descends = keys.last().is_some_and(|key| key.descending);
+        let direction = |descending: bool| if descending { " DESC" } else { "" };
+        let (mut columns, mut by, mut outer_by) = (String::new(), String::new(), String::new());
+        let mut outer_columns = String::new();
+        for (n, key) in keys.iter().enumerate() {
+            columns.push_str(&format!(", {} AS k{n}", key.sql));
+            outer_columns.push_str(&format!(", s.k{n}"));
+            by.push_str(&format!("{}{}, ", key.sql, direction(key.descending)));
+            outer_by.push_str(&format!("s.k{n}{}, ", direction(key.descending)));
+        }
+        let limit = values.bind(i64::from(self.query.count.min(MAX_PAGE)) + 1);
+        let (rid, last) = (rows.rid, direction(last_descends));
+        let sql = format!(
+            "SELECT {COLUMNS}{outer_columns} FROM (SELECT {rid} AS rid{columns} FROM {}{}{joins} WHERE {} \
+             ORDER BY {by}{rid}{last} LIMIT {limit}) s CROSS JOIN resource r WHERE r.rid = s.rid \
+             ORDER BY {outer_by}s.rid{last}",
+            rows.from,
+            join(&rows, needs_resource),
+            all_of(&rows, needs_resource, &conditions)
+        );
+        Ok((sql, keys))
+    }
+}
+
+fn join(rows: &source::Rows, needs_resource: bool) -> &'static str {
+    if needs_resource && !rows.is_resource { " CROSS JOIN resource r" } else { "" }
+}
+
+fn all_of(rows: &source::Rows, needs_resource: bool, conditions: &[String]) -> String {
+    let mut all = String::from("1 = 1");
+    if needs_resource && !rows.is_resource {
+        all.push_str(" AND r.rid = d.rid");
+    }
+    for condition in conditions {
+        all.push_str(" AND ");
+        all.push_str(condition);
+    }
+    all
 }

@@ -1,0 +1,272 @@
+//! Whether one row meets a filter or the caller's rights, as a point lookup.
+
+use super::builder::Values;
+use super::range::{ancestors, date_test, exact_test, open_test, prefix_test, quantity_test};
+use crate::ids::{encode_id, encode_target};
+use crate::index::{COMPARTMENT, MAX_CHARS, ODD, cut, param_character, param_number};
+use crate::{Dialect, Result, Tx};
+use access::Predicate;
+use fhir::TypeId;
+use fhir::search::{Filter, Match, Operand, Prefix};
+
+/// How the row under test is named, and what had to be joined for it.
+pub(super) struct Subject<'a> {
+    pub kind: TypeId,
+    /// SQL of the row number, e.g. `d.rid`.
+    pub rid: &'a str,
+    /// SQL of the row's primary date without joining `resource`.
+    pub date: Option<&'a str>,
+    /// Set once a condition uses `r`.
+    pub needs_resource: bool,
+    pub dialect: Dialect,
+}
+
+pub(super) const NEVER: &str = "1 = 0";
+
+impl Subject<'_> {
+    fn resource(&mut self, column: &str) -> String {
+        self.needs_resource = true;
+        format!("r.{column}")
+    }
+
+    fn date(&mut self) -> String {
+        match self.date {
+            Some(date) => date.to_owned(),
+            None => self.resource("sort_date_us"),
+        }
+    }
+
+    /// The filter as a condition. Several operands are alternatives.
+    pub fn filter(&mut self, tx: &mut dyn Tx, values: &mut Values, filter: &Filter) -> Result<String> {
+        let mut any = Vec::with_capacity(filter.any.len());
+        for operand in &filter.any {
+            any.push(self.operand(tx, values, filter, operand)?);
+        }
+        let any = if any.is_empty() { NEVER.to_owned() } else { any.join(" OR ") };
+        Ok(if filter.matching == Match::Not { format!("NOT ({any})") } else { format!("({any})") })
+    }
+
+    fn operand(
+        &mut self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        filter: &Filter,
+        operand: &Operand,
+    ) -> Result<String> {
+        let number = param_number(filter.param);
+        let rid = self.rid.to_owned();
+        Ok(match operand {
+            Operand::Missing(missing) => {
+                let params = self.resource("params");
+                let character = values.bind(param_character(number).to_string());
+                let present = self.dialect.contains(&params, &character);
+                if *missing { format!("NOT ({present})") } else { present }
+            }
+            Operand::Token { system, code } => {
+                self.token(tx, values, number, system.as_deref(), code.as_deref())?
+            }
+            Operand::String { folded, exact } => {
+                let param = values.bind(number);
+                let test = match filter.matching {
+                    Match::Exact => exact_test(values, "", folded, exact),
+                    Match::Contains => {
+                        let folded = values.bind(folded.as_str());
+                        self.dialect.contains("folded", &folded)
+                    }
+                    _ => prefix_test(values, "", folded),
+                };
+                format!("EXISTS (SELECT 1 FROM string WHERE rid = {rid} AND +param = {param} AND {test})")
+            }
+            Operand::Date { prefix, low_us, high_us } => {
+                let (param, odd) = (values.bind(number), values.bind(number + ODD));
+                let test = date_test(values, *prefix, *low_us, *high_us);
+                format!(
+                    "EXISTS (SELECT 1 FROM date WHERE rid = {rid} AND +param IN ({param}, {odd}) AND {test})"
+                )
+            }
+            Operand::Quantity { prefix, value, low, high, system, code } => {
+                let Some(unit) = unit(tx, values, system.as_deref(), code.as_deref())? else {
+                    return Ok(NEVER.into());
+                };
+                let test = quantity_any(values, number, *prefix, (*value, *low, *high));
+                format!("EXISTS (SELECT 1 FROM quantity WHERE rid = {rid} AND {test}{unit})")
+            }
+            Operand::Reference { kinds, id } => {
+                let (date, param) = (self.date(), values.bind(number));
+                let type_id = values.bind(i64::from(self.kind.0));
+                let mut any = Vec::new();
+                for kind in kinds {
+                    let target = values.bind(encode_target(*kind, id));
+                    any.push(reference(&target, &type_id, &date, &rid, &param));
+                }
+                if any.is_empty() { NEVER.into() } else { any.join(" OR ") }
+            }
+            Operand::Uri(uri) => {
+                let param = values.bind(number);
+                let test = uri_test(values, filter.matching, uri);
+                if filter.matching == Match::Below {
+                    format!("{rid} IN (SELECT rid FROM uri WHERE param = {param} AND {test})")
+                } else {
+                    format!("EXISTS (SELECT 1 FROM uri WHERE param = {param} AND {test} AND rid = {rid})")
+                }
+            }
+        })
+    }
+
+    fn token(
+        &mut self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        number: i64,
+        system: Option<&str>,
+        code: Option<&str>,
+    ) -> Result<String> {
+        let rid = self.rid;
+        let mut of_system = String::new();
+        if let Some(system) = system {
+            let Some(term) = system_term(tx, system)? else { return Ok(NEVER.into()) };
+            of_system = format!(" AND system = {}", values.bind(term));
+        }
+        let param = values.bind(number);
+        Ok(match code {
+            Some(code) => {
+                let code = values.bind(cut(code, MAX_CHARS));
+                format!(
+                    "EXISTS (SELECT 1 FROM token WHERE param = {param} AND code = {code} AND rid = {rid}{of_system})"
+                )
+            }
+            // The materialised list is made once per query.
+            None => format!("{rid} IN (SELECT rid FROM token WHERE param = {param}{of_system})"),
+        })
+    }
+
+    /// The caller's rights as a condition; `None` if they do not restrict.
+    pub fn rights(&mut self, values: &mut Values, predicate: &Predicate, now_us: i64) -> Option<String> {
+        Some(match predicate {
+            Predicate::Everything => return None,
+            Predicate::Nothing => NEVER.into(),
+            Predicate::Patient(patient) => {
+                let target = values.bind(encode_target(TypeId::PATIENT, patient));
+                match self.date {
+                    Some(date) => {
+                        let type_id = values.bind(i64::from(self.kind.0));
+                        let param = values.bind(COMPARTMENT);
+                        reference(&target, &type_id, date, self.rid, &param)
+                    }
+                    None => {
+                        let (patient, more) = (self.resource("patient"), self.resource("more_patients"));
+                        let rid = self.rid;
+                        format!(
+                            "({patient} = {target} OR ({more} > 0 AND EXISTS (SELECT 1 FROM compartment m \
+                             WHERE m.rid = {rid} AND m.patient = {target})))"
+                        )
+                    }
+                }
+            }
+            Predicate::InCareOf(practitioner) => {
+                let practitioner = values.bind(encode_id(practitioner));
+                let now = values.bind(now_us);
+                let (patient, more) = (self.resource("patient"), self.resource("more_patients"));
+                let rid = self.rid;
+                let held =
+                    format!("c.practitioner = {practitioner} AND c.from_us <= {now} AND c.until_us > {now}");
+                format!(
+                    "(EXISTS (SELECT 1 FROM care_link c WHERE {held} AND c.patient = {patient}) OR ({more} > 0 AND \
+                     EXISTS (SELECT 1 FROM compartment m CROSS JOIN care_link c \
+                     WHERE m.rid = {rid} AND c.patient = m.patient AND {held})))"
+                )
+            }
+            Predicate::Rows(keys) => {
+                let mut ids = Vec::new();
+                for key in keys.iter().filter(|key| key.kind == self.kind) {
+                    ids.push(values.bind(encode_id(&key.id)));
+                }
+                if ids.is_empty() {
+                    NEVER.into()
+                } else {
+                    format!("{} IN ({})", self.resource("id"), ids.join(", "))
+                }
+            }
+            Predicate::Any(all) => {
+                let mut any = Vec::with_capacity(all.len());
+                for one in all {
+                    match self.rights(values, one, now_us) {
+                        Some(condition) => any.push(condition),
+                        None => return None,
+                    }
+                }
+                if any.is_empty() { NEVER.into() } else { format!("({})", any.join(" OR ")) }
+            }
+        })
+    }
+
+    /// `_lastUpdated`: the instant against a range.
+    pub fn last_updated(&mut self, values: &mut Values, (prefix, low, high): (Prefix, i64, i64)) -> String {
+        let column = self.resource("last_updated_us");
+        let (low, high) = (values.bind(low), values.bind(high));
+        match prefix {
+            Prefix::Eq | Prefix::Ap => format!("({column} >= {low} AND {column} < {high})"),
+            Prefix::Ne => format!("({column} < {low} OR {column} >= {high})"),
+            Prefix::Gt | Prefix::Sa => format!("{column} >= {high} AND {low} = {low}"),
+            Prefix::Lt | Prefix::Eb => format!("{column} < {low} AND {high} = {high}"),
+            Prefix::Ge => format!("{column} >= {low} AND {high} = {high}"),
+            Prefix::Le => format!("{column} < {high} AND {low} = {low}"),
+        }
+    }
+
+    pub fn ids(&mut self, values: &mut Values, ids: &[String]) -> String {
+        let list: Vec<String> = ids.iter().map(|id| values.bind(encode_id(id))).collect();
+        format!("{} IN ({})", self.resource("id"), list.join(", "))
+    }
+}
+
+fn reference(target: &str, type_id: &str, date: &str, rid: &str, param: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM reference x WHERE x.target = {target} AND x.type_id = {type_id} AND x.date_us = {date} \
+         AND x.rid = {rid} AND x.param = {param})"
+    )
+}
+
+/// The number of a system; 0 for none, `None` for one that is stored nowhere.
+pub(super) fn system_term(tx: &mut dyn Tx, system: &str) -> Result<Option<i64>> {
+    if system.is_empty() { Ok(Some(0)) } else { tx.term(system, false) }
+}
+
+/// Conditions on the unit; `None` if no stored quantity can have it.
+pub(super) fn unit(
+    tx: &mut dyn Tx,
+    values: &mut Values,
+    system: Option<&str>,
+    code: Option<&str>,
+) -> Result<Option<String>> {
+    let mut text = String::new();
+    for (column, wanted) in [("system", system), ("code", code)] {
+        let Some(wanted) = wanted else { continue };
+        let Some(term) = system_term(tx, wanted)? else { return Ok(None) };
+        text.push_str(&format!(" AND {column} = {}", values.bind(term)));
+    }
+    Ok(Some(text))
+}
+
+fn quantity_any(values: &mut Values, number: i64, prefix: Prefix, range: (f64, f64, f64)) -> String {
+    let (param, odd) = (values.bind(number), values.bind(number + ODD));
+    let (closed, open) = (quantity_test(values, prefix, range), open_test(values, prefix, range));
+    format!("((+param = {param} AND {closed}) OR (+param = {odd} AND {open}))")
+}
+
+pub(super) fn uri_test(values: &mut Values, matching: Match, uri: &str) -> String {
+    match matching {
+        Match::Below => {
+            let uri = uri.trim_end_matches('/');
+            let (whole, from) = (values.bind(uri), values.bind(format!("{uri}/")));
+            // '0' follows '/'.
+            format!("(value = {whole} OR (value >= {from} AND value < {}))", values.bind(format!("{uri}0")))
+        }
+        Match::Above => {
+            let all: Vec<String> =
+                ancestors(uri).iter().map(|uri| values.bind(cut(uri, MAX_CHARS))).collect();
+            format!("value IN ({})", all.join(", "))
+        }
+        _ => format!("value = {}", values.bind(cut(uri, MAX_CHARS))),
+    }
+}

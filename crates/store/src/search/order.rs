@@ -1,0 +1,178 @@
+//! Sort keys, and "after the last row of the page before".
+
+use super::builder::{Value, Values};
+use super::cursor::Cursor;
+use super::source::{Rows, Source, Walk, is_prefix, is_reference, walk_of};
+use crate::index::{NO_DATE, ODD, param_number};
+use crate::{Error, Result, Row};
+use fhir::definitions::{ParamType, param_by_id};
+use fhir::search::{Query, Sort};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Type {
+    Int,
+    Real,
+    Text,
+    Bytes,
+}
+
+/// One sort key.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub sql: String,
+    pub descending: bool,
+    /// A LEFT JOIN that the key needs.
+    pub join: Option<String>,
+    pub needs_resource: bool,
+    kind: Type,
+}
+
+impl Key {
+    fn new(sql: impl Into<String>, descending: bool, kind: Type) -> Key {
+        Key { sql: sql.into(), descending, join: None, needs_resource: false, kind }
+    }
+    fn of_resource(column: &str, descending: bool, kind: Type) -> Key {
+        Key { needs_resource: true, ..Key::new(format!("r.{column}"), descending, kind) }
+    }
+
+    pub fn read(&self, row: &Row<'_>, column: usize) -> Result<Value> {
+        Ok(match self.kind {
+            Type::Int => Value::Int(row.int(column)?),
+            Type::Real => Value::Real(row.real(column)?),
+            Type::Text => Value::Text(row.string(column)?),
+            Type::Bytes => Value::Bytes(row.bytes(column)?.to_vec()),
+        })
+    }
+
+    fn fits(&self, value: &Value) -> bool {
+        matches!(
+            (self.kind, value),
+            (Type::Int, Value::Int(_))
+                | (Type::Real, Value::Real(_))
+                | (Type::Text, Value::Text(_))
+                | (Type::Bytes, Value::Bytes(_))
+        )
+    }
+}
+
+/// The keys by which the rows of this source come; the row number follows them.
+pub(super) fn keys(values: &mut Values, query: &Query, source: Source, rows: &Rows) -> Vec<Key> {
+    if query.sort.is_empty() {
+        return own_order(query, source, rows).into_iter().collect();
+    }
+    query.sort.iter().enumerate().map(|(n, sort)| key(values, query, rows, n, sort)).collect()
+}
+
+/// Without `_sort`: as the source has them.
+fn own_order(query: &Query, source: Source, rows: &Rows) -> Option<Key> {
+    let filter = match source {
+        Source::Filter(n) => query.filters.get(n),
+        _ => None,
+    };
+    match source {
+        Source::Compartment => rows.date.map(|date| Key::new(date, true, Type::Int)),
+        Source::All(Walk::Updated) => Some(Key::of_resource("last_updated_us", false, Type::Int)),
+        _ if filter.is_some_and(is_reference) => rows.date.map(|date| Key::new(date, true, Type::Int)),
+        _ if filter.is_some_and(is_prefix) => rows.text.map(|text| Key::new(text, false, Type::Text)),
+        _ => None,
+    }
+}
+
+fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -> Key {
+    let (param, descending) = match sort {
+        Sort::LastUpdated { descending } => {
+            return Key::of_resource("last_updated_us", *descending, Type::Int);
+        }
+        Sort::Id { descending } => return Key::of_resource("id", *descending, Type::Bytes),
+        Sort::Param { param, descending } => (*param, *descending),
+    };
+    match walk_of(query.kind, sort) {
+        Some(Walk::Date) => {
+            return match rows.date {
+                Some(date) => Key::new(date, descending, Type::Int),
+                None => Key::of_resource("sort_date_us", descending, Type::Int),
+            };
+        }
+        Some(Walk::Text) => return Key::of_resource("sort_text", descending, Type::Text),
+        _ => {}
+    }
+    let rid = rows.rid;
+    let number = param_number(param);
+    match param_by_id(param).map(|p| p.param_type) {
+        Some(ParamType::Date) => {
+            let (param, odd, none) = (values.bind(number), values.bind(number + ODD), values.bind(NO_DATE));
+            Key::new(
+                format!(
+                    "coalesce((SELECT min(low_us) FROM date WHERE rid = {rid} AND +param IN ({param}, {odd})), {none})"
+                ),
+                descending,
+                Type::Int,
+            )
+        }
+        Some(ParamType::String) => {
+            let param = values.bind(number);
+            let sql = format!(
+                "coalesce((SELECT min(folded) FROM string WHERE rid = {rid} AND +param = {param}), '')"
+            );
+            Key::new(sql, descending, Type::Text)
+        }
+        Some(ParamType::Number | ParamType::Quantity) => {
+            let (param, odd, none) = (values.bind(number), values.bind(number + ODD), values.bind(f64::MIN));
+            Key::new(
+                format!(
+                    "coalesce((SELECT min(value) FROM quantity WHERE rid = {rid} AND +param IN ({param}, {odd})), {none})"
+                ),
+                descending,
+                Type::Real,
+            )
+        }
+        // These have no index by row: the least values of all rows are collected once.
+        Some(ParamType::Reference) => {
+            let (param, kind) = (values.bind(number), values.bind(i64::from(query.kind.0)));
+            let none = values.bind(Vec::new());
+            joined(
+                n,
+                rid,
+                descending,
+                Type::Bytes,
+                &none,
+                &format!(
+                    "SELECT rid, min(target) AS k FROM reference WHERE type_id = {kind} AND param = {param} GROUP BY rid"
+                ),
+            )
+        }
+        Some(ParamType::Uri) => {
+            let param = values.bind(number);
+            let list = format!("SELECT rid, min(value) AS k FROM uri WHERE param = {param} GROUP BY rid");
+            joined(n, rid, descending, Type::Text, "''", &list)
+        }
+        _ => {
+            let param = values.bind(number);
+            let list = format!("SELECT rid, min(code) AS k FROM token WHERE param = {param} GROUP BY rid");
+            joined(n, rid, descending, Type::Text, "''", &list)
+        }
+    }
+}
+
+fn joined(n: usize, rid: &str, descending: bool, kind: Type, none: &str, list: &str) -> Key {
+    Key {
+        join: Some(format!(" LEFT JOIN ({list}) j{n} ON j{n}.rid = {rid}")),
+        ..Key::new(format!("coalesce(j{n}.k, {none})"), descending, kind)
+    }
+}
+
+/// Rows that come after the cursor's. The leading bound on the first key is implied by the rest; it gives the
+/// engine a range to start in.
+pub(super) fn after(values: &mut Values, keys: &[Key], rid: &str, cursor: &Cursor) -> Result<String> {
+    if keys.len() != cursor.keys.len() || keys.iter().zip(&cursor.keys).any(|(key, value)| !key.fits(value)) {
+        return Err(Error::Invalid("cursor"));
+    }
+    let descends = keys.last().is_some_and(|key| key.descending);
+    let mut text = format!("{rid} {} {}", if descends { "<" } else { ">" }, values.bind(cursor.rid));
+    for (key, value) in keys.iter().zip(&cursor.keys).rev() {
+        let sign = if key.descending { "<" } else { ">" };
+        let (sql, bound) = (&key.sql, values.bind(value.clone()));
+        text = format!("{sql} {sign}= {bound} AND ({sql} {sign} {bound} OR ({text}))");
+    }
+    Ok(format!("({text})"))
+}

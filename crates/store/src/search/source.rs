@@ -1,0 +1,437 @@
+//! Where the rows of a search come from: a range of one index table, or a walk through a type in order.
+
+use super::builder::Values;
+use super::check::{NEVER, system_term, unit, uri_test};
+use super::range::{Bounds, date_test, exact_test, open_test, prefix_test, quantity_test, short_bounds};
+use crate::ids::{encode_id, encode_target};
+use crate::index::{COMPARTMENT, MAX_CHARS, ODD, cut, param_number, primary_text};
+use crate::{Dialect, Result, Tx};
+use access::Predicate;
+use fhir::search::{Filter, Match, Operand, Prefix, Query, Sort};
+use fhir::{ParamId, TypeId};
+
+/// The order of a walk through a whole type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walk {
+    Row,
+    Updated,
+    Date,
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// `_id`
+    Ids,
+    /// The range of filter n; dates together with the other filters of their parameter.
+    Filter(usize),
+    /// The compartment of the patient who asks.
+    Compartment,
+    /// The compartments of all patients in care of the practitioner who asks.
+    Care,
+    All(Walk),
+}
+
+/// Rows a source gives, as SQL.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// FROM, without joins.
+    pub from: String,
+    pub conditions: Vec<String>,
+    pub rid: &'static str,
+    /// The row's primary date, if the index has it.
+    pub date: Option<&'static str>,
+    /// A text by which the index is ordered, if it is one.
+    pub text: Option<&'static str>,
+    /// `resource r` is the source itself.
+    pub is_resource: bool,
+    /// The filter that the source fulfils.
+    pub fulfils: Option<usize>,
+}
+
+impl Source {
+    /// For cursors.
+    pub fn tag(self) -> String {
+        match self {
+            Source::Ids => "i".into(),
+            Source::Filter(n) => format!("f{n}"),
+            Source::Compartment => "p".into(),
+            Source::Care => "c".into(),
+            Source::All(Walk::Row) => "ar".into(),
+            Source::All(Walk::Updated) => "au".into(),
+            Source::All(Walk::Date) => "ad".into(),
+            Source::All(Walk::Text) => "at".into(),
+        }
+    }
+
+    /// The inverse of [Source::tag], if the source exists for this query.
+    pub fn from_tag(tag: &str, query: &Query, predicate: &Predicate) -> Option<Source> {
+        let source = match tag {
+            "i" => Source::Ids,
+            "p" => Source::Compartment,
+            "c" => Source::Care,
+            "ar" => Source::All(Walk::Row),
+            "au" => Source::All(Walk::Updated),
+            "ad" => Source::All(Walk::Date),
+            "at" => Source::All(Walk::Text),
+            _ => Source::Filter(tag.strip_prefix('f')?.parse().ok()?),
+        };
+        let possible = match source {
+            Source::Ids => !query.ids.is_empty(),
+            Source::All(Walk::Date) => fhir::definitions::primary_date(query.kind).is_some(),
+            Source::All(Walk::Text) => primary_text(query.kind).is_some(),
+            Source::All(_) => true,
+            _ => candidates(query, predicate).contains(&source),
+        };
+        possible.then_some(source)
+    }
+
+    /// The rows come without a detour in the order of this walk.
+    pub fn is_in_order(self, query: &Query, walk: Walk) -> bool {
+        match self {
+            Source::All(own) => own == walk,
+            Source::Compartment => walk == Walk::Date,
+            Source::Filter(n) => query.filters.get(n).is_some_and(|f| walk == Walk::Date && is_reference(f)),
+            Source::Ids | Source::Care => false,
+        }
+    }
+}
+
+/// One reference target.
+pub(super) fn is_reference(filter: &Filter) -> bool {
+    matches!(&filter.any[..], [Operand::Reference { kinds, .. }] if kinds.len() == 1)
+}
+
+/// A reference to one patient.
+pub(super) fn is_patient(filter: &Filter) -> bool {
+    matches!(&filter.any[..], [Operand::Reference { kinds, .. }] if kinds[..] == [TypeId::PATIENT])
+}
+
+/// A prefix of a string: its source is ordered by the string.
+pub(super) fn is_prefix(filter: &Filter) -> bool {
+    filter.matching == Match::Default && matches!(&filter.any[..], [Operand::String { .. }])
+}
+
+/// The sources that hold only part of the type.
+pub(super) fn candidates(query: &Query, predicate: &Predicate) -> Vec<Source> {
+    let mut all = Vec::new();
+    let mut dates: Vec<ParamId> = Vec::new();
+    for (n, filter) in query.filters.iter().enumerate() {
+        let useful = !filter.any.is_empty()
+            && !matches!(filter.matching, Match::Not | Match::Missing)
+            && filter.any.iter().all(narrows);
+        let is_date = matches!(filter.any.first(), Some(Operand::Date { .. }));
+        if useful && !(is_date && dates.contains(&filter.param)) {
+            all.push(Source::Filter(n));
+        }
+        if is_date {
+            dates.push(filter.param);
+        }
+    }
+    match predicate {
+        Predicate::Patient(_) => all.push(Source::Compartment),
+        Predicate::InCareOf(_) => all.push(Source::Care),
+        _ => {}
+    }
+    all
+}
+
+fn narrows(operand: &Operand) -> bool {
+    match operand {
+        Operand::Missing(_) => false,
+        Operand::Date { prefix, .. } | Operand::Quantity { prefix, .. } => *prefix != Prefix::Ne,
+        _ => true,
+    }
+}
+
+/// Where a walk in order of this sort goes, if there is one.
+pub(super) fn walk_of(kind: TypeId, sort: &Sort) -> Option<Walk> {
+    match sort {
+        Sort::LastUpdated { .. } => Some(Walk::Updated),
+        Sort::Id { .. } => None,
+        Sort::Param { param, .. } if fhir::definitions::primary_date(kind) == Some(*param) => {
+            Some(Walk::Date)
+        }
+        Sort::Param { param, .. } if primary_text(kind) == Some(*param) => Some(Walk::Text),
+        Sort::Param { .. } => None,
+    }
+}
+
+/// What the SQL of a source is made from.
+pub(super) struct Maker<'a> {
+    pub query: &'a Query,
+    pub predicate: &'a Predicate,
+    pub now_us: i64,
+    pub dialect: Dialect,
+}
+
+impl Maker<'_> {
+    pub fn rows(&self, tx: &mut dyn Tx, values: &mut Values, source: Source) -> Result<Rows> {
+        match source {
+            Source::Ids => Ok(self.resource(values, Vec::new())),
+            Source::All(walk) => self.walk(tx, values, walk),
+            Source::Compartment => {
+                let Predicate::Patient(patient) = self.predicate else { return Ok(nothing()) };
+                Ok(self.references(values, TypeId::PATIENT, patient, COMPARTMENT, None))
+            }
+            Source::Care => {
+                let Predicate::InCareOf(practitioner) = self.predicate else { return Ok(nothing()) };
+                let (practitioner, now) = (values.bind(encode_id(practitioner)), values.bind(self.now_us));
+                let (kind, param) = (values.bind(i64::from(self.query.kind.0)), values.bind(COMPARTMENT));
+                Ok(collected(format!(
+                    "SELECT DISTINCT f.rid FROM care_link c CROSS JOIN reference f WHERE c.practitioner = {practitioner} \
+                     AND c.from_us <= {now} AND c.until_us > {now} AND f.target = c.patient AND f.type_id = {kind} \
+                     AND f.param = {param}"
+                )))
+            }
+            Source::Filter(n) => match self.query.filters.get(n) {
+                Some(filter) => self.filter(tx, values, n, filter),
+                None => Ok(nothing()),
+            },
+        }
+    }
+
+    fn resource(&self, values: &mut Values, mut conditions: Vec<String>) -> Rows {
+        conditions.insert(0, format!("r.type_id = {}", values.bind(i64::from(self.query.kind.0))));
+        conditions.push("r.deleted = 0".into());
+        Rows {
+            from: "resource r".into(),
+            conditions,
+            rid: "r.rid",
+            date: Some("r.sort_date_us"),
+            text: None,
+            is_resource: true,
+            fulfils: None,
+        }
+    }
+
+    fn walk(&self, tx: &mut dyn Tx, values: &mut Values, walk: Walk) -> Result<Rows> {
+        let mut conditions = Vec::new();
+        if walk == Walk::Text {
+            conditions.push("r.sort_text IS NOT NULL".into());
+        }
+        if walk == Walk::Date
+            && let Some(bounds) = self.walk_bounds(tx)?
+        {
+            let (from, until) = (values.bind(bounds.from), values.bind(bounds.until));
+            conditions.push(format!("r.sort_date_us >= {from} AND r.sort_date_us < {until}"));
+        }
+        Ok(self.resource(values, conditions))
+    }
+
+    /// Bounds that the filters on the primary date put on the walk. Only if every stored value is short and alone:
+    /// then it starts at `sort_date_us`.
+    fn walk_bounds(&self, tx: &mut dyn Tx) -> Result<Option<Bounds>> {
+        let Some(param) = fhir::definitions::primary_date(self.query.kind) else { return Ok(None) };
+        let bounds = self.date_bounds(param);
+        if bounds == Bounds::ALL {
+            return Ok(None);
+        }
+        let odd = tx.one(
+            "SELECT 1 FROM date WHERE param = $1 LIMIT 1",
+            &[(param_number(param) + ODD).into()],
+            |_| Ok(()),
+        )?;
+        Ok(odd.is_none().then_some(bounds))
+    }
+
+    /// What all filters on this date say together.
+    fn date_bounds(&self, param: ParamId) -> Bounds {
+        let mut bounds = Bounds::ALL;
+        for filter in self.query.filters.iter().filter(|f| f.param == param) {
+            if let [Operand::Date { prefix, low_us, high_us }] = &filter.any[..] {
+                bounds = bounds.and(short_bounds(*prefix, *low_us, *high_us));
+            }
+        }
+        bounds
+    }
+
+    fn references(
+        &self,
+        values: &mut Values,
+        kind: TypeId,
+        id: &str,
+        param: i64,
+        fulfils: Option<usize>,
+    ) -> Rows {
+        let conditions = vec![
+            format!("d.target = {}", values.bind(encode_target(kind, id))),
+            format!("d.type_id = {}", values.bind(i64::from(self.query.kind.0))),
+            format!("d.param = {}", values.bind(param)),
+        ];
+        Rows {
+            from: "reference d".into(),
+            conditions,
+            rid: "d.rid",
+            date: Some("d.date_us"),
+            text: None,
+            is_resource: false,
+            fulfils,
+        }
+    }
+
+    fn filter(&self, tx: &mut dyn Tx, values: &mut Values, n: usize, filter: &Filter) -> Result<Rows> {
+        let number = param_number(filter.param);
+        let direct = |table: &str, conditions: Vec<String>, text: Option<&'static str>| Rows {
+            from: format!("{table} d"),
+            conditions,
+            rid: "d.rid",
+            date: None,
+            text,
+            is_resource: false,
+            fulfils: Some(n),
+        };
+        match &filter.any[..] {
+            [Operand::Reference { kinds, id }] if kinds.len() == 1 => {
+                return Ok(self.references(values, kinds[0], id, number, Some(n)));
+            }
+            [Operand::Token { system, code: Some(code) }] => {
+                let mut conditions = vec![format!("d.param = {}", values.bind(number))];
+                conditions.push(format!("d.code = {}", values.bind(cut(code, MAX_CHARS))));
+                match system {
+                    Some(system) => match system_term(tx, system)? {
+                        Some(term) => conditions.push(format!("d.system = {}", values.bind(term))),
+                        None => return Ok(nothing()),
+                    },
+                    // A row with the same code in two systems counts once.
+                    None => conditions.push(
+                        "NOT EXISTS (SELECT 1 FROM token e WHERE e.param = d.param AND e.code = d.code \
+                         AND e.rid = d.rid AND e.system < d.system)"
+                            .into(),
+                    ),
+                }
+                return Ok(direct("token", conditions, None));
+            }
+            [Operand::String { folded, exact }] if filter.matching != Match::Contains => {
+                let mut conditions = vec![format!("d.param = {}", values.bind(number))];
+                if filter.matching == Match::Exact {
+                    conditions.push(exact_test(values, "d.", folded, exact));
+                    return Ok(direct("string", conditions, None));
+                }
+                conditions.push(prefix_test(values, "d.", folded));
+                let length = cut(folded, MAX_CHARS).chars().count() as i64;
+                conditions.push(format!("d.shared < {}", values.bind(length)));
+                return Ok(direct("string", conditions, Some("d.folded")));
+            }
+            [Operand::Uri(uri)] if filter.matching == Match::Default => {
+                let conditions = vec![format!(
+                    "d.param = {} AND d.{}",
+                    values.bind(number),
+                    uri_test(values, Match::Default, uri)
+                )];
+                return Ok(direct("uri", conditions, None));
+            }
+            _ => {}
+        }
+        let arms = self.arms(tx, values, filter)?;
+        if arms.is_empty() {
+            return Ok(nothing());
+        }
+        let mut rows = collected(match &arms[..] {
+            [one] => one.replacen("SELECT rid", "SELECT DISTINCT rid", 1),
+            several => several.join(" UNION "),
+        });
+        // The arms of a date hold to all its filters only for values that are alone; those are tested again.
+        rows.fulfils = if matches!(filter.any[0], Operand::Date { .. }) { None } else { Some(n) };
+        Ok(rows)
+    }
+
+    /// The filter as a union of ranges; a row may come more than once.
+    pub fn arms(&self, tx: &mut dyn Tx, values: &mut Values, filter: &Filter) -> Result<Vec<String>> {
+        let number = param_number(filter.param);
+        let mut arms = Vec::new();
+        for operand in &filter.any {
+            self.arms_of(tx, values, (filter, number), operand, &mut arms)?;
+        }
+        Ok(arms)
+    }
+
+    fn arms_of(
+        &self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        (filter, number): (&Filter, i64),
+        operand: &Operand,
+        arms: &mut Vec<String>,
+    ) -> Result<()> {
+        match operand {
+            Operand::Missing(_) => {}
+            Operand::Token { system, code } => {
+                let mut text = format!("SELECT rid FROM token WHERE param = {}", values.bind(number));
+                if let Some(code) = code {
+                    text.push_str(&format!(" AND code = {}", values.bind(cut(code, MAX_CHARS))));
+                }
+                if let Some(system) = system {
+                    let Some(term) = system_term(tx, system)? else { return Ok(()) };
+                    text.push_str(&format!(" AND system = {}", values.bind(term)));
+                }
+                arms.push(text);
+            }
+            Operand::String { folded, exact } => {
+                let param = values.bind(number);
+                let test = match filter.matching {
+                    Match::Exact => exact_test(values, "", folded, exact),
+                    Match::Contains => {
+                        let folded = values.bind(folded.as_str());
+                        self.dialect.contains("folded", &folded)
+                    }
+                    _ => prefix_test(values, "", folded),
+                };
+                arms.push(format!("SELECT rid FROM string WHERE param = {param} AND {test}"));
+            }
+            Operand::Date { prefix, low_us, high_us } => {
+                let own = short_bounds(*prefix, *low_us, *high_us);
+                let bounds = if filter.any.len() == 1 { self.date_bounds(filter.param) } else { own };
+                let (param, odd) = (values.bind(number), values.bind(number + ODD));
+                let (from, until) = (values.bind(bounds.from), values.bind(bounds.until));
+                let test = date_test(values, *prefix, *low_us, *high_us);
+                arms.push(format!(
+                    "SELECT rid FROM date WHERE param = {param} AND low_us >= {from} AND low_us < {until} AND {test}"
+                ));
+                let test = date_test(values, *prefix, *low_us, *high_us);
+                arms.push(format!("SELECT rid FROM date WHERE param = {odd} AND {test}"));
+            }
+            Operand::Quantity { prefix, value, low, high, system, code } => {
+                let Some(unit) = unit(tx, values, system.as_deref(), code.as_deref())? else { return Ok(()) };
+                let range = (*value, *low, *high);
+                let (param, odd) = (values.bind(number), values.bind(number + ODD));
+                let (closed, open) =
+                    (quantity_test(values, *prefix, range), open_test(values, *prefix, range));
+                arms.push(format!("SELECT rid FROM quantity WHERE param = {param} AND {closed}{unit}"));
+                arms.push(format!("SELECT rid FROM quantity WHERE param = {odd} AND {open}{unit}"));
+            }
+            Operand::Reference { kinds, id } => {
+                for kind in kinds {
+                    arms.push(format!(
+                        "SELECT rid FROM reference WHERE target = {} AND type_id = {} AND param = {}",
+                        values.bind(encode_target(*kind, id)),
+                        values.bind(i64::from(self.query.kind.0)),
+                        values.bind(number)
+                    ));
+                }
+            }
+            Operand::Uri(uri) => {
+                let param = values.bind(number);
+                let test = uri_test(values, filter.matching, uri);
+                arms.push(format!("SELECT rid FROM uri WHERE param = {param} AND {test}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn collected(query: String) -> Rows {
+    Rows {
+        from: format!("({query}) d"),
+        conditions: Vec::new(),
+        rid: "d.rid",
+        date: None,
+        text: None,
+        is_resource: false,
+        fulfils: None,
+    }
+}
+
+fn nothing() -> Rows {
+    Rows { conditions: vec![NEVER.into()], ..collected("SELECT rid FROM compartment".into()) }
+}
