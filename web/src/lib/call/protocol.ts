@@ -72,7 +72,8 @@ export interface Hello {
 
 export interface Description {
   sdp: string;
-  restart?: boolean;
+  /** Tells which offer an answer answers. */
+  id?: number;
   /** The sender threw its old connection away; the receiver must do so too. */
   fresh?: boolean;
 }

@@ -1,0 +1,734 @@
+// A call from joining to its end. Framework-free: it owns signalling, media and the connection, and tells whoever
+// subscribes what there is to show.
+
+import { Link, type FrameHooks } from './link';
+import { FIRST_VIDEO_RUNG, Ladder, RUNGS } from './ladder';
+import { LocalMedia, listDevices, type Devices, type MediaProblem } from './media';
+import { shouldRestart } from './negotiation';
+import {
+  CHAT_CHARS_MAX,
+  type Hello,
+  type IceServer,
+  type JoinGrant,
+  type Level,
+  type MediaState,
+  type Quality,
+  type Role,
+  type ServerMessage
+} from './protocol';
+import { StallWatch, between, judge, read, summarise, type Counters } from './quality';
+import { Signalling, type ClosedReason, type SignallingStatus } from './signalling';
+
+const WATCH_MS = 500;
+const QUALITY_MS = 2000;
+/** Every so many figures the peer is told. */
+const TELL_PEER_EVERY = 5;
+const REPORT_MS = 30_000;
+/** Without a connection for this long although both sides are there, the offering side begins anew. */
+const RENEW_MS = 12_000;
+/** Relay credentials that end sooner than this are renewed before a restart. */
+const CREDENTIALS_SPARE_MS = 120_000;
+const POLICY_KEY = 'uzima.call.ice';
+
+export type Phase =
+  | 'idle'
+  | 'joining'
+  /** In the waiting room (patient), or in the room before admitting (clinician). */
+  | 'waiting'
+  /** Admitted; the other side's media is not there yet. */
+  | 'connecting'
+  | 'active'
+  /** It worked and is being repaired. */
+  | 'reconnecting'
+  | 'ended'
+  /** This side left; the visit goes on. */
+  | 'left'
+  /** Taken over by another page of the same account. */
+  | 'replaced'
+  | 'failed';
+
+export interface ChatEntry {
+  id: string;
+  mine: boolean;
+  display: string;
+  text: string;
+  at: string;
+  status: 'sending' | 'sent' | 'refused';
+}
+
+export interface PeerView {
+  display: string;
+  role: Role;
+  /** Its signalling is there; media may still flow when it is not. */
+  connected: boolean;
+  media: MediaState;
+}
+
+export interface CallState {
+  phase: Phase;
+  role: Role | null;
+  /** Place in the queue, 1 is next. */
+  position: number | null;
+  signalling: SignallingStatus;
+  peer: PeerView | null;
+  muted: boolean;
+  cameraOn: boolean;
+  audioOnly: boolean;
+  sharing: boolean;
+  /** The camera is on, but the link is too thin for a picture. */
+  pictureHeldBack: boolean;
+  problems: { microphone?: MediaProblem; camera?: MediaProblem };
+  devices: Devices;
+  localStream: MediaStream | null;
+  remoteStream: MediaStream | null;
+  quality: { own: Quality | null; peer: Quality | null; level: Level | null };
+  chat: ChatEntry[];
+  unread: number;
+  admittedAt: string | null;
+  endedAt: string | null;
+  rung: number;
+  speaker: string | undefined;
+  error: unknown;
+}
+
+export interface CallOptions {
+  /** `POST consultations/{id}/join`; called again when the session is lost. */
+  join(): Promise<JoinGrant>;
+  /** `GET turn-credentials`. */
+  refreshIce?(): Promise<IceServer[]>;
+  /** `POST consultations/{id}/quality`, every 30 seconds and at the end. */
+  reportQuality?(quality: Quality): unknown;
+  /** Is an error of `join` final (no right, visit over) rather than a bad network? */
+  isFinal?(error: unknown): boolean;
+  audioOnly?: boolean;
+  /** Devices already open from the pre-call check. */
+  media?: LocalMedia;
+  hooks?: FrameHooks;
+  /** `ws://host`; that of the page when left out. */
+  base?: string;
+}
+
+/** `relay` forces every call through the relay: `?ice=relay` or `localStorage['uzima.call.ice'] = 'relay'`. */
+export function policyWish(): RTCIceTransportPolicy {
+  try {
+    if (new URLSearchParams(location.search).get('ice') === 'relay') return 'relay';
+    if (localStorage.getItem(POLICY_KEY) === 'relay') return 'relay';
+  } catch {
+    // No storage, no wish.
+  }
+  return 'all';
+}
+
+const EMPTY_STATE: CallState = {
+  phase: 'idle',
+  role: null,
+  position: null,
+  signalling: 'connecting',
+  peer: null,
+  muted: false,
+  cameraOn: false,
+  audioOnly: false,
+  sharing: false,
+  pictureHeldBack: false,
+  problems: {},
+  devices: { cameras: [], microphones: [], speakers: [] },
+  localStream: null,
+  remoteStream: null,
+  quality: { own: null, peer: null, level: null },
+  chat: [],
+  unread: 0,
+  admittedAt: null,
+  endedAt: null,
+  rung: 0,
+  speaker: undefined,
+  error: undefined
+};
+
+export class Call {
+  state: CallState = EMPTY_STATE;
+  readonly media: LocalMedia;
+  readonly instance = crypto.randomUUID();
+  #options: CallOptions;
+  #listeners = new Set<(state: CallState) => void>();
+  #signalling: Signalling | undefined;
+  #link: Link | undefined;
+  #ice: { servers: IceServer[]; until: number; policy: RTCIceTransportPolicy } = { servers: [], until: 0, policy: 'all' };
+  #self = '';
+  #polite = true;
+  #peer: { participant: string; instance: string } | undefined;
+  #ladder = new Ladder();
+  #stall = new StallWatch();
+  #troubleAt: number | undefined;
+  #last: { counters: Counters; at: number } | undefined;
+  #lastStep: Counters | undefined;
+  #figures: Quality[] = [];
+  #figureCount = 0;
+  #reportedAt = 0;
+  #timers: number[] = [];
+  #chatNumbers = new Map<number, string>();
+  #chatOpen = false;
+  #wakeLock: WakeLockSentinel | undefined;
+  #undo: (() => void)[] = [];
+  #refreshing = false;
+  #watching = false;
+
+  constructor(options: CallOptions) {
+    this.#options = options;
+    this.media = options.media ?? new LocalMedia();
+    this.#set({ audioOnly: options.audioOnly ?? false });
+  }
+
+  /** Calls back at once and on every change; returns how to stop. */
+  subscribe(listener: (state: CallState) => void): () => void {
+    this.#listeners.add(listener);
+    listener(this.state);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Joins: opens devices (a refusal is no obstacle) and the signalling. */
+  async start(): Promise<void> {
+    if (this.state.phase !== 'idle') return;
+    this.#set({ phase: 'joining' });
+    this.media.onchange = () => void this.#mediaChanged();
+    const devices = this.media.start(this.state.audioOnly).then(() => this.#mediaChanged());
+    try {
+      const grant = await this.#join();
+      this.#signalling = new Signalling({
+        grant,
+        instance: this.instance,
+        base: this.#options.base,
+        rejoin: () => this.#join(),
+        isFinal: this.#options.isFinal,
+        events: {
+          hello: (hello) => this.#hello(hello),
+          message: (message) => this.#message(message),
+          status: (signalling) => this.#set({ signalling }),
+          closed: (reason, error) => this.#closed(reason, error),
+          refusal: (code, seq) => this.#refused(code, seq)
+        }
+      });
+    } catch (error) {
+      return this.#finish('failed', error);
+    }
+    this.#listen();
+    this.#signalling.start();
+    await devices;
+  }
+
+  async #join(): Promise<JoinGrant> {
+    const grant = await this.#options.join();
+    const policy = grant.ice_transport_policy === 'relay' ? 'relay' : policyWish();
+    this.#ice = { servers: grant.ice_servers, until: credentialsEnd(grant.ice_servers), policy };
+    return grant;
+  }
+
+  #listen(): void {
+    const every = (ms: number, step: () => void) => this.#timers.push(setInterval(step, ms) as unknown as number);
+    every(WATCH_MS, () => void this.#watch());
+    every(QUALITY_MS, () => void this.#measure());
+    const on = (target: EventTarget | undefined | null, type: string, handler: () => void) => {
+      target?.addEventListener(type, handler);
+      this.#undo.push(() => target?.removeEventListener(type, handler));
+    };
+    on(window, 'online', () => this.#networkChanged());
+    const network = (navigator as Navigator & { connection?: EventTarget & { type?: string } }).connection;
+    let kind = network?.type;
+    on(network, 'change', () => {
+      // This event also tells of mere estimates; only another kind of network is a change.
+      if (network?.type === kind) return;
+      kind = network?.type;
+      this.#networkChanged();
+    });
+    on(navigator.mediaDevices, 'devicechange', () => void this.#listDevices());
+    on(document, 'visibilitychange', () => void this.#stayAwake());
+    // Leaving the page says so, instead of letting the other side wait out the grace period.
+    on(window, 'pagehide', () => this.leave());
+  }
+
+  // ---- Signalling ----
+
+  #hello(hello: Hello): void {
+    this.#self = hello.participant;
+    this.#polite = hello.polite;
+    const chat = this.state.chat.filter(
+      (entry) => entry.mine && entry.status !== 'sent' && !hello.chat.some((line) => line.id === entry.id)
+    );
+    const known = hello.chat.map((line) => this.#entry(line));
+    this.#set({
+      role: hello.role,
+      position: hello.position ?? null,
+      admittedAt: hello.admitted_at ?? this.state.admittedAt,
+      chat: [...known, ...chat],
+      ...(this.#chatOpen || !hello.resumed ? {} : { unread: this.state.unread })
+    });
+    const [peer] = hello.peers;
+    // A session that continues without a gap needs no news of the peer: what was missed follows.
+    if (!hello.resumed || hello.reset) {
+      this.#told = '';
+      if (peer) this.#peerIs(peer);
+      else this.#peerGone();
+      this.#tellMedia();
+      if (hello.reset) this.#link?.restart();
+    }
+    if (hello.state === 'active') this.#admitted(hello.admitted_at ?? null);
+    else if (this.state.phase === 'joining') this.#set({ phase: 'waiting' });
+  }
+
+  #message(message: ServerMessage): void {
+    switch (message.type) {
+      case 'peer_joined':
+        return this.#peerIs(message.data);
+      case 'peer_state':
+        if (message.data.participant === this.#peer?.participant) this.#setPeer({ connected: message.data.connected });
+        return;
+      case 'peer_left':
+        if (message.data.participant === this.#peer?.participant) this.#peerGone();
+        return;
+      case 'waiting':
+        return this.#set({ position: message.data.position });
+      case 'admitted':
+        return this.#admitted(message.data.at);
+      case 'offer':
+      case 'answer':
+        if (this.#fromPeer(message.data)) void this.#link?.describe(message.type, message.data);
+        return;
+      case 'candidate':
+        if (this.#fromPeer(message.data)) void this.#link?.addCandidate(message.data);
+        return;
+      case 'ice_restart':
+        if (!this.#fromPeer(message.data) || !this.#link) return;
+        if (message.data.reason === 'renew' && !this.#polite) this.#link.renew();
+        else this.#link.restart();
+        return;
+      case 'media_state': {
+        if (!this.#fromPeer(message.data)) return;
+        const { audio, video, screen } = message.data;
+        return this.#setPeer({ media: { audio, video, screen } });
+      }
+      case 'quality': {
+        const { from: _, ...peer } = message.data;
+        return this.#set({ quality: { ...this.state.quality, peer } });
+      }
+      case 'chat': {
+        const entry = this.#entry(message.data);
+        const chat = this.state.chat.filter((other) => other.id !== entry.id);
+        chat.push(entry);
+        const unread = entry.mine || this.#chatOpen ? this.state.unread : this.state.unread + 1;
+        return this.#set({ chat, unread });
+      }
+      case 'ended':
+        return this.#finish('ended', undefined, message.data.at);
+    }
+  }
+
+  #fromPeer(data: { from: string }): boolean {
+    return data.from === this.#peer?.participant;
+  }
+
+  #entry(line: { id: string; from: string; display: string; text: string; at: string }): ChatEntry {
+    const { id, display, text, at } = line;
+    return { id, display, text, at, mine: line.from === this.#self, status: 'sent' };
+  }
+
+  #peerIs(peer: { participant: string; instance: string; display: string; role: Role; connected: boolean; media: MediaState }): void {
+    const { participant, instance, display, role, connected, media } = peer;
+    const same = this.#peer?.participant === participant && this.#peer.instance === instance;
+    this.#peer = { participant, instance };
+    this.#set({ peer: { display, role, connected, media } });
+    if (same && this.#link) {
+      if (this.#link.connectionState !== 'connected') this.#link.restart();
+    } else {
+      this.#openLink();
+    }
+    // Somebody who has just come does not know what we send.
+    this.#tellMedia();
+  }
+
+  #peerGone(): void {
+    this.#peer = undefined;
+    this.#link?.close();
+    this.#link = undefined;
+    this.#stall.rest();
+    this.#troubleAt = undefined;
+    const phase = this.state.phase === 'active' || this.state.phase === 'reconnecting' ? 'connecting' : this.state.phase;
+    this.#set({ peer: null, remoteStream: null, phase });
+  }
+
+  #setPeer(change: Partial<PeerView>): void {
+    if (this.state.peer) this.#set({ peer: { ...this.state.peer, ...change } });
+  }
+
+  #admitted(at: string | null): void {
+    const { phase } = this.state;
+    this.#set({ admittedAt: at ?? this.state.admittedAt ?? new Date().toISOString(), position: null });
+    if (phase === 'joining' || phase === 'waiting') {
+      const connected = this.#link?.connectionState === 'connected';
+      this.#set({ phase: connected ? 'active' : 'connecting' });
+    }
+    void this.#attach();
+    void this.#stayAwake();
+  }
+
+  #closed(reason: ClosedReason, error: unknown): void {
+    if (reason === 'ended') this.#finish('ended');
+    else if (reason === 'replaced') this.#finish('replaced');
+    else if (reason === 'refused') this.#finish('failed', error);
+  }
+
+  // ---- The connection ----
+
+  #openLink(): void {
+    this.#link?.close();
+    this.#stall.rest();
+    this.#last = this.#lastStep = undefined;
+    const link = new Link({
+      polite: this.#polite,
+      iceServers: this.#ice.servers,
+      policy: this.#ice.policy,
+      hooks: this.#options.hooks,
+      send: (type, data) => this.#signalling?.send(type, data),
+      candidate: (candidate) => this.#signalling?.send('candidate', candidate),
+      stream: (stream) => this.#set({ remoteStream: stream }),
+      state: (state) => this.#connectionChanged(link, state),
+      lost: () => this.#signalling?.send('ice_restart', { reason: 'renew' })
+    });
+    this.#link = link;
+    this.#set({ remoteStream: null });
+    void link.setRung(RUNGS[this.#ladder.rung]!);
+    if (this.#isOpen()) void this.#attach();
+  }
+
+  /** Whether media may flow. */
+  #isOpen(): boolean {
+    return this.state.admittedAt !== null && !this.#isOver();
+  }
+
+  #isOver(): boolean {
+    return ['ended', 'left', 'replaced', 'failed'].includes(this.state.phase);
+  }
+
+  #connectionChanged(link: Link, state: RTCPeerConnectionState): void {
+    if (link !== this.#link) return;
+    if (state === 'connected') {
+      this.#troubleAt = undefined;
+      if (this.#isOpen()) this.#set({ phase: 'active' });
+    } else if (state === 'failed' || state === 'disconnected') {
+      this.#trouble(Date.now());
+      if (state === 'failed') void this.#repair(Date.now());
+    }
+  }
+
+  /** Notes that media does not arrive; the watch repairs it. */
+  #trouble(since: number): void {
+    if (this.#troubleAt === undefined) {
+      this.#troubleAt = since;
+      this.#signalling?.probe();
+    }
+    if (this.state.phase === 'active') this.#set({ phase: 'reconnecting' });
+  }
+
+  #networkChanged(): void {
+    if (this.#isOver()) return;
+    this.#signalling?.reconnect();
+    if (this.#link && this.#link.connectionState !== 'new') {
+      this.#trouble(Date.now());
+      void this.#restart();
+    }
+  }
+
+  async #watch(): Promise<void> {
+    const link = this.#link;
+    // A browser under load may take longer than the interval for its statistics.
+    if (!link || this.#isOver() || this.#watching) return;
+    this.#watching = true;
+    try {
+      const now = Date.now();
+      const counters = read(await link.connection.getStats(), now);
+      if (link !== this.#link) return;
+      const silent = this.#isOpen() ? this.#stall.sample(now, counters.packetsReceivedTransport, counters.rttMs ?? 0) : 0;
+      const connected = link.connectionState === 'connected';
+      if (silent > 0) this.#trouble(now - silent);
+      else if (connected) {
+        this.#troubleAt = undefined;
+        if (this.#isOpen() && this.state.phase !== 'active') this.#set({ phase: 'active' });
+      } else if (this.state.peer?.connected && now - Math.max(link.openedAt, link.restartedAt ?? 0) > RENEW_MS) {
+        // It never came about: the exchange got lost somewhere.
+        this.#trouble(link.openedAt);
+      }
+      if (this.#troubleAt !== undefined) await this.#repair(now);
+      this.#step(counters);
+    } catch {
+      // The connection was closed meanwhile.
+    } finally {
+      this.#watching = false;
+    }
+  }
+
+  async #repair(now: number): Promise<void> {
+    const link = this.#link;
+    if (!link || this.#troubleAt === undefined) return;
+    if (!this.#polite && now - this.#troubleAt > RENEW_MS && now - (link.restartedAt ?? 0) > RENEW_MS / 2) {
+      // Restarts have not helped; perhaps the two sides no longer mean the same connection.
+      return link.renew();
+    }
+    const restart = shouldRestart({
+      polite: this.#polite,
+      now,
+      troubleAt: this.#troubleAt,
+      restartedAt: link.restartedAt,
+      peerConnected: this.state.peer?.connected ?? false
+    });
+    if (restart) await this.#restart();
+  }
+
+  async #restart(): Promise<void> {
+    const link = this.#link;
+    if (!link) return;
+    link.restartedAt = Date.now();
+    void this.#renewCredentials();
+    link.restart();
+  }
+
+  /** Relay credentials live minutes; a restart after that needs new ones. */
+  async #renewCredentials(): Promise<void> {
+    if (this.#refreshing || !this.#options.refreshIce || this.#ice.until - Date.now() > CREDENTIALS_SPARE_MS) return;
+    this.#refreshing = true;
+    try {
+      const servers = await this.#options.refreshIce();
+      this.#ice = { ...this.#ice, servers, until: credentialsEnd(servers) };
+      this.#link?.setIceServers(servers);
+    } catch {
+      // The next restart tries again.
+    } finally {
+      this.#refreshing = false;
+    }
+  }
+
+  /** Moves along the ladder, once per watch. */
+  #step(counters: Counters): void {
+    const before = this.#lastStep;
+    if (before && counters.at - before.at < 900) return;
+    this.#lastStep = counters;
+    if (!before || this.state.phase !== 'active' || counters.bytesSent < before.bytesSent) return;
+    const sent = ((counters.bytesSent - before.bytesSent) * 8000) / (counters.at - before.at);
+    if (counters.processorLimited && this.#ladder.rung > FIRST_VIDEO_RUNG + 1) this.#ladder.limit(this.#ladder.rung - 1);
+    const rung = this.#ladder.sample({
+      at: counters.at,
+      available: counters.availableOutgoing,
+      lossPercent: counters.lossReportedPercent,
+      rttMs: counters.rttMs ?? 0,
+      sent
+    });
+    if (rung === this.state.rung) return;
+    this.#set({ rung });
+    void this.#link?.setRung(RUNGS[rung]!);
+    this.#tellMedia();
+  }
+
+  async #measure(): Promise<void> {
+    const link = this.#link;
+    if (!link || !this.#isOpen() || link.connectionState === 'new') return;
+    let counters: Counters;
+    try {
+      counters = read(await link.connection.getStats(), Date.now());
+    } catch {
+      return;
+    }
+    const before = this.#last?.counters;
+    this.#last = { counters, at: counters.at };
+    if (!before || counters.bytesReceived < before.bytesReceived) return;
+    const figures = between(before, counters);
+    const stalled = this.#troubleAt !== undefined;
+    const { seconds: _, ...rest } = figures;
+    const own: Quality = { ...rest, level: judge(figures, counters.lossReportedPercent, stalled) };
+    this.#figures.push(own);
+    const level = worse(own.level, this.state.quality.peer?.level);
+    this.#set({ quality: { ...this.state.quality, own, level } });
+    this.#figureCount += 1;
+    if (this.#figureCount % TELL_PEER_EVERY === 1) this.#signalling?.send('quality', own);
+    this.#reportedAt ||= counters.at;
+    if (counters.at - this.#reportedAt >= REPORT_MS) this.#report();
+  }
+
+  #report(): void {
+    const summary = summarise(this.#figures);
+    this.#figures = [];
+    this.#reportedAt = Date.now();
+    if (!summary) return;
+    Promise.resolve()
+      .then(() => this.#options.reportQuality?.(summary))
+      .catch(() => undefined);
+  }
+
+  // ---- Media ----
+
+  /** Puts the tracks that are on into the senders. Before admission nothing is sent. */
+  async #attach(): Promise<void> {
+    const link = this.#link;
+    if (!link || !this.#isOpen()) return;
+    const picture = this.media.screen ?? this.media.camera;
+    await Promise.all([
+      link.setTrack('audio', this.media.microphone),
+      link.setTrack('video', picture, this.media.screen !== null)
+    ]);
+  }
+
+  async #mediaChanged(): Promise<void> {
+    const { microphone, camera, screen, problems, choice } = this.media;
+    if (microphone) microphone.enabled = !this.state.muted;
+    const tracks = [camera, microphone].filter((track) => track !== null);
+    const old = this.state.localStream?.getTracks() ?? [];
+    const same = old.length === tracks.length && tracks.every((track) => old.includes(track));
+    this.#set({
+      cameraOn: camera !== null,
+      sharing: screen !== null,
+      problems: { ...problems },
+      speaker: choice.speaker,
+      localStream: same ? this.state.localStream : tracks.length > 0 ? new MediaStream(tracks) : null
+    });
+    void this.#listDevices();
+    await this.#attach();
+    this.#tellMedia();
+  }
+
+  #told = '';
+  #tellMedia(): void {
+    const held = RUNGS[this.#ladder.rung]!.video === null;
+    const media: MediaState = {
+      audio: this.media.microphone !== null && !this.state.muted,
+      video: this.media.screen !== null || (this.media.camera !== null && !held),
+      screen: this.media.screen !== null
+    };
+    this.#set({ pictureHeldBack: held && this.media.camera !== null, rung: this.#ladder.rung });
+    if (!this.#signalling || !this.#peer) return;
+    const told = JSON.stringify([media, this.#peer]);
+    if (told === this.#told) return;
+    this.#told = told;
+    this.#signalling.send('media_state', media);
+  }
+
+  async #listDevices(): Promise<void> {
+    this.#set({ devices: await listDevices() });
+  }
+
+  setMuted(muted: boolean): void {
+    if (this.media.microphone) this.media.microphone.enabled = !muted;
+    this.#set({ muted });
+    this.#tellMedia();
+    // Somebody who had refused the microphone and now wants to speak.
+    if (!muted && !this.media.microphone) void this.media.openMicrophone();
+  }
+
+  async setCamera(on: boolean): Promise<void> {
+    if (on) {
+      this.#set({ audioOnly: false });
+      await this.media.openCamera();
+    } else {
+      this.media.closeCamera();
+    }
+  }
+
+  /** No picture in either direction: for thin links and costly data. */
+  async setAudioOnly(audioOnly: boolean): Promise<void> {
+    this.#set({ audioOnly });
+    await this.setCamera(!audioOnly);
+    if (audioOnly) this.media.closeScreen();
+  }
+
+  async shareScreen(): Promise<void> {
+    await this.media.openScreen();
+  }
+
+  stopSharing(): void {
+    this.media.closeScreen();
+  }
+
+  async chooseDevice(kind: 'camera' | 'microphone' | 'speaker', device: string): Promise<void> {
+    await this.media.choose(kind, device);
+    this.#set({ speaker: this.media.choice.speaker });
+  }
+
+  /** Tries devices again that were refused or missing. */
+  async retryDevices(): Promise<void> {
+    await this.media.start(this.state.audioOnly);
+  }
+
+  // ---- Chat ----
+
+  /** Sends a line; it shows at once and is marked when the server has it. False when there is nothing to send. */
+  sendChat(text: string): boolean {
+    const trimmed = text.trim();
+    if (!trimmed || [...trimmed].length > CHAT_CHARS_MAX || !this.#signalling || this.#isOver()) return false;
+    const id = crypto.randomUUID();
+    const entry: ChatEntry = { id, mine: true, display: '', text: trimmed, at: new Date().toISOString(), status: 'sending' };
+    this.#set({ chat: [...this.state.chat, entry] });
+    this.#chatNumbers.set(this.#signalling.send('chat', { id, text: trimmed }), id);
+    return true;
+  }
+
+  #refused(_code: string, seq: number): void {
+    const id = this.#chatNumbers.get(seq);
+    if (!id) return;
+    const chat = this.state.chat.map((entry) => (entry.id === id ? { ...entry, status: 'refused' as const } : entry));
+    this.#set({ chat });
+  }
+
+  /** The chat is in view (or no longer): nothing in it is unread. */
+  viewChat(open: boolean): void {
+    this.#chatOpen = open;
+    if (open) this.#set({ unread: 0 });
+  }
+
+  // ---- The end ----
+
+  async #stayAwake(): Promise<void> {
+    if (!this.#isOpen() || document.visibilityState !== 'visible' || !('wakeLock' in navigator)) return;
+    try {
+      if (!this.#wakeLock || this.#wakeLock.released) this.#wakeLock = await navigator.wakeLock.request('screen');
+      if (this.#isOver()) await this.#wakeLock.release();
+    } catch {
+      // A device with an empty battery may refuse; the call goes on.
+    }
+  }
+
+  /** Leaves; the visit itself goes on and may be joined again. */
+  leave(): void {
+    if (this.#isOver()) return;
+    this.#finish('left');
+  }
+
+  #finish(phase: 'ended' | 'left' | 'replaced' | 'failed', error?: unknown, at?: string): void {
+    if (this.#isOver()) return;
+    this.#report();
+    this.#set({ phase, error, endedAt: at ?? new Date().toISOString() });
+    for (const timer of this.#timers.splice(0)) clearInterval(timer);
+    for (const undo of this.#undo.splice(0)) undo();
+    this.#signalling?.leave();
+    this.#link?.close();
+    this.#link = undefined;
+    this.media.stop();
+    void this.#wakeLock?.release().catch(() => undefined);
+    this.#set({ localStream: null, remoteStream: null, sharing: false, cameraOn: false });
+  }
+
+  /** For tests: the connection itself. */
+  get connection(): RTCPeerConnection | undefined {
+    return this.#link?.connection;
+  }
+
+  #set(change: Partial<CallState>): void {
+    this.state = { ...this.state, ...change };
+    for (const listener of this.#listeners) listener(this.state);
+  }
+}
+
+function worse(a: Level, b: Level | undefined): Level {
+  const order: Level[] = ['good', 'fair', 'poor'];
+  return b && order.indexOf(b) > order.indexOf(a) ? b : a;
+}
+
+/** When the credentials end, as their user name says (`seconds:account`); far away when it does not. */
+function credentialsEnd(servers: IceServer[]): number {
+  const seconds = servers.map((server) => Number(/^(\d{9,}):/.exec(server.username ?? '')?.[1])).filter(Number.isFinite);
+  return seconds.length > 0 ? Math.min(...seconds) * 1000 : Infinity;
+}

@@ -1,0 +1,6 @@
+export { Call, policyWish, type CallOptions, type CallState, type ChatEntry, type Phase } from './call';
+export { checkCamera, checkRelay, type RelayResult } from './check';
+export { LocalMedia, listDevices, meter, problemOf, type Devices, type MediaProblem } from './media';
+export type { FrameHooks } from './link';
+export type { IceServer, JoinGrant, Level, Quality, Role } from './protocol';
+export { WORDS, wordsIn, type Words } from './words';
