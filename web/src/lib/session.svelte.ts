@@ -1,6 +1,6 @@
 import { ApiError, configureClient, request } from '$lib/api/client';
 import type { Me, Role, Session } from '$lib/api/types';
-import { setZone } from '$lib/format/date';
+import { setZone } from '$lib/format/zone';
 import { i18n, isLocale } from '$lib/i18n/index.svelte';
 import { live } from '$lib/live/live.svelte';
 
@@ -30,7 +30,7 @@ class SessionState {
     if (!i18n.chosen && isLocale(me.language)) await i18n.use(me.language, false);
     this.me = me;
     this.error = undefined;
-    live.start();
+    void live.start();
   }
   async signIn(login: string, password: string): Promise<Me> {
     const session = await request<Session>('POST', 'auth/login', { body: { login, password }, anonymous: true });

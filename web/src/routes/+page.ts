@@ -1,5 +1,5 @@
 import { redirect } from '@sveltejs/kit';
-import { homeOf } from '$lib/format/text';
+import { homeOf } from '$lib/portals';
 import { session } from '$lib/session.svelte';
 
 export async function load({ parent }) {

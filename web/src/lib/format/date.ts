@@ -1,5 +1,8 @@
 // Dates as `12 Mar 2026`: never numbers alone, because 03/04 means two days in two countries.
 import { i18n, type Locale } from '$lib/i18n/index.svelte';
+import { currentZone } from './zone';
+
+export { currentZone, setZone } from './zone';
 
 const MONTHS: Record<Locale, string[]> = {
   en: ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'],
@@ -14,22 +17,7 @@ const DAYS_SHORT: Record<Locale, string[]> = {
   sw: ['Jpili', 'Jtatu', 'Jnne', 'Jtano', 'Alh', 'Ijm', 'Jmosi']
 };
 
-/** The clinic's zone, set when somebody signs in; every time on screen is told in it. */
-let zone = 'Africa/Nairobi';
 const formatters = new Map<string, Intl.DateTimeFormat>();
-
-export function setZone(name: string | undefined | null): void {
-  if (!name) return;
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
-    zone = name;
-  } catch {
-    // An unknown zone name keeps the previous one.
-  }
-}
-export function currentZone(): string {
-  return zone;
-}
 
 /** Calendar fields of an instant in a zone. `month` is 1–12, `weekday` 0 (Sunday) to 6. */
 export interface Fields {
@@ -42,7 +30,7 @@ export interface Fields {
   weekday: number;
 }
 
-export function fieldsOf(instant: string | Date, inZone: string = zone): Fields | undefined {
+export function fieldsOf(instant: string | Date, inZone: string = currentZone()): Fields | undefined {
   const date = typeof instant === 'string' ? new Date(instant) : instant;
   if (Number.isNaN(date.getTime())) return undefined;
   let formatter = formatters.get(inZone);
@@ -68,7 +56,7 @@ export function fieldsOf(instant: string | Date, inZone: string = zone): Fields 
 const two = (value: number) => String(value).padStart(2, '0');
 
 /** `YYYY-MM-DD` of an instant in the clinic's zone. */
-export function dayOf(instant: string | Date, inZone: string = zone): string {
+export function dayOf(instant: string | Date, inZone: string = currentZone()): string {
   const fields = fieldsOf(instant, inZone);
   return fields ? `${fields.year}-${two(fields.month)}-${two(fields.day)}` : '';
 }
@@ -124,7 +112,7 @@ export function monthName(index: number, locale: Locale = i18n.locale): string {
   return MONTHS[locale][index]!;
 }
 /** `10:30` in the clinic's zone. */
-export function formatTime(instant: string | Date | undefined | null, inZone: string = zone): string {
+export function formatTime(instant: string | Date | undefined | null, inZone: string = currentZone()): string {
   if (!instant) return '';
   const fields = fieldsOf(instant, inZone);
   return fields ? `${two(fields.hour)}:${two(fields.minute)}` : '';
@@ -139,11 +127,11 @@ export function zoneNote(instant: string, device?: string): string | undefined {
   const there = fieldsOf(instant);
   if (!here || !there) return undefined;
   if (here.hour === there.hour && here.minute === there.minute && here.day === there.day) return undefined;
-  return zone.split('/').pop()!.replaceAll('_', ' ');
+  return currentZone().split('/').pop()!.replaceAll('_', ' ');
 }
 
 /** The instant at which a wall-clock time of the clinic's zone happens. */
-export function instantAt(date: string, time: string, inZone: string = zone): string {
+export function instantAt(date: string, time: string, inZone: string = currentZone()): string {
   const guess = new Date(`${date}T${time}:00Z`);
   const fields = fieldsOf(guess, inZone)!;
   const shown = Date.UTC(fields.year, fields.month - 1, fields.day, fields.hour, fields.minute);

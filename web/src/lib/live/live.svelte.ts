@@ -1,26 +1,42 @@
-import { LiveClient, type LineState, type LiveEvent } from './client';
+import type { Line, LineState, LiveClient, LiveEvent } from './client';
 
 export type { LiveEvent } from './client';
 
 class Live {
   state = $state<LineState>('off');
   #listeners = new Set<(event: LiveEvent) => void>();
-  #client = new LiveClient({
-    open: () => new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`),
-    state: (state) => (this.state = state),
-    event: (event) => {
-      for (const listener of this.#listeners) listener(event);
-    }
-  });
+  #client: LiveClient | undefined;
+  #wanted = false;
 
-  start(): void {
-    this.#client.start();
+  /** Opens the line; its code comes after the page that asked for it. */
+  async start(): Promise<void> {
+    this.#wanted = true;
+    if (!this.#client) {
+      try {
+        const { LiveClient } = await import('./client');
+        this.#client ??= new LiveClient({
+          open: () =>
+            new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`) as unknown as Line,
+          state: (state) => (this.state = state),
+          event: (event) => {
+            for (const listener of this.#listeners) listener(event);
+          }
+        });
+      } catch {
+        // Offline before the first visit; `hurry` tries again when the network is back.
+        this.state = 'waiting';
+        return;
+      }
+    }
+    if (this.#wanted) this.#client.start();
   }
   stop(): void {
-    this.#client.stop();
+    this.#wanted = false;
+    this.#client?.stop();
   }
   hurry(): void {
-    this.#client.hurry();
+    if (this.#client) this.#client.hurry();
+    else if (this.#wanted) void this.start();
   }
   /** Hears every frame until the returned function is called. */
   listen(listener: (event: LiveEvent) => void): () => void {
