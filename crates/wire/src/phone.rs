@@ -27,7 +27,16 @@ pub fn parse(text: &str, country: &str) -> Result<String, PhoneError> {
             c if c.is_ascii_digit() => compact.push(c),
             '٠'..='٩' => compact.push(digit(c, '٠')),
             '۰'..='۹' => compact.push(digit(c, '۰')),
-            ' ' | '\u{a0}' | '-' | '–' | '.' | '(' | ')' | '/' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            ' '
+            | '\u{a0}'
+            | '-'
+            | '–'
+            | '.'
+            | '('
+            | ')'
+            | '/'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {}
             _ => return Err(PhoneError::Invalid),
         }
     }

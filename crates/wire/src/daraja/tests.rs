@@ -262,6 +262,18 @@ fn a_query_tells_the_outcome() {
     assert_eq!(parse_query(200, br#"{"ResponseCode":"0"}"#).unwrap_err().kind, ErrorKind::Unreadable);
 }
 
+/// Bodies recorded from PyPI `daraja-mock` 1.0.5, which is not ours.
+#[test]
+fn another_server_is_understood() {
+    let token =
+        parse_token(200, br#"{"access_token":"mock_token_IC4945QMFHJSO7CYNC4N","expires_in":"3600"}"#);
+    assert_eq!(token.unwrap().expires_in_s, 3600);
+    let push = br#"{"CheckoutRequestID":"ws_CO_5XVBJPENIX4O98P","CustomerMessage":"Success. Request accepted for processing","MerchantRequestID":"291157BIYDW2P5U","ResponseCode":"0","ResponseDescription":"Success. Request accepted for processing"}"#;
+    assert_eq!(parse_push(200, push).unwrap().checkout_request_id, "ws_CO_5XVBJPENIX4O98P");
+    let query = br#"{"CheckoutRequestID":"ws_CO_Q9VSWN374OE48GP","MerchantRequestID":"29115CG4FEMNOXM","ResponseCode":"0","ResponseDescription":"The service request has been accepted successfully","ResultCode":"0","ResultDesc":"The service request is processed successfully."}"#;
+    assert_eq!(parse_query(200, query).unwrap().outcome(), StkOutcome::Paid);
+}
+
 #[test]
 fn result_codes_are_classified() {
     for (code, outcome, decided, late) in [
