@@ -7,7 +7,7 @@ use crate::{Billing, SYSTEM, chart};
 use access::Ctx;
 use fhir::{Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
-use record::{Change, ChangeSet, Effect, Error, Event, Rule};
+use record::{Change, ChangeSet, Error, Event, Rule};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -424,7 +424,7 @@ mod tests {
             let Change::Create { resource } = change else { panic!("only creates") };
             assert_eq!(fhir::validate::validate(resource), vec![], "{}", resource.to_json());
         }
-        let Effect::Post(post) = &set.effects[0] else { panic!("a posting") };
+        let record::Effect::Post(post) = &set.effects[0] else { panic!("a posting") };
         assert_eq!(post.entries.iter().map(|e| e.amount_minor).sum::<i64>(), 0);
         let Change::Create { resource } = &set.changes[1] else { panic!("the invoice") };
         let invoice = read(resource.clone(), 1).unwrap();

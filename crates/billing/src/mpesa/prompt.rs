@@ -176,7 +176,7 @@ impl Billing {
     /// Money that arrives later still settles it.
     async fn give_up_silent(&self, payment: &Payment, number: u64) -> Result<(), JobError> {
         let now = self.record.now();
-        if now - payment.created < PROMPT_LIFE.try_into().unwrap_or_default() {
+        if now.duration_since(payment.created) < PROMPT_LIFE {
             return self.follow(payment, number + 1).await;
         }
         let from = [State::Submitting, State::Unknown];
