@@ -116,7 +116,7 @@ const LEVELS: &[&[(&str, Operator)]] = &[
 ];
 const TYPE_LEVEL: usize = 7;
 
-const CALENDAR: &[&str] = &[
+pub(crate) const CALENDAR: &[&str] = &[
     "year",
     "years",
     "month",
