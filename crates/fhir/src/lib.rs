@@ -14,6 +14,7 @@ pub mod resource;
 pub mod search;
 mod suggest;
 pub mod validate;
+pub mod views;
 
 pub use definitions::{ParamId, TypeId};
 pub use json::MAX_DEPTH;

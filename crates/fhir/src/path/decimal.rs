@@ -80,17 +80,17 @@ impl Decimal {
         let b = other.mantissa.checked_mul(power(scale - other.scale)?)?;
         Some((a, b, scale))
     }
-    pub fn add(self, other: Decimal) -> Option<Decimal> {
+    pub fn plus(self, other: Decimal) -> Option<Decimal> {
         let (a, b, scale) = self.aligned(other)?;
         Some(Decimal { mantissa: a.checked_add(b)?, scale })
     }
     pub fn negate(self) -> Decimal {
         Decimal { mantissa: self.mantissa.saturating_neg(), scale: self.scale }
     }
-    pub fn subtract(self, other: Decimal) -> Option<Decimal> {
-        self.add(other.negate())
+    pub fn minus(self, other: Decimal) -> Option<Decimal> {
+        self.plus(other.negate())
     }
-    pub fn multiply(self, other: Decimal) -> Option<Decimal> {
+    pub fn times(self, other: Decimal) -> Option<Decimal> {
         Decimal { mantissa: self.mantissa.checked_mul(other.mantissa)?, scale: self.scale + other.scale }
             .limited()
     }

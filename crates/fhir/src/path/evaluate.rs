@@ -150,7 +150,8 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         for item in input {
             match item {
                 Item::Node(n) => {
-                    if n.children_named(name, &mut out).is_none() && self.env.strict {
+                    let known = n.children_named(name, &mut out).is_some();
+                    if self.env.strict && !known {
                         let (_, t) = item.type_name();
                         return fail(format!("{t} has no element {name}"));
                     }

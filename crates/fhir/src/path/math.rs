@@ -60,19 +60,19 @@ pub(super) fn binary<'a>(operator: Operator, a: &Item<'a>, b: &Item<'a>) -> Eval
                 let value = x.value.divide(y.value);
                 value.map(|value| Item::Quantity(Quantity { value, unit: "1".to_owned(), calendar: false }))
             }
-            O::Multiply if y.unit == "1" => scaled(x, x.value.multiply(y.value)),
-            O::Multiply if x.unit == "1" => scaled(y, x.value.multiply(y.value)),
+            O::Multiply if y.unit == "1" => scaled(x, x.value.times(y.value)),
+            O::Multiply if x.unit == "1" => scaled(y, x.value.times(y.value)),
             O::Divide if y.unit == "1" => scaled(x, x.value.divide(y.value)),
             _ => return fail("these quantities cannot be combined"),
         })),
         _ => match (operator, a, number(a), b, number(b)) {
-            (O::Multiply, Item::Quantity(q), _, _, Some(n)) => Ok(one(scaled(q, q.value.multiply(n)))),
-            (O::Multiply, _, Some(n), Item::Quantity(q), _) => Ok(one(scaled(q, q.value.multiply(n)))),
+            (O::Multiply, Item::Quantity(q), _, _, Some(n)) => Ok(one(scaled(q, q.value.times(n)))),
+            (O::Multiply, _, Some(n), Item::Quantity(q), _) => Ok(one(scaled(q, q.value.times(n)))),
             (O::Divide, Item::Quantity(q), _, _, Some(n)) => Ok(one(scaled(q, q.value.divide(n)))),
             (_, _, Some(x), _, Some(y)) => Ok(one(match operator {
-                O::Add => x.add(y).map(Item::Decimal),
-                O::Subtract => x.subtract(y).map(Item::Decimal),
-                O::Multiply => x.multiply(y).map(Item::Decimal),
+                O::Add => x.plus(y).map(Item::Decimal),
+                O::Subtract => x.minus(y).map(Item::Decimal),
+                O::Multiply => x.times(y).map(Item::Decimal),
                 O::Divide => x.divide(y).map(Item::Decimal),
                 O::Div => x.divide_whole(y).map(|(q, _)| Item::Integer(q)),
                 O::Mod => x.divide_whole(y).map(|(_, r)| Item::Decimal(r)),

@@ -42,12 +42,15 @@ pub struct Expr {
     root: parser::Node,
 }
 
+/// Reference text to the resource behind it.
+pub type Resolve<'a> = &'a dyn Fn(&str) -> Option<&'a Value>;
+
 /// What an evaluation may ask of its caller.
 #[derive(Default, Clone)]
 pub struct Env<'a> {
     /// `resolve()`: the resource behind a reference text, if the caller has it. `#id` and entries of the
     /// bundle under evaluation are found without it.
-    pub resolve: Option<&'a dyn Fn(&str) -> Option<&'a Value>>,
+    pub resolve: Option<Resolve<'a>>,
     /// `now()`, `today()`, `timeOfDay()`; without it these functions are errors.
     pub now: Option<jiff::Timestamp>,
     /// `%name`, beside the built-in `%resource`, `%context`, `%rootResource`, `%ucum`, `%sct` and `%loinc`.

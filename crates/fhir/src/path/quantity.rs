@@ -95,7 +95,7 @@ fn in_units(a: Decimal, left: &str, b: Decimal, right: &str) -> Option<Ordering>
     if kind != other {
         return None;
     }
-    Some(a.multiply(Decimal::parse(factor)?)?.cmp(&b.multiply(Decimal::parse(divisor)?)?))
+    Some(a.times(Decimal::parse(factor)?)?.cmp(&b.times(Decimal::parse(divisor)?)?))
 }
 
 /// Sum or difference in the unit of the left side. `None` if the units differ.
@@ -104,7 +104,7 @@ pub(super) fn add(a: &Quantity, b: &Quantity, negative: bool) -> Option<Quantity
         return None;
     }
     let other = if negative { b.value.negate() } else { b.value };
-    Some(Quantity { value: a.value.add(other)?, ..a.clone() })
+    Some(Quantity { value: a.value.plus(other)?, ..a.clone() })
 }
 
 /// `5`, `5.4 'mg'`, `3 days`

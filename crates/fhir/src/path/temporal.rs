@@ -101,7 +101,7 @@ pub(super) fn add(m: &Moment, q: &Quantity, sign: i64, time_only: bool) -> Optio
 }
 
 fn micros(value: Decimal, unit: i64, sign: i64) -> Option<i64> {
-    value.multiply(Decimal::from(unit))?.truncate()?.checked_mul(sign)
+    value.times(Decimal::from(unit))?.truncate()?.checked_mul(sign)
 }
 
 fn add_months(m: &Moment, months: i64) -> Option<Moment> {

@@ -135,7 +135,9 @@ fn coded(encode: bool, format: &str, text: &str) -> Result<Option<String>, PathE
     match (format, encode) {
         ("hex", true) => Ok(Some(text.bytes().map(|b| format!("{b:02x}")).collect())),
         ("hex", false) => {
-            let pairs: Option<Vec<u8>> = (text.len() % 2 == 0)
+            let pairs: Option<Vec<u8>> = text
+                .len()
+                .is_multiple_of(2)
                 .then(|| {
                     (0..text.len() / 2)
                         .map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok())

@@ -21,6 +21,10 @@ fn has(object: &Object, key: &str) -> bool {
 /// Invariants that one object decides alone.
 pub(super) fn object(walker: &mut Walker<'_>, t: &TypeDef, object: &Object, place: &Place) {
     let mut broken = |text: &str| walker.at(IssueCode::Invariant, place, text);
+    // An extension may stand for the companion, such as data-absent-reason.
+    let alone = |key: &str, companion: &str| {
+        has(object, key) && !object.keys().any(|k| k.strip_prefix('_').unwrap_or(k) == companion)
+    };
     match t.name {
         "Extension" => {
             let nested = has(object, "extension");
@@ -31,10 +35,10 @@ pub(super) fn object(walker: &mut Walker<'_>, t: &TypeDef, object: &Object, plac
                 );
             }
         }
-        "Quantity" | "SimpleQuantity" | "Age" | "Count" | "Distance" | "Duration" | "MoneyQuantity" => {
-            if has(object, "code") && !has(object, "system") && !has(object, "_system") {
-                broken("A unit code needs its `system` (qty-3).");
-            }
+        "Quantity" | "SimpleQuantity" | "Age" | "Count" | "Distance" | "Duration" | "MoneyQuantity"
+            if alone("code", "system") =>
+        {
+            broken("A unit code needs its `system` (qty-3).");
         }
         "Period" => {
             let end_of = |key| text(object, key).and_then(|t| Moment::parse(t, Form::DateTime));
@@ -44,15 +48,11 @@ pub(super) fn object(walker: &mut Walker<'_>, t: &TypeDef, object: &Object, plac
                 broken("`start` must not be after `end` (per-1).");
             }
         }
-        "ContactPoint" => {
-            if has(object, "value") && !has(object, "system") && !has(object, "_system") {
-                broken("A contact point with a value needs `system`, such as phone or email (cpt-2).");
-            }
+        "ContactPoint" if alone("value", "system") => {
+            broken("A contact point with a value needs `system`, such as phone or email (cpt-2).");
         }
-        "Attachment" => {
-            if has(object, "data") && !has(object, "contentType") && !has(object, "_contentType") {
-                broken("An attachment with data needs `contentType` (att-1).");
-            }
+        "Attachment" if alone("data", "contentType") => {
+            broken("An attachment with data needs `contentType` (att-1).");
         }
         "Money" => {
             let currency = text(object, "currency");
