@@ -1,0 +1,90 @@
+//! What is noted of whom.
+
+use crate::bench::name;
+use crate::{create, each_engine, key, observation, set};
+use access::Role;
+use record::audit::{AuditFilter, to_fhir};
+
+#[tokio::test]
+async fn reads_are_noted_with_their_patients() {
+    each_engine(|bench| async move {
+        bench.seed(set(vec![create(observation("o", "p1", "70")), create(observation("o2", "p2", "70"))])).await;
+        let ctx = bench.doctor();
+        bench.record.read(&ctx, &key("Observation/o")).await.unwrap();
+        bench.record.vread(&ctx, &key("Observation/o"), 1).await.unwrap();
+        bench.record.history(&ctx, &key("Observation/o"), None, 5).await.unwrap();
+        bench.record.find(&ctx, "Observation", &[("patient", "Patient/p1"), ("_sort", "-date")], 5).await.unwrap();
+        bench.record.read(&ctx, &key("Observation/o2")).await.unwrap_err();
+        bench.record.read(&ctx, &key("Observation/none")).await.unwrap_err();
+        assert_eq!(
+            bench.audit_tail(6).await,
+            [
+                "account/1 read success Observation/o",
+                "account/1 vread success Observation/o/_history/1",
+                "account/1 history success Observation/o/_history",
+                "account/1 query success Observation?patient=Patient/p1&_sort=-date",
+                "account/1 read denied Observation/o2",
+                "account/1 read failed Observation/none",
+            ]
+        );
+        // p2 learns that somebody tried.
+        let seen = bench.record.who_saw(&bench.staff(Role::PrivacyOfficer), "p2", None, 50).await.unwrap();
+        assert_eq!((seen.rows[0].agent.as_str(), seen.rows[0].outcome.as_str()), ("account/1", "denied"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_may_read_the_audit() {
+    each_engine(|bench| async move {
+        bench.record.read(&bench.doctor(), &key("Patient/p1")).await.unwrap();
+        let own = bench.record.who_saw(&bench.patient(), "p1", None, 50).await.unwrap();
+        assert!(own.rows.iter().any(|r| r.agent == "account/1" && r.action == "read" && r.role == "doctor"));
+        assert!(own.rows.iter().all(|r| r.patients.contains(&"p1".to_owned())));
+        assert_eq!(name(&bench.record.who_saw(&bench.patient(), "p2", None, 50).await.unwrap_err()), "NotFound");
+        for ctx in [bench.doctor(), bench.staff(Role::FrontDesk), bench.staff(Role::It), bench.client(&["system/*.rs"])] {
+            assert_eq!(name(&bench.record.who_saw(&ctx, "p1", None, 50).await.unwrap_err()), "Denied");
+            let list = bench.record.audit_list(&ctx, AuditFilter::default(), None, 50).await;
+            assert_eq!(name(&list.unwrap_err()), "Denied");
+        }
+        let administrator = bench.staff(Role::Administrator);
+        let filter = AuditFilter { agent: Some("account/1".into()), ..AuditFilter::default() };
+        let page = bench.record.audit_list(&administrator, filter, None, 50).await.unwrap();
+        assert!(!page.rows.is_empty() && page.rows.iter().all(|r| r.agent == "account/1"));
+        let error = bench.record.audit_list(&administrator, AuditFilter::default(), Some("nonsense"), 5).await;
+        assert_eq!(name(&error.unwrap_err()).trim(), "Malformed");
+    })
+    .await;
+}
+
+/// Rendered after BALP, and valid R4.
+#[tokio::test]
+async fn events_as_fhir() {
+    each_engine(|bench| async move {
+        bench.seed(set(vec![create(observation("o", "p1", "70"))])).await;
+        let mut ctx = bench.doctor();
+        ctx.address = Some("10.1.2.3".parse().unwrap());
+        bench.record.read(&ctx, &key("Observation/o")).await.unwrap();
+        bench.record.find(&ctx, "Observation", &[("patient", "Patient/p1")], 5).await.unwrap();
+        bench.record.read(&ctx, &key("Patient/p2")).await.unwrap_err();
+        let page = bench.record.audit_list(&bench.system(), AuditFilter::default(), None, 20).await.unwrap();
+        for row in &page.rows {
+            let event = fhir::Resource::from_value(to_fhir(row)).unwrap();
+            let issues = fhir::validate::validate(&event);
+            assert!(issues.is_empty(), "{issues:?} in {}", event.to_json());
+        }
+        let shown: Vec<serde_json::Value> = page
+            .rows
+            .iter()
+            .take(3)
+            .rev()
+            .map(|row| {
+                let mut event = to_fhir(row);
+                event["id"] = "audit-n".into();
+                event
+            })
+            .collect();
+        insta::assert_json_snapshot!("events_as_fhir", shown);
+    })
+    .await;
+}

@@ -1,0 +1,132 @@
+//! A record on a fresh database with a clock that can be turned, and people to act as.
+
+use crate::{appointment, create, key, patient, set};
+use access::{Ctx, Principal, Purpose, Role, User};
+use jiff::{SignedDuration, Timestamp};
+use record::{ChangeSet, Committed, Error, Record};
+use serde_json::json;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+pub struct Bench {
+    pub record: Record,
+    now_us: Arc<AtomicI64>,
+    _database: store::test_support::TempStore,
+}
+
+/// Runs the test on every engine there is, each on a database of its own.
+pub async fn each_engine<F, Work>(test: F)
+where
+    F: Fn(Arc<Bench>) -> Work,
+    Work: Future<Output = ()>,
+{
+    for database in store::test_support::both() {
+        let now_us = Arc::new(AtomicI64::new(
+            "2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap().as_microsecond(),
+        ));
+        let clock = now_us.clone();
+        let record = Record::new(
+            database.store.clone(),
+            Arc::new(move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap()),
+        );
+        let bench = Arc::new(Bench { record, now_us, _database: database });
+        bench.furnish().await;
+        test(bench).await;
+    }
+}
+
+impl Bench {
+    /// Patients p1 and p2, practitioners d1 and d2; d1 has an appointment with p1.
+    async fn furnish(&self) {
+        let people = set(vec![
+            create(patient("p1", "Achieng")),
+            create(patient("p2", "Barasa")),
+            create(json!({"resourceType": "Practitioner", "id": "d1", "name": [{"family": "Otieno"}]})),
+            create(json!({"resourceType": "Practitioner", "id": "d2", "name": [{"family": "Wanjiku"}]})),
+            create(appointment("a1", "p1", "d1")),
+        ]);
+        self.seed(people).await;
+    }
+
+    pub async fn seed(&self, set: ChangeSet) -> Committed {
+        self.record.command(&self.system(), "test.seed", set).await.unwrap()
+    }
+
+    pub fn turn(&self, duration: SignedDuration) {
+        self.now_us.fetch_add(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub fn system(&self) -> Ctx {
+        Ctx::system("test", self.record.now())
+    }
+
+    fn person(&self, account: i64, role: Role, patient: Option<&str>, practitioner: Option<&str>) -> Ctx {
+        let mut ctx = self.system();
+        ctx.purpose = Purpose::Treatment;
+        ctx.request_id = format!("request-{account}");
+        ctx.principal = Principal::User(User {
+            account,
+            display: format!("{} {account}", role.title()),
+            roles: vec![role],
+            patient: patient.map(|id| key(&format!("Patient/{id}"))),
+            practitioner: practitioner.map(|id| key(&format!("Practitioner/{id}"))),
+            language: "en".into(),
+        });
+        ctx
+    }
+    /// Sees p1, by the appointment.
+    pub fn doctor(&self) -> Ctx {
+        self.person(1, Role::Doctor, None, Some("d1"))
+    }
+    /// Sees nobody.
+    pub fn other_doctor(&self) -> Ctx {
+        self.person(2, Role::Doctor, None, Some("d2"))
+    }
+    /// Is p1.
+    pub fn patient(&self) -> Ctx {
+        self.person(3, Role::Patient, Some("p1"), None)
+    }
+    pub fn staff(&self, role: Role) -> Ctx {
+        self.person(4, role, None, Some("d2"))
+    }
+    pub fn client(&self, scopes: &[&str]) -> Ctx {
+        let mut ctx = self.system();
+        ctx.principal = Principal::Client {
+            client_id: "c1".into(),
+            name: "Lab system".into(),
+            scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
+        };
+        ctx
+    }
+    /// `action outcome what` of the newest audit events, oldest of them first.
+    pub async fn audit_tail(&self, count: u32) -> Vec<String> {
+        let filter = record::audit::AuditFilter::default();
+        let page = self.record.audit_list(&self.system(), filter, None, count + 1).await.unwrap();
+        // The listing itself is audited after it was read.
+        let mut lines: Vec<String> = page
+            .rows
+            .iter()
+            .take(count as usize)
+            .map(|r| format!("{} {} {} {}", r.agent, r.action, r.outcome, r.what))
+            .collect();
+        lines.reverse();
+        lines
+    }
+}
+
+/// The kind of an error, with its code where it has one.
+pub fn name(error: &Error) -> String {
+    match error {
+        Error::Duplicate(rule) => format!("Duplicate {}", rule.code),
+        Error::Rule(rule) => format!("Rule {}", rule.code),
+        Error::Invalid(outcome) | Error::Malformed(outcome) => {
+            let kind = if matches!(error, Error::Invalid(_)) { "Invalid" } else { "Malformed" };
+            let places: Vec<&str> = outcome.issues.iter().map(|i| i.expression.as_str()).collect();
+            format!("{kind} {}", places.join(" "))
+        }
+        Error::VersionConflict { current } => format!("VersionConflict {current:?}"),
+        Error::Throttled { .. } => "Throttled".to_owned(),
+        other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_owned(),
+    }
+}

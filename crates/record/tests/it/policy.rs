@@ -1,0 +1,158 @@
+//! Every role against every kind of row, by every way of reading; and searches against the rule they must follow.
+
+use crate::bench::name;
+use crate::{Bench, appointment, create, each_engine, key, kind, observation, set};
+use access::policy::{self, RowFacts};
+use access::{Action, Ctx, Decision, Role};
+use fhir::ResourceKey;
+use serde_json::json;
+
+/// One row of each class for p1 (in care of d1) and for p2 (not).
+async fn furnish(bench: &Bench) -> Vec<ResourceKey> {
+    let mut changes = Vec::new();
+    for (n, patient) in [(1, "p1"), (2, "p2")] {
+        let subject = json!({"reference": format!("Patient/{patient}")});
+        changes.extend([
+            create(observation(&format!("o{n}"), patient, "70")),
+            create(json!({"resourceType": "Encounter", "id": format!("e{n}"), "status": "in-progress",
+                "class": {"code": "VR"}, "subject": subject})),
+            create(json!({"resourceType": "AllergyIntolerance", "id": format!("al{n}"), "patient": subject,
+                "clinicalStatus": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": "active"}]}})),
+            create(json!({"resourceType": "MedicationRequest", "id": format!("m{n}"), "status": "active", "intent": "order",
+                "subject": subject, "medicationCodeableConcept": {"text": "Amoxicillin"}})),
+            create(json!({"resourceType": "Composition", "id": format!("c{n}"), "status": "final", "type": {"text": "Note"},
+                "subject": subject, "date": "2026-11-20", "author": [{"reference": "Practitioner/d1"}], "title": "Note"})),
+            create(json!({"resourceType": "Condition", "id": format!("co{n}"), "subject": subject})),
+            create(json!({"resourceType": "Invoice", "id": format!("i{n}"), "status": "issued", "subject": subject})),
+            create(json!({"resourceType": "Coverage", "id": format!("cv{n}"), "status": "active", "beneficiary": subject,
+                "payor": [subject]})),
+            create(json!({"resourceType": "Consent", "id": format!("cs{n}"), "status": "active",
+                "scope": {"text": "privacy"}, "category": [{"text": "privacy"}], "patient": subject, "policyRule": {"text": "x"}})),
+            create(json!({"resourceType": "Communication", "id": format!("cm{n}"), "status": "completed", "subject": subject})),
+            create(json!({"resourceType": "Task", "id": format!("t{n}"), "status": "requested", "intent": "order", "for": subject})),
+        ]);
+    }
+    changes.push(create(appointment("a2", "p2", "d-none").clone()));
+    changes.extend([
+        create(json!({"resourceType": "Practitioner", "id": "d-none"})),
+        create(json!({"resourceType": "Organization", "id": "org", "name": "Clinic"})),
+        create(json!({"resourceType": "Schedule", "id": "s", "actor": [{"reference": "Practitioner/d1"}]})),
+        create(json!({"resourceType": "ChargeItemDefinition", "id": "price", "url": "https://example.org/p", "status": "active"})),
+    ]);
+    let written = bench.seed(set(changes)).await;
+    let mut keys: Vec<ResourceKey> = written.written.iter().map(|w| w.key.clone()).collect();
+    keys.extend(["Patient/p1", "Patient/p2", "Appointment/a1"].map(key));
+    keys.sort_by_key(ToString::to_string);
+    keys
+}
+
+fn callers(bench: &Bench) -> Vec<(String, Ctx)> {
+    let mut all = vec![
+        ("patient p1".to_owned(), bench.patient()),
+        ("doctor of p1".to_owned(), bench.doctor()),
+        ("doctor of nobody".to_owned(), bench.other_doctor()),
+    ];
+    for role in Role::ALL.into_iter().filter(|r| r.is_staff() && *r != Role::Doctor && *r != Role::Integration) {
+        all.push((role.code().to_owned(), bench.staff(role)));
+    }
+    all.push(("client Observation.rs".to_owned(), bench.client(&["system/Observation.rs"])));
+    all.push(("client *.rs".to_owned(), bench.client(&["system/*.rs"])));
+    all
+}
+
+#[tokio::test]
+async fn who_reads_what() {
+    each_engine(|bench| async move {
+        let keys = furnish(&bench).await;
+        let mut table = String::new();
+        for (caller, ctx) in callers(&bench) {
+            table.push_str(&format!("{caller}\n"));
+            for key in &keys {
+                let read = match bench.record.read(&ctx, key).await {
+                    Ok(_) => "yes".to_owned(),
+                    Err(error) => name(&error),
+                };
+                let vread = bench.record.vread(&ctx, key, 1).await.map(|_| ()).map_err(|e| name(&e));
+                let history = bench.record.history(&ctx, key, None, 10).await.map(|_| ()).map_err(|e| name(&e));
+                assert_eq!(vread.is_ok(), read == "yes", "{caller} {key}");
+                assert_eq!(history.is_ok(), read == "yes", "{caller} {key}");
+                assert_eq!(bench.record.load(&ctx, key).await.unwrap().is_some(), read == "yes");
+                table.push_str(&format!("  {:<24} {read}\n", key.to_string()));
+            }
+        }
+        insta::assert_snapshot!("who_reads_what", table);
+    })
+    .await;
+}
+
+/// A search returns exactly the rows that reading each by itself would give, in every type, for everybody.
+#[tokio::test]
+async fn searches_are_the_filtered_whole() {
+    each_engine(|bench| async move {
+        let keys = furnish(&bench).await;
+        let mut kinds: Vec<&str> = keys.iter().map(|k| k.kind.name()).collect();
+        kinds.dedup();
+        for (caller, ctx) in callers(&bench) {
+            for name in &kinds {
+                let mut expected = Vec::new();
+                for (resource, _) in bench.record.find(&bench.system(), name, &[], 1000).await.unwrap() {
+                    let key = resource.key().unwrap();
+                    let patients = if *name == "Task" {
+                        vec![resource.get("for").unwrap()["reference"].as_str().unwrap()[8..].to_owned()]
+                    } else {
+                        fhir::search::compartment(&resource)
+                    };
+                    let in_care: Vec<String> =
+                        patients.iter().filter(|p| *p == "p1" && caller == "doctor of p1").cloned().collect();
+                    let row = RowFacts { key: &key, patients: &patients, in_care: &in_care };
+                    if policy::decide(&ctx, Action::Search, &row) == Decision::Allow {
+                        expected.push(key.to_string());
+                    }
+                }
+                expected.sort();
+                let none = policy::predicate(&ctx, Action::Search, kind(name)) == access::Predicate::Nothing;
+                let (query, _) = fhir::search::parse(
+                    kind(name),
+                    &[("_total".into(), "accurate".into())],
+                    fhir::search::Handling::Strict,
+                )
+                .unwrap();
+                match bench.record.search(&ctx, query).await {
+                    Ok(page) => {
+                        let mut found: Vec<String> = page.items.iter().map(|i| i.key.to_string()).collect();
+                        found.sort();
+                        assert_eq!(found, expected, "{caller} {name}");
+                        assert_eq!(page.total, Some(expected.len() as u64), "{caller} {name}");
+                    }
+                    Err(error) => assert!(none && crate::bench::name(&error) == "Denied", "{caller} {name} {error}"),
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// facts/security-controls.md Z5: a row that moved to another patient keeps each version with its patient.
+#[tokio::test]
+async fn versions_stay_with_their_patient() {
+    each_engine(|bench| async move {
+        bench.seed(set(vec![create(observation("moved", "p2", "70"))])).await;
+        let target = key("Observation/moved");
+        bench.seed(set(vec![crate::update(observation("moved", "p1", "70"), None)])).await;
+        let p1 = bench.patient();
+        assert!(bench.record.vread(&p1, &target, 2).await.is_ok());
+        assert_eq!(name(&bench.record.vread(&p1, &target, 1).await.unwrap_err()), "NotFound");
+        let history = bench.record.history(&p1, &target, None, 10).await.unwrap();
+        assert_eq!(history.entries.iter().map(|e| e.version).collect::<Vec<_>>(), [2]);
+        // And away again: what was hers does not open the row that is not.
+        bench.seed(set(vec![crate::update(observation("moved", "p2", "70"), None)])).await;
+        for error in [
+            bench.record.vread(&p1, &target, 2).await.map(|_| ()).unwrap_err(),
+            bench.record.history(&p1, &target, None, 10).await.map(|_| ()).unwrap_err(),
+            bench.record.read(&p1, &target).await.map(|_| ()).unwrap_err(),
+        ] {
+            assert_eq!(name(&error), "NotFound");
+        }
+    })
+    .await;
+}
