@@ -172,6 +172,14 @@ pub struct Visit {
     pub practitioner: Option<ResourceKey>,
     /// `video` or `in-person`
     pub kind: String,
+    /// The price that was shown when the visit was booked; it holds even if the list has changed since.
+    pub agreed: Option<Money>,
+}
+
+fn agreed_fee(appointment: &Value) -> Option<Money> {
+    let url = format!("{SYSTEM}/StructureDefinition/fee");
+    let extensions = appointment.get("extension")?.as_array()?;
+    Money::from_fhir(extensions.iter().find(|e| e["url"] == url.as_str())?.get("valueMoney")?)
 }
 
 /// The invoice of one visit: ChargeItem, Invoice and the posting. The id comes from the encounter.
@@ -246,7 +254,16 @@ impl Billing {
             .into_iter()
             .flatten()
             .find_map(|p| ResourceKey::parse(p.pointer("/individual/reference")?.as_str()?));
+        let booked = value.get("appointment").and_then(Value::as_array).into_iter().flatten();
+        let appointment = booked.filter_map(|a| ResourceKey::parse(a["reference"].as_str()?)).next();
+        let agreed = match appointment {
+            Some(appointment) => {
+                self.record.load(ctx, &appointment).await?.and_then(|(a, _)| agreed_fee(a.value()))
+            }
+            None => None,
+        };
         let visit = Visit {
+            agreed,
             patient_display: value
                 .pointer("/subject/display")
                 .and_then(Value::as_str)
@@ -267,7 +284,13 @@ impl Billing {
     pub async fn invoice_for_visit(&self, ctx: &Ctx, visit: &Visit) -> Result<Option<InvoiceView>, Error> {
         let key = ResourceKey::new(TypeId::INVOICE, derived_id("invoice", &visit.encounter.id).to_string());
         if self.record.load(ctx, &key).await?.is_none() {
-            let Some(price) = self.price_of_visit(ctx, visit).await? else { return Ok(None) };
+            let Some(mut price) = self.price_of_visit(ctx, visit).await? else { return Ok(None) };
+            if let Some(agreed) = visit.agreed.clone().filter(|a| a.currency == price.price.currency) {
+                price.price = agreed;
+            }
+            if price.price.amount_minor <= 0 {
+                return Ok(None);
+            }
             let set = plan_for_visit(visit, &price, ctx.now);
             match self.record.command(ctx, "invoice.make", set).await {
                 // The subscriber and the request may meet here; both wanted the same invoice.
@@ -286,12 +309,13 @@ impl Billing {
             let codings = role.value().pointer("/specialty").and_then(Value::as_array).into_iter().flatten();
             for specialty in codings.filter_map(|s| s.pointer("/coding/0/code")?.as_str()) {
                 let price = self.price(ctx, &price::visit_code(&visit.kind, specialty)).await?;
-                if let Some(price) = price.filter(|p| p.active && p.price.amount_minor > 0) {
+                if let Some(price) = price.filter(|p| p.active) {
                     return Ok(Some(price));
                 }
             }
         }
-        Ok(None)
+        // What every specialty costs that has no price of its own.
+        Ok(self.price(ctx, &format!("visit-{}", visit.kind)).await?.filter(|p| p.active))
     }
 
     pub(crate) async fn load_invoice(&self, ctx: &Ctx, id: &str) -> Result<Invoice, Error> {
@@ -402,6 +426,7 @@ mod tests {
             patient_display: "Amina Hassan".into(),
             practitioner: Some(ResourceKey::new(TypeId::PRACTITIONER, "d1")),
             kind: "video".into(),
+            agreed: None,
         }
     }
 

@@ -320,12 +320,12 @@ pub const ALLERGIES: &[(u32, &str, &str, &str)] = &[
     (8, "387207008", "Ibuprofen", "Wheezing"),
 ];
 
-/// Specialties with the number of doctors and what a visit costs (KES, minor units): in person, video.
-pub const SPECIALTIES: &[(&str, &str, i64, i64)] = &[
-    ("394814009", "General practice", 150_000, 100_000),
-    ("394537008", "Paediatrics", 200_000, 150_000),
-    ("394586005", "Obstetrics and gynaecology", 250_000, 180_000),
-    ("419192003", "Internal medicine", 250_000, 180_000),
-    ("394587001", "Psychiatry", 300_000, 250_000),
-    ("394582007", "Dermatology", 250_000, 150_000),
+/// Specialties: own code, SNOMED CT code, name, and what a visit costs (KES, minor units) in person and by video.
+pub const SPECIALTIES: &[(&str, &str, &str, i64, i64)] = &[
+    ("general-practice", "394814009", "General practice", 150_000, 100_000),
+    ("paediatrics", "394537008", "Paediatrics", 200_000, 150_000),
+    ("obstetrics-gynaecology", "394586005", "Obstetrics and gynaecology", 250_000, 180_000),
+    ("internal-medicine", "419192003", "Internal medicine", 250_000, 180_000),
+    ("mental-health", "394587001", "Psychiatry", 300_000, 250_000),
+    ("dermatology", "394582007", "Dermatology", 250_000, 150_000),
 ];

@@ -109,7 +109,7 @@ fn weekly(doctor: usize, kind: Kind) -> Vec<(Weekday, i8, i8, i8, i8)> {
         })
         .collect();
     // Video also on Saturday morning with every second doctor: people who work cannot come on weekdays.
-    if kind == Kind::Video && doctor % 2 == 0 {
+    if kind == Kind::Video && doctor.is_multiple_of(2) {
         hours.push((Saturday, 9, 0, 12, 0));
     }
     hours
@@ -173,7 +173,7 @@ pub fn resources(doctors: &[Doctor]) -> Vec<Value> {
         json!({"resourceType": "Location", "id": OUTPATIENT, "status": "active", "name": "Outpatient clinic",
             "managingOrganization": {"reference": format!("Organization/{ORGANIZATION}")}}),
     ];
-    for (_, (code, display, in_person, video)) in SPECIALTIES.iter().enumerate() {
+    for (code, _, display, in_person, video) in SPECIALTIES {
         for (kind, price) in [(Kind::InPerson, in_person), (Kind::Video, video)] {
             all.push(price_item(code, display, kind, *price));
         }
@@ -200,11 +200,13 @@ fn price_item(specialty: &str, display: &str, kind: Kind, amount_minor: i64) -> 
 }
 
 fn doctor_resources(n: usize, doctor: &Doctor, all: &mut Vec<Value>) {
-    let (code, display, ..) = SPECIALTIES[doctor.specialty];
+    let (code, snomed, display, ..) = SPECIALTIES[doctor.specialty];
     let organization = json!({"reference": format!("Organization/{ORGANIZATION}")});
     let practitioner = json!({"reference": format!("Practitioner/{}", doctor.id), "display": doctor.display});
-    let specialty =
-        json!({"coding": [{"system": "http://snomed.info/sct", "code": code, "display": display}]});
+    let specialty = json!({"coding": [
+        {"system": format!("{SYSTEM}/CodeSystem/specialty"), "code": code, "display": display},
+        {"system": "http://snomed.info/sct", "code": snomed, "display": display},
+    ]});
     let mut name = doctor.person.name();
     name[0]["prefix"] = json!(["Dr"]);
     let languages: Vec<Value> = doctor

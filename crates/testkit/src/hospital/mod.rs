@@ -85,9 +85,9 @@ fn uuid(random: &mut StdRng) -> String {
 }
 
 /// One of the items, all equally likely.
-fn pick<'a, T>(random: &mut StdRng, items: &'a [T]) -> &'a T {
+fn pick<T: Copy>(random: &mut StdRng, items: &[T]) -> T {
     use rand::RngExt;
-    &items[random.random_range(0..items.len())]
+    items[random.random_range(0..items.len())]
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl Chart<'_> {
 
     fn presentation(&self, random: &mut StdRng, habitual: &[&'static Presentation]) -> &'static Presentation {
         if !habitual.is_empty() && random.random_bool(0.5) {
-            return *pick(random, habitual);
+            return pick(random, habitual);
         }
         let years = (self.hospital.today - self.person.birth).get_days().max(0) as u16 / 365;
         let fits: Vec<_> = PRESENTATIONS

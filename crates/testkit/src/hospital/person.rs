@@ -34,16 +34,16 @@ impl Person {
             })
             .unwrap_or(&names::COMMUNITIES[0]);
         let female = random.random_bool(0.52);
-        let own = *pick(random, if female { community.women } else { community.men });
-        let shared = *pick(random, if female { names::SHARED_WOMEN } else { names::SHARED_MEN });
+        let own = pick(random, if female { community.women } else { community.men });
+        let shared = pick(random, if female { names::SHARED_WOMEN } else { names::SHARED_MEN });
         let given = if random.random_bool(0.55) {
             vec![shared.to_owned(), own.to_owned()]
         } else {
             vec![own.to_owned()]
         };
-        let mut family = *pick(random, community.families);
+        let mut family = pick(random, community.families);
         while given.iter().any(|g| g == family) {
-            family = *pick(random, community.families);
+            family = pick(random, community.families);
         }
         let age_days = random.random_range(ages.start * 365..ages.end * 365);
         let birth = today.saturating_sub(jiff::Span::new().days(age_days));
@@ -60,7 +60,7 @@ impl Person {
             language: if random.random_bool(0.75) { "sw" } else { "en" },
             mother_tongue: community.language,
             county: county.0,
-            town: *pick(random, county.1),
+            town: pick(random, county.1),
         }
     }
 
