@@ -1,0 +1,51 @@
+//! Snapshots for planners, read through `record` with the caller's rights.
+
+use access::Ctx;
+use fhir::{Resource, ResourceKey};
+use record::{Error, Record};
+use std::collections::{BTreeSet, HashMap};
+
+/// Most ids asked for in one search.
+const BATCH: usize = 100;
+
+/// The current version. Errors: `NotFound` if it is not there or not for the caller.
+pub async fn needed(record: &Record, ctx: &Ctx, key: &ResourceKey) -> Result<Resource, Error> {
+    record.load(ctx, key).await?.map(|(resource, _)| resource).ok_or(Error::NotFound)
+}
+
+/// Resources of one type by id, as far as the caller may read them.
+pub async fn by_id(
+    record: &Record,
+    ctx: &Ctx,
+    kind: &str,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<HashMap<String, Resource>, Error> {
+    let ids: Vec<String> = ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    let mut found = HashMap::new();
+    for batch in ids.chunks(BATCH) {
+        let list = batch.join(",");
+        let limit = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        match record.find(ctx, kind, &[("_id", &list)], limit).await {
+            Ok(rows) => found.extend(rows.into_iter().filter_map(|(r, _)| Some((r.id()?.to_owned(), r)))),
+            // No right on the type at all is the same as no rows: the caller gets a list with less in it.
+            Err(Error::Denied) => return Ok(found),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// All rows that match, or none if the caller has no right on the type.
+pub async fn rows(
+    record: &Record,
+    ctx: &Ctx,
+    kind: &str,
+    parameters: &[(&str, &str)],
+    limit: u32,
+) -> Result<Vec<Resource>, Error> {
+    match record.find(ctx, kind, parameters, limit).await {
+        Ok(rows) => Ok(rows.into_iter().map(|(resource, _)| resource).collect()),
+        Err(Error::Denied) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
