@@ -119,7 +119,10 @@ impl Record {
     async fn batch_entry(&self, ctx: &Ctx, mut entry: Entry, base: &str) -> Value {
         // One key for the whole bundle must not make its second entry a replay of the first.
         let mut ctx = ctx.clone();
-        ctx.idempotency_key = ctx.idempotency_key.map(|key| format!("{key}#{}", entry.number));
+        ctx.idempotency_key = ctx.idempotency_key.map(|text| match text.split_once('\n') {
+            Some((key, fingerprint)) => format!("{key}#{}\n{fingerprint}", entry.number),
+            None => format!("{text}#{}", entry.number),
+        });
         let done = async {
             if entry.verb == Verb::Get {
                 return self.get(&ctx, &entry, base).await;
@@ -152,7 +155,7 @@ impl Record {
         for entry in entries.iter() {
             let Some(resource) = &entry.resource else { continue };
             for (expression, reference) in fhir::search::references(resource) {
-                let place = place(entry.number, &expression);
+                let place = crate::write::at(&place(entry.number, "resource"), &expression);
                 match reference {
                     Reference::Urn(urn) if !links.contains_key(&urn) => problems.issues.push(fhir::Issue::error(
                         IssueCode::NotFound,

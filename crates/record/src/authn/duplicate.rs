@@ -142,8 +142,10 @@ impl Record {
                 link(&mut new, &kept_key, "replaced-by");
                 new.set("active", json!(false));
                 request.push(Change::Update { resource: kept, if_match: Some(kept_version) }, String::new());
-                for (resource, version) in self.record_of(&system, &focus).await? {
-                    let mut resource = resource;
+                for (mut resource, version) in self.record_of(&system, &focus).await? {
+                    if resource.key().as_ref() == Some(task) {
+                        continue;
+                    }
                     let (from, to) = (focus.to_string(), kept_key.to_string());
                     fhir::search::rewrite_references(&mut resource, &mut |text| (text == from).then(|| to.clone()));
                     request.push(Change::Update { resource, if_match: Some(version) }, String::new());

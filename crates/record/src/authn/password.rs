@@ -77,12 +77,16 @@ fn common(password: &str, about: &[&str]) -> bool {
     {
         return true;
     }
-    about.iter().map(|a| fhir::search::fold(a)).filter(|a| a.chars().count() >= 4).any(|fact| {
+    let plain = |text: &str| fhir::search::fold(text).chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    let bare = plain(password);
+    about.iter().map(|a| plain(a)).filter(|fact| fact.chars().count() >= 4).any(|fact| {
         let fact_digits: String = fact.chars().filter(char::is_ascii_digit).collect();
-        folded == fact
+        bare == fact
             || core == fact
             // Phone numbers with or without the country code.
-            || (digits.len() >= 7 && digits.len() + 2 >= folded.len() && fact_digits.ends_with(digits.trim_start_matches('0')))
+            || (digits.len() >= 7
+                && digits.len() + 2 >= bare.len()
+                && fact_digits.ends_with(digits.trim_start_matches('0')))
     })
 }
 
@@ -119,8 +123,10 @@ impl Record {
         let password: String = password.chars().take(MAX_CHARS * 2).collect();
         let hash = hash.map(str::to_owned);
         self.hashing(move || {
+            // Made on the first sign-in, whoever it is: later it costs nothing.
+            let decoy = decoy();
             let known = hash.is_some();
-            let text = hash.unwrap_or_else(|| decoy().to_owned());
+            let text = hash.unwrap_or_else(|| decoy.to_owned());
             let parsed = PasswordHash::new(&text).map_err(|e| Error::Internal(format!("stored hash: {e}")))?;
             let fits = engine()?.verify_password(password.as_bytes(), &parsed).is_ok();
             Ok(fits && known)

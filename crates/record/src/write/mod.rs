@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub(crate) use apply::{import_put, missing};
 pub(crate) use effect::account_error;
-pub(crate) use prepare::{Put, compartment, prepare_put};
+pub(crate) use prepare::{Put, at, compartment, prepare_put};
 use prepare::Prepared;
 
 /// Changes prepared on the async worker itself; more are validated and extracted on the blocking pool.
