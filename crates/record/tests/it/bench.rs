@@ -12,7 +12,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub struct Bench {
     pub record: Record,
     now_us: Arc<AtomicI64>,
-    _database: store::test_support::TempStore,
+    _database: Database,
+}
+
+/// PostgreSQL's client brings a runtime of its own and cannot be opened or closed inside another.
+struct Database(Option<store::test_support::TempStore>);
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        std::thread::spawn(move || drop(database)).join().ok();
+    }
 }
 
 /// Runs the test on every engine there is, each on a database of its own.
@@ -21,13 +31,15 @@ where
     F: Fn(Arc<Bench>) -> Work,
     Work: Future<Output = ()>,
 {
-    for database in store::test_support::both() {
+    for database in tokio::task::spawn_blocking(store::test_support::both).await.unwrap() {
         let now_us = Arc::new(AtomicI64::new(
             "2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap().as_microsecond(),
         ));
         let clock = now_us.clone();
+        let store = database.store.clone();
+        let database = Database(Some(database));
         let record = Record::new(
-            database.store.clone(),
+            store,
             Arc::new(move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap()),
         );
         let bench = Arc::new(Bench { record, now_us, _database: database });
