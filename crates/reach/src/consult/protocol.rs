@@ -14,8 +14,8 @@
 //! # Client to server
 //! | type | data | lasting |
 //! |---|---|---|
-//! | `offer` | `{sdp, restart?}` | yes |
-//! | `answer` | `{sdp}` | yes |
+//! | `offer` | `{sdp, id?, fresh?}`; `fresh`: forget the old connection, this one is new | yes |
+//! | `answer` | `{sdp, id?}`; `id` is that of the offer it answers | yes |
 //! | `candidate` | `{candidate, sdp_mid?, sdp_m_line_index?, username_fragment?}`; empty text ends them | yes |
 //! | `ice_restart` | `{reason?}`: asks the peer to offer with an ICE restart | yes |
 //! | `media_state` | `{audio, video, screen}` | yes |
@@ -270,7 +270,7 @@ fn check(kind: &str, data: Value) -> Result<ClientMessage, Refused> {
             if !sdp.starts_with("v=0") {
                 return Err(Refused::DataInvalid);
             }
-            Ok(ClientMessage::Forward(pick(&data, &["sdp", "restart"])))
+            Ok(ClientMessage::Forward(pick(&data, &["sdp", "id", "fresh"])))
         }
         "candidate" => {
             let candidate = text("candidate").ok_or(Refused::DataInvalid)?;
@@ -381,11 +381,11 @@ mod tests {
     #[test]
     fn only_known_fields_are_passed_on() {
         let frame =
-            parse(r#"{"type":"offer","seq":1,"data":{"sdp":"v=0","restart":true,"from":"p9","x":{"y":1}}}"#)
+            parse(r#"{"type":"offer","seq":1,"data":{"sdp":"v=0","fresh":true,"from":"p9","x":{"y":1}}}"#)
                 .unwrap();
         assert_eq!(
             frame.message,
-            Ok(ClientMessage::Forward(serde_json::json!({"sdp": "v=0", "restart": true})))
+            Ok(ClientMessage::Forward(serde_json::json!({"sdp": "v=0", "fresh": true})))
         );
     }
 }

@@ -26,6 +26,8 @@ const TELL_PEER_EVERY = 5;
 const REPORT_MS = 30_000;
 /** Without a connection for this long although both sides are there, the offering side begins anew. */
 const RENEW_MS = 12_000;
+/** A peer whose signalling and media have both been gone for this long has left. */
+const PEER_AWAY_MS = 35_000;
 /** Relay credentials that end sooner than this are renewed before a restart. */
 const CREDENTIALS_SPARE_MS = 120_000;
 const POLICY_KEY = 'uzima.call.ice';
@@ -159,6 +161,7 @@ export class Call {
   #ladder = new Ladder();
   #stall = new StallWatch();
   #troubleAt: number | undefined;
+  #awaySince: number | undefined;
   #last: { counters: Counters; at: number } | undefined;
   #lastStep: Counters | undefined;
   #figures: Quality[] = [];
@@ -266,7 +269,8 @@ export class Call {
     if (!hello.resumed || hello.reset) {
       this.#told = '';
       if (peer) this.#peerIs(peer);
-      else this.#peerGone();
+      // After a restart of the server the peer's page comes back a moment later; what flows meanwhile must not be cut.
+      else if (this.#link) this.#setPeer({ connected: false });
       this.#tellMedia();
       if (hello.reset) this.#link?.restart();
     }
@@ -332,8 +336,10 @@ export class Call {
 
   #peerIs(peer: { participant: string; instance: string; display: string; role: Role; connected: boolean; media: MediaState }): void {
     const { participant, instance, display, role, connected, media } = peer;
-    const same = this.#peer?.participant === participant && this.#peer.instance === instance;
+    // A restarted server counts participants anew; the page is what the connection belongs to.
+    const same = this.#peer?.instance === instance;
     this.#peer = { participant, instance };
+    this.#awaySince = connected ? undefined : Date.now();
     this.#set({ peer: { display, role, connected, media } });
     if (same && this.#link) {
       if (this.#link.connectionState !== 'connected') this.#link.restart();
@@ -345,7 +351,7 @@ export class Call {
   }
 
   #peerGone(): void {
-    this.#peer = undefined;
+    this.#peer = this.#awaySince = undefined;
     this.#link?.close();
     this.#link = undefined;
     this.#stall.rest();
@@ -355,6 +361,7 @@ export class Call {
   }
 
   #setPeer(change: Partial<PeerView>): void {
+    if (change.connected !== undefined) this.#awaySince = change.connected ? undefined : (this.#awaySince ?? Date.now());
     if (this.state.peer) this.#set({ peer: { ...this.state.peer, ...change } });
   }
 
@@ -438,6 +445,9 @@ export class Call {
 
   async #watch(): Promise<void> {
     const link = this.#link;
+    if (this.#awaySince !== undefined && Date.now() - this.#awaySince > PEER_AWAY_MS && link?.connectionState !== 'connected') {
+      return this.#peerGone();
+    }
     // A browser under load may take longer than the interval for its statistics.
     if (!link || this.#isOver() || this.#watching) return;
     this.#watching = true;

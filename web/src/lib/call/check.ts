@@ -48,11 +48,9 @@ export async function checkRelay(iceServers: IceServer[], limitMs = RELAY_MS): P
       };
     };
     let bytes = 0;
-    let firstAt = 0;
     let lastAt = 0;
     const received = (data: ArrayBuffer) => {
       lastAt = performance.now();
-      firstAt ||= lastAt;
       bytes += data.byteLength;
     };
     const opened = new Promise<void>((resolve) => (channel.onopen = () => resolve()));
@@ -69,7 +67,9 @@ export async function checkRelay(iceServers: IceServer[], limitMs = RELAY_MS): P
       if (await within(answered, 2000)) times.push(performance.now() - asked);
     }
     if (times.length === 0) return { ok: false, problem: 'blocked' };
+    transport = (await usedTransport(near)) ?? transport;
     const chunk = new Uint8Array(CHUNK_BYTES);
+    const startedAt = performance.now();
     for (let sent = 0; sent < BURST_BYTES; sent += CHUNK_BYTES) channel.send(chunk);
     await within(new Promise<void>((resolve) => {
       const timer = setInterval(() => {
@@ -80,8 +80,8 @@ export async function checkRelay(iceServers: IceServer[], limitMs = RELAY_MS): P
       }, 50);
       setTimeout(() => clearInterval(timer), 2000);
     }), 2000);
-    const seconds = (lastAt - firstAt) / 1000;
-    const kbps = seconds > 0 ? Math.round((bytes * 8) / 1000 / seconds) : undefined;
+    const seconds = (lastAt - startedAt) / 1000;
+    const kbps = bytes > 0 && seconds > 0 ? Math.round((bytes * 8) / 1000 / seconds) : undefined;
     times.sort((a, b) => a - b);
     const rttMs = Math.round(times[Math.floor(times.length / 2)]!);
     return { ok: true, transport, rttMs, ...(kbps === undefined ? {} : { kbps }) };
@@ -91,6 +91,15 @@ export async function checkRelay(iceServers: IceServer[], limitMs = RELAY_MS): P
     near.close();
     far.close();
   }
+}
+
+/** How the path in use reaches the relay. */
+async function usedTransport(connection: RTCPeerConnection): Promise<RelayResult['transport']> {
+  const stats = new Map<string, Record<string, unknown>>();
+  (await connection.getStats()).forEach((stat: Record<string, unknown>, id: string) => stats.set(id, stat));
+  const transport = [...stats.values()].find((stat) => stat.type === 'transport');
+  const pair = stats.get(String(transport?.selectedCandidatePairId));
+  return stats.get(String(pair?.localCandidateId))?.relayProtocol as RelayResult['transport'];
 }
 
 /** Whether a camera's track really delivers pictures (some are granted and stay black). */
