@@ -104,7 +104,8 @@ impl Record {
                     && let Some(entry) = waiting.next()
                 {
                     let (record, ctx, base) = (self.clone(), ctx.clone(), base.to_owned());
-                    running.spawn(async move { (entry.number, record.batch_entry(&ctx, entry, &base).await) });
+                    running
+                        .spawn(async move { (entry.number, record.batch_entry(&ctx, entry, &base).await) });
                 }
                 match running.join_next().await {
                     Some(Ok((n, answer))) => answers[n] = answer,
@@ -157,11 +158,13 @@ impl Record {
             for (expression, reference) in fhir::search::references(resource) {
                 let place = crate::write::at(&place(entry.number, "resource"), &expression);
                 match reference {
-                    Reference::Urn(urn) if !links.contains_key(&urn) => problems.issues.push(fhir::Issue::error(
-                        IssueCode::NotFound,
-                        place,
-                        "No entry of this bundle has this reference as its `fullUrl`.",
-                    )),
+                    Reference::Urn(urn) if !links.contains_key(&urn) => {
+                        problems.issues.push(fhir::Issue::error(
+                            IssueCode::NotFound,
+                            place,
+                            "No entry of this bundle has this reference as its `fullUrl`.",
+                        ))
+                    }
                     Reference::Conditional { kind, query } => {
                         let text = format!("{}?{query}", kind.name());
                         if conditional.contains_key(&text) {
@@ -196,7 +199,12 @@ impl Record {
     }
 
     /// The one resource a conditional reference means, or why there is none.
-    async fn conditional(&self, ctx: &Ctx, kind: TypeId, query: &str) -> Result<Result<ResourceKey, String>, Error> {
+    async fn conditional(
+        &self,
+        ctx: &Ctx,
+        kind: TypeId,
+        query: &str,
+    ) -> Result<Result<ResourceKey, String>, Error> {
         let pairs = query_pairs(query);
         let (mut query, _) = fhir::search::parse(kind, &pairs, Handling::Strict).map_err(Error::Malformed)?;
         query.count = 2;
@@ -277,7 +285,8 @@ struct Entry {
 
 impl Entry {
     fn parse(mut value: Value, number: usize, base: &str) -> Result<Entry, Outcome> {
-        let wrong = |element: &str, text: String| Outcome::one(IssueCode::Structure, place(number, element), text);
+        let wrong =
+            |element: &str, text: String| Outcome::one(IssueCode::Structure, place(number, element), text);
         let request = value.get("request").and_then(Value::as_object).cloned().unwrap_or_default();
         let text = |name: &str| request.get(name).and_then(Value::as_str);
         let verb = match text("method") {
@@ -303,9 +312,11 @@ impl Entry {
                 ));
             }
         }
-        let url = text("url").ok_or_else(|| wrong("request.url", "Each entry needs `request.url`.".into()))?;
-        let target = Target::parse(url, base)
-            .ok_or_else(|| wrong("request.url", "`request.url` must be `Type`, `Type/id` or `Type?query`.".into()))?;
+        let url =
+            text("url").ok_or_else(|| wrong("request.url", "Each entry needs `request.url`.".into()))?;
+        let target = Target::parse(url, base).ok_or_else(|| {
+            wrong("request.url", "`request.url` must be `Type`, `Type/id` or `Type?query`.".into())
+        })?;
         let if_match = match text("ifMatch") {
             None => None,
             Some(tag) => Some(
@@ -328,7 +339,8 @@ impl Entry {
     /// Checks that method, url and resource fit, and gives the resource its id.
     fn settle(&mut self) -> Result<(), Outcome> {
         let number = self.number;
-        let wrong = |element: &str, text: &str| Outcome::one(IssueCode::Structure, place(number, element), text);
+        let wrong =
+            |element: &str, text: &str| Outcome::one(IssueCode::Structure, place(number, element), text);
         match (self.verb, &self.target, &mut self.resource) {
             (Verb::Get, _, _) => {}
             (Verb::Post, Target::Type(kind), Some(resource)) => {
@@ -349,7 +361,10 @@ impl Entry {
                     return Err(wrong("request.url", "The resource is of another type than the url."));
                 }
                 if resource.id().is_some_and(|id| id != key.id) {
-                    return Err(wrong("resource.id", "The id in the resource differs from the one in the url."));
+                    return Err(wrong(
+                        "resource.id",
+                        "The id in the resource differs from the one in the url.",
+                    ));
                 }
                 resource.set_id(&key.id);
                 self.key = Some(key.clone());
@@ -358,7 +373,9 @@ impl Entry {
                 self.key = Some(key.clone());
                 self.resource = None;
             }
-            (Verb::Post | Verb::Put, _, None) => return Err(wrong("resource", "This entry needs a resource.")),
+            (Verb::Post | Verb::Put, _, None) => {
+                return Err(wrong("resource", "This entry needs a resource."));
+            }
             (Verb::Put | Verb::Delete, Target::Search(..), _) => {
                 return Err(Outcome::one(
                     IssueCode::NotSupported,
@@ -377,7 +394,9 @@ impl Entry {
     fn change(&mut self) -> Result<Change, Error> {
         let gone = || Error::Internal("bundle entry used twice".into());
         Ok(match self.verb {
-            Verb::Delete => Change::Delete { key: self.key.clone().ok_or_else(gone)?, if_match: self.if_match },
+            Verb::Delete => {
+                Change::Delete { key: self.key.clone().ok_or_else(gone)?, if_match: self.if_match }
+            }
             Verb::Post => Change::Create { resource: self.resource.take().ok_or_else(gone)? },
             Verb::Put => {
                 Change::Update { resource: self.resource.take().ok_or_else(gone)?, if_match: self.if_match }
@@ -466,7 +485,11 @@ fn kind(name: &str) -> TypeId {
 }
 
 fn place(number: usize, element: &str) -> String {
-    if element.is_empty() { format!("Bundle.entry[{number}]") } else { format!("Bundle.entry[{number}].{element}") }
+    if element.is_empty() {
+        format!("Bundle.entry[{number}]")
+    } else {
+        format!("Bundle.entry[{number}].{element}")
+    }
 }
 
 fn at_entry(mut outcome: Outcome, number: usize) -> Outcome {

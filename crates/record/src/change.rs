@@ -7,9 +7,17 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// The id may be set by the client (offline); else record makes one.
-    Create { resource: Resource },
-    Update { resource: Resource, if_match: Option<u32> },
-    Delete { key: ResourceKey, if_match: Option<u32> },
+    Create {
+        resource: Resource,
+    },
+    Update {
+        resource: Resource,
+        if_match: Option<u32>,
+    },
+    Delete {
+        key: ResourceKey,
+        if_match: Option<u32>,
+    },
 }
 
 /// A row outside the FHIR record that must change together with it.
@@ -17,9 +25,16 @@ pub enum Change {
 pub enum Effect {
     /// Takes a time span of an actor (practitioner, patient, room) for `by`. Overlap → [crate::Error::Duplicate]
     /// with code `slot-taken`. Times are multiples of `store::claim::QUANTUM_MINUTES`.
-    Claim { actor: ResourceKey, start: Timestamp, end: Timestamp, by: ResourceKey },
+    Claim {
+        actor: ResourceKey,
+        start: Timestamp,
+        end: Timestamp,
+        by: ResourceKey,
+    },
     /// Frees all spans taken by this resource.
-    Release { by: ResourceKey },
+    Release {
+        by: ResourceKey,
+    },
     /// A double-entry transaction; entries must sum to zero per currency.
     Post(store::ledger::NewTransaction),
     PaymentCreate(store::payment::NewPayment),
@@ -32,9 +47,15 @@ pub enum Effect {
     /// Work for later, e.g. a reminder.
     Job(store::job::NewJob),
     /// Removes jobs that were not started yet, by their key, e.g. a reminder of a cancelled appointment.
-    CancelJobs { key: String },
+    CancelJobs {
+        key: String,
+    },
     /// Keeps a raw message of an outside provider (`store::inbox`); a copy of one that is there changes nothing.
-    Inbox { source: &'static str, key: String, body: Vec<u8> },
+    Inbox {
+        source: &'static str,
+        key: String,
+        body: Vec<u8>,
+    },
     AccountCreate(store::account::NewAccount),
     AccountUpdate(store::account::Update),
 }

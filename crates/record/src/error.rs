@@ -84,11 +84,9 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
         match error {
             store::Error::Busy | store::Error::Closed | store::Error::Serialization => Error::Busy,
-            store::Error::Invalid(what) => Error::Malformed(Outcome::one(
-                IssueCode::Value,
-                "",
-                format!("Invalid {what}."),
-            )),
+            store::Error::Invalid(what) => {
+                Error::Malformed(Outcome::one(IssueCode::Value, "", format!("Invalid {what}.")))
+            }
             other => Error::Internal(other.to_string()),
         }
     }

@@ -49,7 +49,8 @@ impl Record {
             Some(practitioner) if !event.patients.is_empty() => {
                 let (practitioner, patients, now) =
                     (practitioner.to_owned(), event.patients.clone(), self.now());
-                self.reading(move |tx| Ok(store::care_link::in_care(tx, &practitioner, &patients, now)?)).await?
+                self.reading(move |tx| Ok(store::care_link::in_care(tx, &practitioner, &patients, now)?))
+                    .await?
             }
             Some(_) => Vec::new(),
         };

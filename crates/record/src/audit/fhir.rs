@@ -75,7 +75,8 @@ fn subtype(row: &AuditRow, interaction: &str) -> Value {
 }
 
 fn agents(row: &AuditRow) -> Value {
-    let mut who = json!({"identifier": {"system": "https://uzima.health/fhir/identifier/agent", "value": row.agent}});
+    let mut who =
+        json!({"identifier": {"system": "https://uzima.health/fhir/identifier/agent", "value": row.agent}});
     if !row.agent_display.is_empty() {
         who["display"] = json!(row.agent_display);
     }

@@ -67,7 +67,8 @@ impl Record {
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<AuditPage, Error> {
-        let what = filter.patient.as_ref().map(|p| format!("AuditEvent?patient={p}")).unwrap_or("AuditEvent".into());
+        let what =
+            filter.patient.as_ref().map(|p| format!("AuditEvent?patient={p}")).unwrap_or("AuditEvent".into());
         if !access::policy::may(ctx, Capability::ReadAudit) {
             return Err(self.denied(ctx, "query", &what).await);
         }

@@ -35,7 +35,11 @@ fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), 
         return refuse("roles-invalid", "/roles", "Choose at least one role for people.");
     }
     if roles.iter().any(|r| matches!(r, Role::Doctor | Role::Nurse)) && !practitioner {
-        return refuse("practitioner-required", "/practitioner", "Doctors and nurses need their practitioner entry.");
+        return refuse(
+            "practitioner-required",
+            "/practitioner",
+            "Doctors and nurses need their practitioner entry.",
+        );
     }
     if roles.iter().any(|r| matches!(r, Role::Patient | Role::Proxy)) && !patient {
         return refuse("patient-required", "/roles", "Patients register themselves.");
@@ -62,7 +66,11 @@ impl Record {
                 let fits = (2..=MAX_TEXT_CHARS).contains(&login.chars().count())
                     && !login.chars().any(|c| c.is_whitespace() || c.is_control());
                 if !fits {
-                    return refuse("login-invalid", "/login", "A login has at least two characters and no spaces.");
+                    return refuse(
+                        "login-invalid",
+                        "/login",
+                        "A login has at least two characters and no spaces.",
+                    );
                 }
                 Some(login)
             }
@@ -71,7 +79,9 @@ impl Record {
             None => None,
             Some(text) => match super::phone_e164(text) {
                 Some(phone) => Some(phone),
-                None => return refuse("phone-invalid", "/phone", "Write the phone number like 0712 345 678."),
+                None => {
+                    return refuse("phone-invalid", "/phone", "Write the phone number like 0712 345 678.");
+                }
             },
         };
         if login.is_none() && phone.is_none() {
@@ -174,7 +184,8 @@ impl Record {
             && change.roles.is_none()
             && change.disabled.is_none()
             && change.practitioner.is_none();
-        if !access::policy::may(ctx, Capability::ManageAccounts) && !(own && only_language) {
+        let allowed = access::policy::may(ctx, Capability::ManageAccounts) || (own && only_language);
+        if !allowed {
             return Err(self.denied(ctx, "account.update", &what).await);
         }
         // Nobody locks herself out of the administration by mistake.
@@ -182,10 +193,8 @@ impl Record {
         if own && ctx.has_role(Role::Administrator) && (!keeps || change.disabled == Some(true)) {
             return refuse("own-account", "/roles", "Ask another administrator to change this about you.");
         }
-        let current = self
-            .reading(move |tx| Ok(store::account::load(tx, account)?))
-            .await?
-            .ok_or(Error::NotFound)?;
+        let current =
+            self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
         if let Some(roles) = &change.roles {
             check_roles(
                 roles,
@@ -224,7 +233,8 @@ impl Record {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "password.reset", &format!("account/{account}")).await);
         }
-        let found = self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
+        let found =
+            self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
         let password = secret::one_time_password()?;
         self.set_password(ctx, &found, &password, "password.reset").await?;
         Ok(password)

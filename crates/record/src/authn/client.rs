@@ -26,13 +26,20 @@ pub struct ClientRow {
 impl Record {
     /// Registers an OAuth client; System principals and administrators. Returns id and secret (shown once).
     /// Errors: `Denied`; `Rule` `scope-invalid`, `name-required`.
-    pub async fn create_client(&self, ctx: &Ctx, name: &str, scopes: &[String]) -> Result<(String, String), Error> {
+    pub async fn create_client(
+        &self,
+        ctx: &Ctx,
+        name: &str,
+        scopes: &[String],
+    ) -> Result<(String, String), Error> {
         if !access::policy::may(ctx, Capability::ManageClients) {
             return Err(self.denied(ctx, "client.create", "").await);
         }
         let name = name.trim();
         if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
-            return Err(Error::Rule(Rule::new("name-required", "Give the client a name of 1–100 characters.").at("/name")));
+            return Err(Error::Rule(
+                Rule::new("name-required", "Give the client a name of 1–100 characters.").at("/name"),
+            ));
         }
         let invalid = |text: String| Error::Rule(Rule::new("scope-invalid", text).at("/scopes"));
         let texts: Vec<&str> = scopes.iter().flat_map(|s| s.split_whitespace()).collect();
@@ -140,7 +147,8 @@ impl Record {
         };
         if granted.is_empty() {
             return Err(Error::Rule(
-                Rule::new("invalid-scope", "The client is not registered for any of these scopes.").at("/scope"),
+                Rule::new("invalid-scope", "The client is not registered for any of these scopes.")
+                    .at("/scope"),
             ));
         }
         let token = secret::token()?;

@@ -33,20 +33,26 @@ fn body(text: &Text, language: &str, code: &str) -> String {
     let language = language.split('-').next().unwrap_or_default();
     match (text, language) {
         (Text::Code, "sw") => {
-            format!("Uzima: namba yako ya uthibitisho ni {code}. Inatumika kwa dakika 5. Usimpe mtu mwingine.")
+            format!(
+                "Uzima: namba yako ya uthibitisho ni {code}. Inatumika kwa dakika 5. Usimpe mtu mwingine."
+            )
         }
         (Text::Code, "fr") => {
             format!("Uzima : votre code est {code}. Il est valable 5 minutes. Ne le donnez à personne.")
         }
-        (Text::Code, _) => format!("Uzima: your code is {code}. It is valid for 5 minutes. Give it to nobody."),
+        (Text::Code, _) => {
+            format!("Uzima: your code is {code}. It is valid for 5 minutes. Give it to nobody.")
+        }
         (Text::AlreadyRegistered, "sw") => {
             "Uzima: namba hii tayari ina akaunti. Ingia, au weka nenosiri jipya ikiwa umelisahau.".to_owned()
         }
         (Text::AlreadyRegistered, "fr") => {
-            "Uzima : ce numéro a déjà un compte. Connectez-vous ou réinitialisez votre mot de passe.".to_owned()
+            "Uzima : ce numéro a déjà un compte. Connectez-vous ou réinitialisez votre mot de passe."
+                .to_owned()
         }
         (Text::AlreadyRegistered, _) => {
-            "Uzima: this number already has an account. Sign in, or reset your password if you forgot it.".to_owned()
+            "Uzima: this number already has an account. Sign in, or reset your password if you forgot it."
+                .to_owned()
         }
     }
 }
@@ -61,7 +67,9 @@ pub(super) fn expired() -> Error {
 
 pub(super) fn wrong(attempts_left: u32) -> Error {
     Error::Rule(
-        Rule::new("code-wrong", "The code is wrong.").at("/code").with(json!({"attempts_left": attempts_left})),
+        Rule::new("code-wrong", "The code is wrong.")
+            .at("/code")
+            .with(json!({"attempts_left": attempts_left})),
     )
 }
 

@@ -95,7 +95,8 @@ impl Record {
         scored.truncate(MAX_CANDIDATES);
         let patients: Vec<String> = scored.iter().filter_map(|(r, ..)| r.id().map(str::to_owned)).collect();
         if !matches!(ctx.principal, access::Principal::System(_)) {
-            self.audit_one(ctx, "patient.candidates", store::audit::Outcome::Success, "Patient", &patients).await?;
+            self.audit_one(ctx, "patient.candidates", store::audit::Outcome::Success, "Patient", &patients)
+                .await?;
         }
         Ok(scored)
     }
@@ -120,7 +121,8 @@ impl Record {
             return Err(Error::Rule(Rule::new("review-closed", "Somebody has already decided this.")));
         }
         let system = Ctx::system("duplicates", self.now());
-        let focus = reference(review.get("focus")).ok_or_else(|| Error::Internal("review without focus".into()))?;
+        let focus =
+            reference(review.get("focus")).ok_or_else(|| Error::Internal("review without focus".into()))?;
         let (mut new, new_version) = self.load(&system, &focus).await?.ok_or(Error::NotFound)?;
         drop_tag(&mut new);
         review.set("status", json!("completed"));
@@ -133,7 +135,8 @@ impl Record {
                 let kept_key = ResourceKey::new(focus.kind, candidate.clone());
                 if !candidates(&review).contains(&kept_key) {
                     return Err(Error::Rule(
-                        Rule::new("candidate-unknown", "This record was not offered for linking.").at("/candidate_id"),
+                        Rule::new("candidate-unknown", "This record was not offered for linking.")
+                            .at("/candidate_id"),
                     ));
                 }
                 let (mut kept, kept_version) = self.load(&system, &kept_key).await?.ok_or(Error::NotFound)?;
@@ -147,7 +150,9 @@ impl Record {
                         continue;
                     }
                     let (from, to) = (focus.to_string(), kept_key.to_string());
-                    fhir::search::rewrite_references(&mut resource, &mut |text| (text == from).then(|| to.clone()));
+                    fhir::search::rewrite_references(&mut resource, &mut |text| {
+                        (text == from).then(|| to.clone())
+                    });
                     request.push(Change::Update { resource, if_match: Some(version) }, String::new());
                 }
                 let subject = focus.clone();
@@ -185,7 +190,9 @@ impl Record {
             for param in fhir::definitions::in_patient_compartment(kind) {
                 let Some(param) = fhir::definitions::param_by_id(*param) else { continue };
                 let limit = fhir::search::MAX_PAGE;
-                for (resource, version) in self.find(system, kind.name(), &[(param.code, &text)], limit).await? {
+                for (resource, version) in
+                    self.find(system, kind.name(), &[(param.code, &text)], limit).await?
+                {
                     if let Some(key) = resource.key() {
                         found.insert(key, (resource, version));
                     }
@@ -193,7 +200,10 @@ impl Record {
             }
         }
         if found.len() > MAX_MOVED {
-            return Err(Error::Rule(Rule::new("record-too-large", "Both records are in use; merge them by hand.")));
+            return Err(Error::Rule(Rule::new(
+                "record-too-large",
+                "Both records are in use; merge them by hand.",
+            )));
         }
         Ok(found.into_values().collect())
     }
@@ -330,8 +340,7 @@ fn jaro_winkler(a: &str, b: &str) -> f64 {
     let matched_b = b.iter().zip(&taken).filter(|(_, t)| **t).map(|(c, _)| *c);
     let half_transposed = matched_a.iter().zip(matched_b).filter(|(x, y)| **x != *y).count();
     let m = matched_a.len() as f64;
-    let jaro =
-        (m / a.len() as f64 + m / b.len() as f64 + (m - half_transposed as f64 / 2.0) / m) / 3.0;
+    let jaro = (m / a.len() as f64 + m / b.len() as f64 + (m - half_transposed as f64 / 2.0) / m) / 3.0;
     let prefix = a.iter().zip(&b).take(4).take_while(|(x, y)| x == y).count() as f64;
     jaro + prefix * 0.1 * (1.0 - jaro)
 }

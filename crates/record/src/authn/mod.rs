@@ -110,7 +110,9 @@ pub struct CodeSent {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resolution {
     /// The new record is the same person as `candidate` (a Patient id), which is kept.
-    Link { candidate: String },
+    Link {
+        candidate: String,
+    },
     NotDuplicate,
 }
 

@@ -19,26 +19,17 @@ pub const MIN_CHARS: usize = 8;
 pub const MAX_CHARS: usize = 128;
 
 /// Passwords everybody tries first, folded; besides these, [common] refuses patterns.
-const COMMON: &[&str] = &[
-    "password", "passw0rd", "p@ssword", "p@ssw0rd", "qwerty", "qwertyui", "qwertyuiop", "asdfghjk", "asdfghjkl",
-    "zxcvbnm", "iloveyou", "princess", "sunshine", "football", "baseball", "superman", "batman", "michael", "jennifer",
-    "jordan", "hunter", "dragon", "monkey", "shadow", "master", "letmein", "welcome", "trustno1", "starwars", "whatever",
-    "liverpool", "arsenal", "chelsea", "manchester", "barcelona", "computer", "internet", "samsung", "blessed",
-    "blessing", "jesus", "jesuschrist", "godisgood", "emmanuel", "mercy", "grace", "favour", "gloria", "kenya", "nairobi",
-    "mombasa", "kisumu", "nakuru", "eldoret", "safaricom", "mpesa", "uganda", "tanzania", "nigeria", "lagos", "ghana",
-    "africa", "afrika", "karibu", "hakuna", "hakunamatata", "jambo", "mungu", "yesu", "baraka", "neema", "upendo",
-    "hospital", "hospitali", "doctor", "daktari", "nurse", "clinic", "patient", "admin", "administrator", "administrador",
-    "administrateur", "changeme", "default", "secret", "login", "testtest", "guest", "user", "root", "uzima", "afya",
-    "abc", "abcd", "abcde", "abcdef", "abcdefg", "abcdefgh", "aaaa", "loveme", "lovely", "babygirl", "charlie", "daniel",
-    "thomas", "george", "ashley", "jessica", "michelle", "nicole", "joshua", "matthew", "andrew", "william", "anthony",
-    "mustang", "corvette", "ferrari", "mercedes", "toyota", "pokemon", "naruto", "minecraft", "fortnite", "spiderman",
-    "cheese", "banana", "orange", "chocolate", "cookie", "flower", "summer", "winter", "spring", "autumn", "monday",
-    "friday", "sunday", "january", "december", "qazwsx", "qazwsxedc", "1q2w3e4r", "1q2w3e4r5t", "1qaz2wsx", "q1w2e3r4",
-    "zaq12wsx", "q1w2e3r4t5", "a1b2c3d4", "killer", "pepper", "ginger", "freedom", "forever", "family", "friends",
-    "maradona", "ronaldo", "messi", "drogba", "rooney", "england", "america", "london", "newyork",
+static COMMON: &str = include_str!("common-passwords.txt");
+const ROWS: &[&str] = &[
+    "01234567890123456789",
+    "98765432109876543210",
+    "abcdefghijklmnopqrstuvwxyz",
+    "qwertyuiop",
+    "asdfghjkl",
+    "zxcvbnm",
+    "poiuytrewq",
+    "lkjhgfdsa",
 ];
-const ROWS: &[&str] = &["01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop",
-    "asdfghjkl", "zxcvbnm", "poiuytrewq", "lkjhgfdsa"];
 
 /// Errors: `Rule` `password-short`, `password-long`, `password-common`, at `/password`. `about` are facts of the
 /// person (phone, name, login) that must not be the password.
@@ -52,7 +43,10 @@ pub fn check(password: &str, about: &[&str]) -> Result<(), Error> {
         return refuse("password-long", format!("Use at most {MAX_CHARS} characters."));
     }
     if common(password, about) {
-        return refuse("password-common", "This password is among the first that are tried; choose another.".into());
+        return refuse(
+            "password-common",
+            "This password is among the first that are tried; choose another.".into(),
+        );
     }
     Ok(())
 }
@@ -66,18 +60,24 @@ fn common(password: &str, about: &[&str]) -> bool {
     if distinct.len() < 4 {
         return true;
     }
-    if COMMON.contains(&&*folded) || (core.len() + 6 >= folded.len() && COMMON.contains(&core)) {
+    if known(&folded) || (core.len() + 6 >= folded.len() && known(core)) {
         return true;
     }
     let half = folded.len() / 2;
-    if folded.is_char_boundary(half) && half >= 3 && folded[..half] == folded[half..] && COMMON.contains(&&folded[..half]) {
-        return true;
-    }
-    if ROWS.iter().any(|row| row.contains(&*folded) || (core.len() + 4 >= folded.len() && core.len() >= 5 && row.contains(core)))
+    if folded.is_char_boundary(half)
+        && half >= 3
+        && folded[..half] == folded[half..]
+        && known(&folded[..half])
     {
         return true;
     }
-    let plain = |text: &str| fhir::search::fold(text).chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    if ROWS.iter().any(|row| {
+        row.contains(&*folded) || (core.len() + 4 >= folded.len() && core.len() >= 5 && row.contains(core))
+    }) {
+        return true;
+    }
+    let plain =
+        |text: &str| fhir::search::fold(text).chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     let bare = plain(password);
     about.iter().map(|a| plain(a)).filter(|fact| fact.chars().count() >= 4).any(|fact| {
         let fact_digits: String = fact.chars().filter(char::is_ascii_digit).collect();
@@ -90,13 +90,19 @@ fn common(password: &str, about: &[&str]) -> bool {
     })
 }
 
+fn known(word: &str) -> bool {
+    COMMON.lines().any(|line| line == word)
+}
+
 fn engine() -> Result<Argon2<'static>, Error> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| Error::Internal(format!("argon2: {e}")))?;
+    let params =
+        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| Error::Internal(format!("argon2: {e}")))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
 fn hash_blocking(password: &str) -> Result<String, Error> {
-    let hash = engine()?.hash_password(password.as_bytes()).map_err(|e| Error::Internal(format!("argon2: {e}")))?;
+    let hash =
+        engine()?.hash_password(password.as_bytes()).map_err(|e| Error::Internal(format!("argon2: {e}")))?;
     Ok(hash.to_string())
 }
 
@@ -127,7 +133,8 @@ impl Record {
             let decoy = decoy();
             let known = hash.is_some();
             let text = hash.unwrap_or_else(|| decoy.to_owned());
-            let parsed = PasswordHash::new(&text).map_err(|e| Error::Internal(format!("stored hash: {e}")))?;
+            let parsed =
+                PasswordHash::new(&text).map_err(|e| Error::Internal(format!("stored hash: {e}")))?;
             let fits = engine()?.verify_password(password.as_bytes(), &parsed).is_ok();
             Ok(fits && known)
         })

@@ -117,7 +117,11 @@ impl Record {
             return refuse("sex-invalid", "/sex", "Choose female, male, other or unknown.");
         }
         let Some(phone) = super::phone_e164(&new.phone) else {
-            return refuse("phone-invalid", "/phone", "Write the phone number like 0712 345 678 or +254 712 345 678.");
+            return refuse(
+                "phone-invalid",
+                "/phone",
+                "Write the phone number like 0712 345 678 or +254 712 345 678.",
+            );
         };
         super::password::check(&new.password, &[&phone, &given, &family, &format!("{given}{family}")])?;
         if !new.accept_terms {
@@ -205,7 +209,8 @@ impl Record {
         request.codes = vec![id.to_owned()];
         self.commit(&system, request).await?;
         let accounts = self.reading(move |tx| Ok(store::account::by_patient(tx, &key)?)).await?;
-        let account = accounts.first().ok_or_else(|| Error::Internal("account not found after creation".into()))?;
+        let account =
+            accounts.first().ok_or_else(|| Error::Internal("account not found after creation".into()))?;
         self.open_session(account, ctx.address, "login", None).await
     }
 
@@ -233,7 +238,9 @@ impl Record {
             .await;
         match sent {
             // The number behind a user name is nobody's business.
-            Ok(sent) if asked_by_phone.is_none() => Ok(CodeSent { phone_masked: "•••".to_owned(), ..sent }),
+            Ok(sent) if asked_by_phone.is_none() => {
+                Ok(CodeSent { phone_masked: "•••".to_owned(), ..sent })
+            }
             // "Too many" would tell that the login exists.
             Err(Error::Throttled { .. }) => self.decoy_code(asked_by_phone.as_deref()),
             other => other,
@@ -242,7 +249,13 @@ impl Record {
 
     /// Sets the password, ends all sessions, opens one. Errors: `Rule` `code-wrong`, `code-expired`, `password-short`,
     /// `password-common`; `Busy`.
-    pub async fn confirm_reset(&self, ctx: &Ctx, id: &str, code: &str, password: &str) -> Result<Session, Error> {
+    pub async fn confirm_reset(
+        &self,
+        ctx: &Ctx,
+        id: &str,
+        code: &str,
+        password: &str,
+    ) -> Result<Session, Error> {
         // Before the code is used: a password that is refused must not cost the code.
         super::password::check(password, &[])?;
         let row = self.check_code(id, RESET, code).await?;
@@ -252,7 +265,9 @@ impl Record {
             self.writing(move |tx| Ok(store::one_time_code::remove(tx, &id)?)).await?
         };
         let account = self.reading(move |tx| Ok(store::account::load(tx, account_id)?)).await?;
-        let Some(account) = account.filter(|a| used && !a.disabled) else { return Err(super::code::expired()) };
+        let Some(account) = account.filter(|a| used && !a.disabled) else {
+            return Err(super::code::expired());
+        };
         let mut own = self.context_of(super::session::user(&account), ctx.address);
         own.request_id = ctx.request_id.clone();
         self.set_password(&own, &account, password, "password.reset").await?;
@@ -278,7 +293,9 @@ impl Record {
             }
             // Imported records brought numbers of their own: find the end of their run by doubling, then start there.
             let mut step = 1i64;
-            while !self.record_number_is_free(&format!("UZ-{:06}", number + step)).await? && step < i64::MAX / 4 {
+            while !self.record_number_is_free(&format!("UZ-{:06}", number + step)).await?
+                && step < i64::MAX / 4
+            {
                 step *= 2;
             }
             let (mut taken, mut free) = (number + step / 2, number + step);

@@ -49,7 +49,12 @@ fn wrong() -> Error {
 impl Record {
     /// `login`: phone in any form, e-mail or user name. Errors: `Rule` `credentials-wrong` (401, the same answer and
     /// time for unknown names), `Throttled`, `Busy`.
-    pub async fn login(&self, login: &str, password: &str, address: Option<IpAddr>) -> Result<Session, Error> {
+    pub async fn login(
+        &self,
+        login: &str,
+        password: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Session, Error> {
         let now = self.now();
         let name = fhir::search::fold(login.trim());
         let by_address = address.map(|a| format!("address/{a}"));
@@ -143,7 +148,8 @@ impl Record {
             idle_expires: idle_expires_at,
             expires: expires_at,
         };
-        let event = self.audit_event(&self.context_of(user.clone(), address), action, Outcome::Success, "", &[]);
+        let event =
+            self.audit_event(&self.context_of(user.clone(), address), action, Outcome::Success, "", &[]);
         let id = account.id;
         self.writing(move |tx| {
             store::session::insert(tx, &new)?;
@@ -236,10 +242,8 @@ impl Record {
         let throttle = format!("password/{}", user.account);
         self.inner.throttle.check(&throttle, self.now())?;
         let id = user.account;
-        let account = self
-            .reading(move |tx| Ok(store::account::load(tx, id)?))
-            .await?
-            .ok_or(Error::Unauthenticated)?;
+        let account =
+            self.reading(move |tx| Ok(store::account::load(tx, id)?)).await?.ok_or(Error::Unauthenticated)?;
         if !self.verify_password(old, account.password_hash.as_deref()).await? {
             self.inner.throttle.failed(&throttle, PER_NAME, self.now());
             self.audit_one(ctx, "password.change", Outcome::Denied, &format!("account/{id}"), &[]).await?;
@@ -256,11 +260,15 @@ impl Record {
         new: &str,
         action: &'static str,
     ) -> Result<(), Error> {
-        let about: Vec<&str> =
-            [account.login.as_deref(), account.phone.as_deref(), account.email.as_deref(), Some(&*account.display)]
-                .into_iter()
-                .flatten()
-                .collect();
+        let about: Vec<&str> = [
+            account.login.as_deref(),
+            account.phone.as_deref(),
+            account.email.as_deref(),
+            Some(&*account.display),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         super::password::check(new, &about)?;
         let hash = self.hash_password(new).await?;
         let id = account.id;

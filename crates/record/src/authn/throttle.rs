@@ -39,7 +39,9 @@ impl Throttle {
     /// Errors: `Throttled` while the key must wait.
     pub fn check(&self, key: &str, now: Timestamp) -> Result<(), Error> {
         match self.tracks.lock().get(key) {
-            Some(track) if track.free_at > now => Err(Error::Throttled { retry_after_s: seconds(now, track.free_at) }),
+            Some(track) if track.free_at > now => {
+                Err(Error::Throttled { retry_after_s: seconds(now, track.free_at) })
+            }
             _ => Ok(()),
         }
     }

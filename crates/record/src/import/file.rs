@@ -54,7 +54,8 @@ impl Source {
     /// Unpacked content. Errors: text for the report.
     pub fn open(&self) -> Result<Box<dyn BufRead>, String> {
         let file = File::open(&self.path).map_err(|e| e.to_string())?;
-        let plain: Box<dyn Read> = if self.gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        let plain: Box<dyn Read> =
+            if self.gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
         Ok(Box::new(BufReader::with_capacity(1 << 16, plain)))
     }
 
@@ -80,7 +81,8 @@ impl Source {
 pub(super) fn list(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
     let mut found = Vec::new();
     for path in paths {
-        let meta = std::fs::metadata(path).map_err(|e| Error::Internal(format!("{}: {e}", path.display())))?;
+        let meta =
+            std::fs::metadata(path).map_err(|e| Error::Internal(format!("{}: {e}", path.display())))?;
         if meta.is_dir() {
             walk(path, 0, &mut found)?;
         } else {
@@ -97,7 +99,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<Source>) -> Result<(), Erro
     if depth > MAX_FOLDER_DEPTH {
         return Ok(());
     }
-    let mut entries: Vec<_> = std::fs::read_dir(folder).map_err(internal)?.collect::<Result<_, _>>().map_err(internal)?;
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).map_err(internal)?.collect::<Result<_, _>>().map_err(internal)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         // Links are followed to files, not to folders: no circles.

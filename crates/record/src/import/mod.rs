@@ -21,11 +21,23 @@ use store::audit::Outcome;
 /// What an import tells while it runs.
 #[derive(Debug, Clone)]
 pub enum Progress {
-    Started { files: usize, bytes: u64 },
+    Started {
+        files: usize,
+        bytes: u64,
+    },
     /// Taken before by an earlier run; skipped.
-    Skipped { file: PathBuf },
-    Batch { file: PathBuf, taken: usize, refused: usize, bytes: u64 },
-    Finished { file: PathBuf },
+    Skipped {
+        file: PathBuf,
+    },
+    Batch {
+        file: PathBuf,
+        taken: usize,
+        refused: usize,
+        bytes: u64,
+    },
+    Finished {
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -36,11 +36,20 @@ pub(super) struct Ready {
 }
 
 pub(super) enum Message {
-    Skipped { file: usize },
-    Failed { file: usize, reason: String },
+    Skipped {
+        file: usize,
+    },
+    Failed {
+        file: usize,
+        reason: String,
+    },
     Ready(Ready),
     /// The file was read whole in this many blocks.
-    End { file: usize, blocks: usize, marker: String },
+    End {
+        file: usize,
+        blocks: usize,
+        marker: String,
+    },
 }
 
 struct Block {
@@ -76,7 +85,12 @@ pub(super) fn start(record: Record, ctx: Ctx, files: Arc<Vec<Source>>) -> mpsc::
 }
 
 /// Reads all files into blocks. A receiver that is gone ends it: the import was given up.
-fn read_files(record: &Record, files: &[Source], blocks: &SyncSender<Block>, messages: &mpsc::Sender<Message>) {
+fn read_files(
+    record: &Record,
+    files: &[Source],
+    blocks: &SyncSender<Block>,
+    messages: &mpsc::Sender<Message>,
+) {
     for (file, source) in files.iter().enumerate() {
         let marker = match source.marker() {
             Ok(marker) => marker,
@@ -110,7 +124,11 @@ fn read_file(file: usize, source: &Source, blocks: &SyncSender<Block>) -> Result
     match source.kind {
         Kind::Document => {
             let mut bytes = Vec::new();
-            let read = input.by_ref().take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+            let read = input
+                .by_ref()
+                .take(MAX_DOCUMENT_BYTES + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|e| e.to_string())?;
             if read as u64 > MAX_DOCUMENT_BYTES {
                 return Err("larger than 1 GiB; use NDJSON".to_owned());
             }
@@ -122,7 +140,11 @@ fn read_file(file: usize, source: &Source, blocks: &SyncSender<Block>) -> Result
             let mut lines: Vec<Vec<u8>> = Vec::new();
             loop {
                 let mut line = Vec::new();
-                let read = input.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
+                let read = input
+                    .by_ref()
+                    .take(MAX_LINE_BYTES + 1)
+                    .read_until(b'\n', &mut line)
+                    .map_err(|e| e.to_string())?;
                 if read as u64 > MAX_LINE_BYTES {
                     return Err(format!("line {number} is longer than 64 MiB"));
                 }
@@ -131,7 +153,9 @@ fn read_file(file: usize, source: &Source, blocks: &SyncSender<Block>) -> Result
                     number += 1;
                 }
                 if lines.len() == LINES_PER_BLOCK || (read == 0 && !lines.is_empty()) {
-                    blocks.send(Block { file, body: Body::Lines(first, std::mem::take(&mut lines)) }).map_err(gone)?;
+                    blocks
+                        .send(Block { file, body: Body::Lines(first, std::mem::take(&mut lines)) })
+                        .map_err(gone)?;
                     sent += 1;
                     first = number;
                 }
@@ -153,7 +177,9 @@ struct Worker {
 impl Worker {
     fn run(&self, queue: &Mutex<Receiver<Block>>) {
         loop {
-            let Ok(block) = queue.lock().map_err(|_| ()).and_then(|q| q.recv().map_err(|_| ())) else { return };
+            let Ok(block) = queue.lock().map_err(|_| ()).and_then(|q| q.recv().map_err(|_| ())) else {
+                return;
+            };
             let mut ready = Ready { file: block.file, puts: Vec::new(), refusals: Vec::new(), bytes: 0 };
             match block.body {
                 Body::Document(bytes) => self.document(&bytes, &mut ready),
@@ -203,11 +229,19 @@ impl Worker {
             let full_url = entry.get("fullUrl").and_then(Value::as_str).map(str::to_owned);
             let method = entry.get("request").and_then(|r| r.get("method")).and_then(Value::as_str);
             if let Some(other) = method.filter(|m| !matches!(*m, "POST" | "PUT")) {
-                ready.refusals.push((n, full_url.unwrap_or_default(), format!("method {other} is not imported")));
+                ready.refusals.push((
+                    n,
+                    full_url.unwrap_or_default(),
+                    format!("method {other} is not imported"),
+                ));
                 continue;
             }
             let Some(value) = entry.get_mut("resource").map(Value::take) else {
-                ready.refusals.push((n, full_url.unwrap_or_default(), "the entry has no resource".to_owned()));
+                ready.refusals.push((
+                    n,
+                    full_url.unwrap_or_default(),
+                    "the entry has no resource".to_owned(),
+                ));
                 continue;
             };
             match Resource::from_value(value) {
@@ -231,7 +265,13 @@ impl Worker {
         self.take(entry, resource, &HashMap::new(), ready);
     }
 
-    fn take(&self, entry: usize, mut resource: Resource, links: &HashMap<String, ResourceKey>, ready: &mut Ready) {
+    fn take(
+        &self,
+        entry: usize,
+        mut resource: Resource,
+        links: &HashMap<String, ResourceKey>,
+        ready: &mut Ready,
+    ) {
         let what = resource.key().map(|k| k.to_string()).unwrap_or_default();
         match self.resolve(&mut resource, links) {
             Ok(()) => {}
@@ -293,18 +333,20 @@ fn identify<'a>(
 ) -> ResourceKey {
     let id = match resource.id().filter(|id| fhir::resource::valid_id(id)) {
         Some(id) => id.to_owned(),
-        None => match full_url.and_then(|u| u.strip_prefix("urn:uuid:")).and_then(|u| Uuid::try_parse(u).ok()) {
-            Some(uuid) => uuid.to_string(),
-            None => {
-                let (bytes, entry) = seed();
-                let mut hasher = Sha256::new();
-                hasher.update(bytes);
-                hasher.update(entry.to_le_bytes());
-                let mut half = [0u8; 16];
-                half.copy_from_slice(&hasher.finalize()[..16]);
-                uuid::Builder::from_custom_bytes(half).into_uuid().to_string()
+        None => {
+            match full_url.and_then(|u| u.strip_prefix("urn:uuid:")).and_then(|u| Uuid::try_parse(u).ok()) {
+                Some(uuid) => uuid.to_string(),
+                None => {
+                    let (bytes, entry) = seed();
+                    let mut hasher = Sha256::new();
+                    hasher.update(bytes);
+                    hasher.update(entry.to_le_bytes());
+                    let mut half = [0u8; 16];
+                    half.copy_from_slice(&hasher.finalize()[..16]);
+                    uuid::Builder::from_custom_bytes(half).into_uuid().to_string()
+                }
             }
-        },
+        }
     };
     resource.set_id(&id);
     ResourceKey::new(resource.kind(), id)

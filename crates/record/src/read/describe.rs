@@ -22,14 +22,17 @@ pub(super) fn query(query: &Query) -> String {
     if query.cursor.is_some() {
         parts.push("_cursor".to_owned());
     }
-    if parts.is_empty() { query.kind.name().to_owned() } else { format!("{}?{}", query.kind.name(), parts.join("&")) }
+    if parts.is_empty() {
+        query.kind.name().to_owned()
+    } else {
+        format!("{}?{}", query.kind.name(), parts.join("&"))
+    }
 }
 
 /// Patients that the query itself names, found or not.
 pub(super) fn patients(query: &Query) -> Vec<String> {
     let patient = super::kind("Patient");
-    let mut named: Vec<String> =
-        if query.kind == patient { query.ids.clone() } else { Vec::new() };
+    let mut named: Vec<String> = if query.kind == patient { query.ids.clone() } else { Vec::new() };
     for operand in query.filters.iter().flat_map(|f| &f.any) {
         if let Operand::Reference { kinds, id } = operand
             && kinds.as_slice() == [patient]

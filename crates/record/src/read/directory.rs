@@ -41,7 +41,8 @@ impl Record {
         }
         let patient = kind("Patient");
         let pairs = parameters(text);
-        let (mut query, _) = fhir::search::parse(patient, &pairs, Handling::Strict).map_err(Error::Malformed)?;
+        let (mut query, _) =
+            fhir::search::parse(patient, &pairs, Handling::Strict).map_err(Error::Malformed)?;
         query.count = limit.clamp(1, fhir::search::MAX_PAGE);
         query.cursor = cursor.map(str::to_owned);
         let own = policy::predicate(ctx, Action::Read, patient);
@@ -112,7 +113,15 @@ fn minimal(resource: Resource) -> Result<Resource, Error> {
         object.retain(|name, _| {
             matches!(
                 name.as_str(),
-                "resourceType" | "id" | "meta" | "active" | "identifier" | "name" | "telecom" | "gender" | "birthDate"
+                "resourceType"
+                    | "id"
+                    | "meta"
+                    | "active"
+                    | "identifier"
+                    | "name"
+                    | "telecom"
+                    | "gender"
+                    | "birthDate"
             )
         });
         if let Some(Value::Array(identifiers)) = object.get_mut("identifier") {

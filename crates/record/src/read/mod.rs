@@ -83,7 +83,9 @@ impl Record {
         let (wanted, now) = (key.clone(), self.now());
         let (look, patients) = self
             .reading(move |tx| {
-                let Some(row) = store::resource::load(tx, &wanted)? else { return Ok((Look::Absent, Vec::new())) };
+                let Some(row) = store::resource::load(tx, &wanted)? else {
+                    return Ok((Look::Absent, Vec::new()));
+                };
                 if !holds(tx, &predicate, &wanted, &row.patients, now)? {
                     return Ok((Look::Refused, row.patients));
                 }
@@ -184,23 +186,30 @@ impl Record {
         self.search_as(ctx, query, &what).await
     }
 
-    async fn search_as(&self, ctx: &Ctx, query: fhir::search::Query, what: &str) -> Result<SearchPage, Error> {
+    async fn search_as(
+        &self,
+        ctx: &Ctx,
+        query: fhir::search::Query,
+        what: &str,
+    ) -> Result<SearchPage, Error> {
         let predicate = policy::predicate(ctx, Action::Search, query.kind);
         if predicate == Predicate::Nothing {
             return Err(self.denied(ctx, "query", what).await);
         }
         let now = self.now();
         let mut patients = describe::patients(&query);
-        let page = self
-            .reading(move |tx| Ok(store::search::run(tx, &query, &predicate, now)?))
-            .await?;
+        let page = self.reading(move |tx| Ok(store::search::run(tx, &query, &predicate, now)?)).await?;
         for row in &page.rows {
             patients.extend(row.patients.iter().cloned());
         }
         patients.sort();
         patients.dedup();
         self.audit_read(ctx, "query", what, &patients).await?;
-        Ok(SearchPage { items: page.rows.into_iter().map(stored).collect(), next: page.next, total: page.total })
+        Ok(SearchPage {
+            items: page.rows.into_iter().map(stored).collect(),
+            next: page.next,
+            total: page.total,
+        })
     }
 
     /// For planners: the current version parsed, `None` if it does not exist, is deleted or not readable for `ctx`.
@@ -233,8 +242,7 @@ impl Record {
         })?;
         let pairs: Vec<(String, String)> =
             parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let (mut query, _) =
-            fhir::search::parse(kind, &pairs, Handling::Strict).map_err(Error::Malformed)?;
+        let (mut query, _) = fhir::search::parse(kind, &pairs, Handling::Strict).map_err(Error::Malformed)?;
         query.total = fhir::search::Total::None;
         let what = describe::query(&query);
         let mut found = Vec::new();
@@ -312,7 +320,13 @@ impl Record {
     /// Durable before the caller gets a byte. After the query, not beside it: IHE BALP wants the patient named, and the
     /// commit is shared with all others that wait. The program's own jobs look at what they were told to; only
     /// what they write is audited.
-    async fn audit_read(&self, ctx: &Ctx, action: &str, what: &str, patients: &[String]) -> Result<(), Error> {
+    async fn audit_read(
+        &self,
+        ctx: &Ctx,
+        action: &str,
+        what: &str,
+        patients: &[String],
+    ) -> Result<(), Error> {
         if matches!(ctx.principal, Principal::System(_)) {
             return Ok(());
         }

@@ -66,12 +66,15 @@ fn payment_error(error: store::payment::Error) -> Error {
     match error {
         store::payment::Error::NotFound => Error::NotFound,
         store::payment::Error::WrongState(state) => Error::Duplicate(
-            Rule::new("payment-state", format!("The payment is {}.", state.code())).with(json!({"state": state.code()})),
+            Rule::new("payment-state", format!("The payment is {}.", state.code()))
+                .with(json!({"state": state.code()})),
         ),
         store::payment::Error::ReceiptUsed(_) => {
             Error::Duplicate(Rule::new("receipt-used", "This receipt belongs to another payment."))
         }
-        store::payment::Error::BadAmount => Error::Rule(Rule::new("amount-invalid", "The amount must be positive.")),
+        store::payment::Error::BadAmount => {
+            Error::Rule(Rule::new("amount-invalid", "The amount must be positive."))
+        }
         store::payment::Error::Store(error) => error.into(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod effect;
+mod idempotency;
 mod prepare;
 
 use crate::{Change, ChangeSet, Committed, Error, Event, Record};
@@ -11,8 +12,8 @@ use std::sync::Arc;
 
 pub(crate) use apply::{import_put, missing};
 pub(crate) use effect::account_error;
-pub(crate) use prepare::{Put, at, compartment, prepare_put};
 use prepare::Prepared;
+pub(crate) use prepare::{Put, at, compartment, prepare_put};
 
 /// Changes prepared on the async worker itself; more are validated and extracted on the blocking pool.
 const INLINE_CHANGES: usize = 4;

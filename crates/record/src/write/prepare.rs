@@ -129,7 +129,18 @@ pub(crate) fn prepare_put(
         })
         .collect();
     let content = Content::new(&resource.to_json());
-    Ok(Put { key, resource, content, last_updated: now, creates, if_match, entries, patients, links, targets })
+    Ok(Put {
+        key,
+        resource,
+        content,
+        last_updated: now,
+        creates,
+        if_match,
+        entries,
+        patients,
+        links,
+        targets,
+    })
 }
 
 /// Patients whose compartment holds the resource: R4's, and `Task.for`, which R4 leaves out.

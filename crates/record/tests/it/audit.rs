@@ -8,12 +8,18 @@ use record::audit::{AuditFilter, to_fhir};
 #[tokio::test]
 async fn reads_are_noted_with_their_patients() {
     each_engine(|bench| async move {
-        bench.seed(set(vec![create(observation("o", "p1", "70")), create(observation("o2", "p2", "70"))])).await;
+        bench
+            .seed(set(vec![create(observation("o", "p1", "70")), create(observation("o2", "p2", "70"))]))
+            .await;
         let ctx = bench.doctor();
         bench.record.read(&ctx, &key("Observation/o")).await.unwrap();
         bench.record.vread(&ctx, &key("Observation/o"), 1).await.unwrap();
         bench.record.history(&ctx, &key("Observation/o"), None, 5).await.unwrap();
-        bench.record.find(&ctx, "Observation", &[("patient", "Patient/p1"), ("_sort", "-date")], 5).await.unwrap();
+        bench
+            .record
+            .find(&ctx, "Observation", &[("patient", "Patient/p1"), ("_sort", "-date")], 5)
+            .await
+            .unwrap();
         bench.record.read(&ctx, &key("Observation/o2")).await.unwrap_err();
         bench.record.read(&ctx, &key("Observation/none")).await.unwrap_err();
         assert_eq!(
@@ -41,8 +47,16 @@ async fn who_may_read_the_audit() {
         let own = bench.record.who_saw(&bench.patient(), "p1", None, 50).await.unwrap();
         assert!(own.rows.iter().any(|r| r.agent == "account/1" && r.action == "read" && r.role == "doctor"));
         assert!(own.rows.iter().all(|r| r.patients.contains(&"p1".to_owned())));
-        assert_eq!(name(&bench.record.who_saw(&bench.patient(), "p2", None, 50).await.unwrap_err()), "NotFound");
-        for ctx in [bench.doctor(), bench.staff(Role::FrontDesk), bench.staff(Role::It), bench.client(&["system/*.rs"])] {
+        assert_eq!(
+            name(&bench.record.who_saw(&bench.patient(), "p2", None, 50).await.unwrap_err()),
+            "NotFound"
+        );
+        for ctx in [
+            bench.doctor(),
+            bench.staff(Role::FrontDesk),
+            bench.staff(Role::It),
+            bench.client(&["system/*.rs"]),
+        ] {
             assert_eq!(name(&bench.record.who_saw(&ctx, "p1", None, 50).await.unwrap_err()), "Denied");
             let list = bench.record.audit_list(&ctx, AuditFilter::default(), None, 50).await;
             assert_eq!(name(&list.unwrap_err()), "Denied");
@@ -51,7 +65,8 @@ async fn who_may_read_the_audit() {
         let filter = AuditFilter { agent: Some("account/1".into()), ..AuditFilter::default() };
         let page = bench.record.audit_list(&administrator, filter, None, 50).await.unwrap();
         assert!(!page.rows.is_empty() && page.rows.iter().all(|r| r.agent == "account/1"));
-        let error = bench.record.audit_list(&administrator, AuditFilter::default(), Some("nonsense"), 5).await;
+        let error =
+            bench.record.audit_list(&administrator, AuditFilter::default(), Some("nonsense"), 5).await;
         assert_eq!(name(&error.unwrap_err()).trim(), "Malformed");
     })
     .await;

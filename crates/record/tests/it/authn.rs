@@ -81,11 +81,13 @@ async fn wrong_passwords_are_slowed_down() {
         made(&bench).await;
         for login in ["grace", "nobody", "+254700000000", "x@example.org"] {
             for _ in 0..5 {
-                let error = bench.record.login(login, "wrong password", address(2)).await.map(|_| ()).unwrap_err();
+                let error =
+                    bench.record.login(login, "wrong password", address(2)).await.map(|_| ()).unwrap_err();
                 assert_eq!(name(&error), "Rule credentials-wrong", "{login}");
             }
             // Known or not: the same delay, even with the right password.
-            let error = bench.record.login(login, "a long passphrase", address(2)).await.map(|_| ()).unwrap_err();
+            let error =
+                bench.record.login(login, "a long passphrase", address(2)).await.map(|_| ()).unwrap_err();
             assert_eq!(name(&error), "Throttled", "{login}");
         }
         // A delay, not a lock.
@@ -94,7 +96,8 @@ async fn wrong_passwords_are_slowed_down() {
         // One address that tries many names.
         let mut throttled = false;
         for n in 0..60 {
-            let error = bench.record.login(&format!("guess{n}"), "x", address(3)).await.map(|_| ()).unwrap_err();
+            let error =
+                bench.record.login(&format!("guess{n}"), "x", address(3)).await.map(|_| ()).unwrap_err();
             throttled |= name(&error) == "Throttled";
         }
         assert!(throttled);
@@ -161,7 +164,13 @@ async fn administrators_manage_accounts() {
             (with(|s| s.display = " ".into()), "Rule name-required"),
             (with(|s| s.roles = vec![]), "Rule roles-invalid"),
             (with(|s| s.roles = vec![Role::Integration]), "Rule roles-invalid"),
-            (with(|s| { s.roles = vec![Role::Doctor]; s.practitioner = None }), "Rule practitioner-required"),
+            (
+                with(|s| {
+                    s.roles = vec![Role::Doctor];
+                    s.practitioner = None
+                }),
+                "Rule practitioner-required",
+            ),
             (with(|s| s.roles = vec![Role::Patient]), "Rule patient-required"),
             (with(|s| s.login = Some("two words".into())), "Rule login-invalid"),
             (with(|s| s.login = None), "Rule login-invalid"),
@@ -176,16 +185,27 @@ async fn administrators_manage_accounts() {
             }
         }
         let (account, password) = record
-            .create_account(&administrator, with(|s| { s.password = None; s.phone = Some("0722 000 111".into()) }))
+            .create_account(
+                &administrator,
+                with(|s| {
+                    s.password = None;
+                    s.phone = Some("0722 000 111".into())
+                }),
+            )
             .await
             .unwrap();
         let password = password.unwrap();
         assert_eq!(password.len(), 14);
         let session = record.login("0722000111", &password, None).await.unwrap();
-        let again = record.create_account(&administrator, with(|s| s.login = Some("DESK".into()))).await.unwrap_err();
+        let again =
+            record.create_account(&administrator, with(|s| s.login = Some("DESK".into()))).await.unwrap_err();
         assert_eq!(name(&again), "Duplicate login-taken");
-        for ctx in [bench.doctor(), bench.patient(), bench.staff(Role::It), bench.client(&["system/*.cruds"])] {
-            assert_eq!(name(&record.create_account(&ctx, staff("x2", &[Role::It])).await.unwrap_err()), "Denied");
+        for ctx in [bench.doctor(), bench.patient(), bench.staff(Role::It), bench.client(&["system/*.cruds"])]
+        {
+            assert_eq!(
+                name(&record.create_account(&ctx, staff("x2", &[Role::It])).await.unwrap_err()),
+                "Denied"
+            );
             assert_eq!(name(&record.accounts(&ctx, None, 5, None).await.unwrap_err()), "Denied");
             let change = AccountChange { roles: Some(vec![Role::Administrator]), ..AccountChange::default() };
             assert_eq!(name(&record.update_account(&ctx, account, change).await.unwrap_err()), "Denied");
@@ -209,7 +229,10 @@ async fn administrators_manage_accounts() {
         let off = AccountChange { disabled: Some(true), ..AccountChange::default() };
         let mut own = bench.system();
         own.principal = Principal::User(session.user);
-        assert_eq!(name(&record.update_account(&own, account, off.clone()).await.unwrap_err()), "Rule own-account");
+        assert_eq!(
+            name(&record.update_account(&own, account, off.clone()).await.unwrap_err()),
+            "Rule own-account"
+        );
         record.update_account(&administrator, account, off).await.unwrap();
         assert!(matches!(record.session(&session.token).await, Err(Error::Unauthenticated)));
         assert_eq!(
@@ -227,7 +250,10 @@ async fn everywhere_is_everywhere() {
         let one = bench.record.login("grace", "a long passphrase", None).await.unwrap();
         let two = bench.record.login("grace", "a long passphrase", None).await.unwrap();
         bench.record.session(&two.token).await.unwrap();
-        assert_eq!(name(&bench.record.logout_everywhere(&bench.staff(Role::FrontDesk), account).await.unwrap_err()), "Denied");
+        assert_eq!(
+            name(&bench.record.logout_everywhere(&bench.staff(Role::FrontDesk), account).await.unwrap_err()),
+            "Denied"
+        );
         let mut ctx = bench.system();
         ctx.principal = Principal::User(one.user.clone());
         bench.record.logout_everywhere(&ctx, account).await.unwrap();
@@ -249,25 +275,46 @@ async fn clients_and_their_tokens() {
             (scopes(&["user/*.rs"]), "Rule scope-invalid"),
             (scopes(&["system/Dog.r"]), "Rule scope-invalid"),
         ] {
-            assert_eq!(name(&record.create_client(&bench.system(), "x", &given).await.unwrap_err()), expected);
+            assert_eq!(
+                name(&record.create_client(&bench.system(), "x", &given).await.unwrap_err()),
+                expected
+            );
         }
-        assert_eq!(name(&record.create_client(&bench.system(), " ", &scopes(&["system/*.r"])).await.unwrap_err()), "Rule name-required");
-        assert_eq!(name(&record.create_client(&bench.doctor(), "x", &scopes(&["system/*.r"])).await.unwrap_err()), "Denied");
-        let (id, secret) =
-            record.create_client(&bench.system(), "Lab", &scopes(&["system/Observation.cruds system/Patient.r"])).await.unwrap();
+        assert_eq!(
+            name(&record.create_client(&bench.system(), " ", &scopes(&["system/*.r"])).await.unwrap_err()),
+            "Rule name-required"
+        );
+        assert_eq!(
+            name(&record.create_client(&bench.doctor(), "x", &scopes(&["system/*.r"])).await.unwrap_err()),
+            "Denied"
+        );
+        let (id, secret) = record
+            .create_client(&bench.system(), "Lab", &scopes(&["system/Observation.cruds system/Patient.r"]))
+            .await
+            .unwrap();
         for (client, given) in [(&*id, "wrong"), ("nobody", &*secret)] {
             assert!(matches!(record.token(client, given, None, None).await, Err(Error::Unauthenticated)));
         }
         let all = record.token(&id, &secret, None, None).await.unwrap();
-        assert_eq!((all.scope.as_str(), all.expires_in_s), ("system/Observation.cruds system/Patient.r", 900));
-        let less = record.token(&id, &secret, Some("system/Observation.rs system/Condition.r"), None).await.unwrap();
+        assert_eq!(
+            (all.scope.as_str(), all.expires_in_s),
+            ("system/Observation.cruds system/Patient.r", 900)
+        );
+        let less =
+            record.token(&id, &secret, Some("system/Observation.rs system/Condition.r"), None).await.unwrap();
         assert_eq!(less.scope, "system/Observation.rs");
         for (scope, expected) in [("system/*.rs", "Rule invalid-scope"), ("nonsense", "Rule invalid-scope")] {
-            assert_eq!(name(&record.token(&id, &secret, Some(scope), None).await.map(|_| ()).unwrap_err()), expected);
+            assert_eq!(
+                name(&record.token(&id, &secret, Some(scope), None).await.map(|_| ()).unwrap_err()),
+                expected
+            );
         }
         match record.bearer(&less.token).await.unwrap() {
             Principal::Client { client_id, name, scopes } => {
-                assert_eq!((client_id, name.as_str(), scopes), (id.clone(), "Lab", vec!["system/Observation.rs".to_owned()]));
+                assert_eq!(
+                    (client_id, name.as_str(), scopes),
+                    (id.clone(), "Lab", vec!["system/Observation.rs".to_owned()])
+                );
             }
             other => panic!("{other:?}"),
         }
@@ -279,7 +326,10 @@ async fn clients_and_their_tokens() {
         let token = record.token(&id, &secret, None, None).await.unwrap().token;
         record.disable_client(&bench.system(), &id, true).await.unwrap();
         assert!(matches!(record.bearer(&token).await, Err(Error::Unauthenticated)));
-        assert!(matches!(record.token(&id, &secret, None, None).await.map(|_| ()), Err(Error::Unauthenticated)));
+        assert!(matches!(
+            record.token(&id, &secret, None, None).await.map(|_| ()),
+            Err(Error::Unauthenticated)
+        ));
     })
     .await;
 }

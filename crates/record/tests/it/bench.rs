@@ -32,9 +32,8 @@ where
     Work: Future<Output = ()>,
 {
     for database in tokio::task::spawn_blocking(store::test_support::both).await.unwrap() {
-        let now_us = Arc::new(AtomicI64::new(
-            "2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap().as_microsecond(),
-        ));
+        let now_us =
+            Arc::new(AtomicI64::new("2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap().as_microsecond()));
         let clock = now_us.clone();
         let store = database.store.clone();
         let database = Database(Some(database));

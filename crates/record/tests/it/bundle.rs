@@ -42,12 +42,15 @@ async fn run(bench: &Bench, bundle: fhir::Resource) -> Result<fhir::Resource, re
 #[tokio::test]
 async fn a_transaction_links_its_entries() {
     each_engine(|bench| async move {
-        bench.seed(set(vec![create(observation("old", "p1", "60")), create(observation("kept", "p1", "61"))])).await;
+        bench
+            .seed(set(vec![create(observation("old", "p1", "60")), create(observation("kept", "p1", "61"))]))
+            .await;
         let mut changed = observation("kept", "p1", "62");
         changed["performer"] = json!([{"reference": format!("{BASE}/Practitioner/d1")}]);
         let mut linked = without_id(observation("x", "x", "70"));
         linked["subject"]["reference"] = json!("urn:uuid:0b4ddfa0-1111-4222-8333-444455556666");
-        linked["hasMember"] = json!([{"reference": "Observation?code=http://loinc.org|8867-4&value-quantity=61"}]);
+        linked["hasMember"] =
+            json!([{"reference": "Observation?code=http://loinc.org|8867-4&value-quantity=61"}]);
         let answer = run(
             &bench,
             bundle(
@@ -56,7 +59,12 @@ async fn a_transaction_links_its_entries() {
                     entry("GET", "Patient/p2", "", Value::Null),
                     entry("POST", "Observation", "urn:uuid:aaaaaaaa-0000-4000-8000-000000000001", linked),
                     entry("PUT", "Observation/kept", "", changed),
-                    entry("POST", "Patient", "urn:uuid:0b4ddfa0-1111-4222-8333-444455556666", without_id(patient("x", "Kiprono"))),
+                    entry(
+                        "POST",
+                        "Patient",
+                        "urn:uuid:0b4ddfa0-1111-4222-8333-444455556666",
+                        without_id(patient("x", "Kiprono")),
+                    ),
                     entry("DELETE", "Observation/old", "", Value::Null),
                     entry("GET", "Observation?patient=Patient/p1&_total=accurate", "", Value::Null),
                 ],
@@ -74,11 +82,13 @@ async fn a_transaction_links_its_entries() {
         // GETs see what the transaction did.
         assert_eq!(entries[5]["resource"]["total"], 1);
         let location = entries[1]["response"]["location"].as_str().unwrap();
-        let made = location.strip_prefix(BASE).unwrap().trim_start_matches('/').split("/_history").next().unwrap();
+        let made =
+            location.strip_prefix(BASE).unwrap().trim_start_matches('/').split("/_history").next().unwrap();
         let made = bench.record.read(&bench.system(), &key(made)).await.unwrap().parse().unwrap();
         assert_eq!(made.get("subject").unwrap()["reference"], "Patient/0b4ddfa0-1111-4222-8333-444455556666");
         assert_eq!(made.get("hasMember").unwrap()[0]["reference"], "Observation/kept");
-        let kept = bench.record.read(&bench.system(), &key("Observation/kept")).await.unwrap().parse().unwrap();
+        let kept =
+            bench.record.read(&bench.system(), &key("Observation/kept")).await.unwrap().parse().unwrap();
         assert_eq!(kept.get("performer").unwrap()[0]["reference"], "Practitioner/d1");
         assert!(fhir::validate::validate(&answer).is_empty());
     })
@@ -88,7 +98,14 @@ async fn a_transaction_links_its_entries() {
 #[tokio::test]
 async fn wrong_transactions_change_nothing() {
     each_engine(|bench| async move {
-        let good = || entry("POST", "Patient", "urn:uuid:0b4ddfa0-1111-4222-8333-444455556666", without_id(patient("x", "Good")));
+        let good = || {
+            entry(
+                "POST",
+                "Patient",
+                "urn:uuid:0b4ddfa0-1111-4222-8333-444455556666",
+                without_id(patient("x", "Good")),
+            )
+        };
         let mut dangling = without_id(observation("x", "x", "70"));
         dangling["subject"]["reference"] = json!("urn:uuid:99999999-9999-4999-8999-999999999999");
         let mut nothing = without_id(observation("x", "none", "70"));
@@ -102,20 +119,64 @@ async fn wrong_transactions_change_nothing() {
         let mut conditional = good();
         conditional["request"]["ifNoneExist"] = json!("identifier=1");
         let cases = vec![
-            ("unresolvable urn", entry("POST", "Observation", "", dangling), "Invalid Bundle.entry[1].resource.subject.reference"),
-            ("reference to nothing", entry("POST", "Observation", "", nothing), "Invalid Bundle.entry[1].resource.subject.reference"),
-            ("invalid resource", entry("POST", "Observation", "", invalid), "Invalid Bundle.entry[1].resource.status"),
-            ("conditional reference to nobody", entry("POST", "Observation", "", nobody), "Invalid Bundle.entry[1].resource.subject.reference"),
+            (
+                "unresolvable urn",
+                entry("POST", "Observation", "", dangling),
+                "Invalid Bundle.entry[1].resource.subject.reference",
+            ),
+            (
+                "reference to nothing",
+                entry("POST", "Observation", "", nothing),
+                "Invalid Bundle.entry[1].resource.subject.reference",
+            ),
+            (
+                "invalid resource",
+                entry("POST", "Observation", "", invalid),
+                "Invalid Bundle.entry[1].resource.status",
+            ),
+            (
+                "conditional reference to nobody",
+                entry("POST", "Observation", "", nobody),
+                "Invalid Bundle.entry[1].resource.subject.reference",
+            ),
             ("stale", stale, "VersionConflict Some(1)"),
             ("same fullUrl", good(), "Malformed Bundle.entry[1].request.url Bundle.entry[1].fullUrl"),
             ("no method", json!({"resource": patient("x", "X")}), "Malformed Bundle.entry[1].request.method"),
-            ("no url", json!({"resource": patient("x", "X"), "request": {"method": "POST"}}), "Malformed Bundle.entry[1].request.url"),
-            ("patch", entry("PATCH", "Patient/p1", "", json!({})), "Malformed Bundle.entry[1].request.method"),
-            ("other type than url", entry("POST", "Observation", "", patient("x", "X")), "Malformed Bundle.entry[1].request.url"),
-            ("other id than url", entry("PUT", "Patient/p1", "", patient("p2", "X")), "Malformed Bundle.entry[1].resource.id"),
-            ("no resource", entry("POST", "Observation", "", Value::Null), "Malformed Bundle.entry[1].resource"),
-            ("POST to an id", entry("POST", "Patient/p1", "", patient("p1", "X")), "Malformed Bundle.entry[1].request.url"),
-            ("conditional delete", entry("DELETE", "Patient?family=x", "", Value::Null), "Malformed Bundle.entry[1].request.url"),
+            (
+                "no url",
+                json!({"resource": patient("x", "X"), "request": {"method": "POST"}}),
+                "Malformed Bundle.entry[1].request.url",
+            ),
+            (
+                "patch",
+                entry("PATCH", "Patient/p1", "", json!({})),
+                "Malformed Bundle.entry[1].request.method",
+            ),
+            (
+                "other type than url",
+                entry("POST", "Observation", "", patient("x", "X")),
+                "Malformed Bundle.entry[1].request.url",
+            ),
+            (
+                "other id than url",
+                entry("PUT", "Patient/p1", "", patient("p2", "X")),
+                "Malformed Bundle.entry[1].resource.id",
+            ),
+            (
+                "no resource",
+                entry("POST", "Observation", "", Value::Null),
+                "Malformed Bundle.entry[1].resource",
+            ),
+            (
+                "POST to an id",
+                entry("POST", "Patient/p1", "", patient("p1", "X")),
+                "Malformed Bundle.entry[1].request.url",
+            ),
+            (
+                "conditional delete",
+                entry("DELETE", "Patient?family=x", "", Value::Null),
+                "Malformed Bundle.entry[1].request.url",
+            ),
             ("ifNoneExist", conditional, "Malformed Bundle.entry[1].request.ifNoneExist"),
             ("delete of nothing", entry("DELETE", "Patient/none", "", Value::Null), "NotFound"),
         ];
@@ -132,7 +193,9 @@ async fn wrong_transactions_change_nothing() {
         assert!(failures.is_empty(), "{failures:#?}");
         let found = bench.record.find(&bench.system(), "Patient", &[("family", "Good")], 10).await.unwrap();
         assert!(found.is_empty());
-        for (kind, expected) in [("collection", "Malformed Bundle.type"), ("document", "Malformed Bundle.type")] {
+        for (kind, expected) in
+            [("collection", "Malformed Bundle.type"), ("document", "Malformed Bundle.type")]
+        {
             assert_eq!(name(&run(&bench, bundle(kind, vec![good()])).await.unwrap_err()), expected);
         }
         assert_eq!(name(&run(&bench, resource(patient("x", "y"))).await.unwrap_err()).trim(), "Malformed");
@@ -166,7 +229,15 @@ async fn batch_entries_stand_alone() {
         .unwrap();
         assert_eq!(
             statuses(&answer),
-            ["201 Created", "422 Unprocessable Entity", "404 Not Found", "200 OK", "400 Bad Request", "200 OK", "200 OK"]
+            [
+                "201 Created",
+                "422 Unprocessable Entity",
+                "404 Not Found",
+                "200 OK",
+                "400 Bad Request",
+                "200 OK",
+                "200 OK"
+            ]
         );
         let entries = answer.value()["entry"].as_array().unwrap();
         let issue = &entries[1]["response"]["outcome"]["issue"][0];
@@ -183,12 +254,8 @@ async fn a_repeated_bundle_is_answered_from_the_first() {
     each_engine(|bench| async move {
         let mut ctx = bench.client(&["system/*.cruds"]);
         ctx.idempotency_key = Some("bundle\nfingerprint".into());
-        let make = || {
-            bundle(
-                "transaction",
-                vec![entry("POST", "Patient", "", without_id(patient("x", "Once")))],
-            )
-        };
+        let make =
+            || bundle("transaction", vec![entry("POST", "Patient", "", without_id(patient("x", "Once")))]);
         let first = bench.record.bundle(&ctx, make(), BASE).await.unwrap();
         let second = bench.record.bundle(&ctx, make(), BASE).await.unwrap();
         assert_eq!(first.value(), second.value());

@@ -14,14 +14,25 @@ async fn every_commit_is_announced_in_order() {
         let mut ctx = bench.doctor();
         ctx.cause = Some(17);
         let make = ChangeSet {
-            events: vec![Event { topic: "vitals.recorded", subject: crate::key("Observation/live"), data: json!({"n": 1}) }],
+            events: vec![Event {
+                topic: "vitals.recorded",
+                subject: crate::key("Observation/live"),
+                data: json!({"n": 1}),
+            }],
             ..set(vec![update(observation("live", "p1", "70"), None)])
         };
         bench.record.command(&ctx, "vitals.save", make).await.unwrap();
         bench.record.write(&ctx, set(vec![update(observation("live", "p1", "71"), None)])).await.unwrap();
         // A write that fails says nothing.
         bench.record.write(&ctx, set(vec![create(observation("x", "p2", "70"))])).await.unwrap_err();
-        bench.record.write(&bench.client(&["system/*.cruds"]), set(vec![record::Change::Delete { key: crate::key("Observation/live"), if_match: None }])).await.unwrap();
+        bench
+            .record
+            .write(
+                &bench.client(&["system/*.cruds"]),
+                set(vec![record::Change::Delete { key: crate::key("Observation/live"), if_match: None }]),
+            )
+            .await
+            .unwrap();
         let mut seen = Vec::new();
         while seen.len() < 4 {
             let event = tokio::time::timeout(Duration::from_secs(20), live.recv()).await.unwrap().unwrap();
@@ -37,7 +48,10 @@ async fn every_commit_is_announced_in_order() {
         assert_eq!(seen[1].data, json!({"n": 1, "cause": 17}));
 
         let stored = bench.record.events_after(start, 100).await.unwrap();
-        assert_eq!(stored.iter().map(|e| e.seq).collect::<Vec<_>>(), seen.iter().map(|e| e.seq).collect::<Vec<_>>());
+        assert_eq!(
+            stored.iter().map(|e| e.seq).collect::<Vec<_>>(),
+            seen.iter().map(|e| e.seq).collect::<Vec<_>>()
+        );
 
         for (ctx, visible) in [
             (bench.doctor(), true),

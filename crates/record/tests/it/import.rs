@@ -102,7 +102,11 @@ async fn folders_of_every_form() {
             "Patient/0b4ddfa0-1111-4222-8333-444455556666"
         );
         assert!(String::from_utf8_lossy(&made.content).contains("70.10"));
-        let found = bench.record.find(&bench.system(), "Observation", &[("subject", "Patient/late")], 1000).await.unwrap();
+        let found = bench
+            .record
+            .find(&bench.system(), "Observation", &[("subject", "Patient/late")], 1000)
+            .await
+            .unwrap();
         assert_eq!(found.len(), 600);
         let seen = bench.record.who_saw(&bench.system(), "late", None, 50).await.unwrap();
         assert!(seen.rows.iter().any(|r| r.action == "import" && r.what == "1-Observation.ndjson"));
@@ -150,13 +154,16 @@ async fn only_machines_import() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path().join("a.json"), &patient("a", "A").to_string());
         for ctx in [bench.doctor(), bench.patient(), bench.staff(access::Role::Administrator)] {
-            let error = bench.record.import(&ctx, &[folder.path().to_owned()], Arc::new(|_| {})).await.unwrap_err();
+            let error =
+                bench.record.import(&ctx, &[folder.path().to_owned()], Arc::new(|_| {})).await.unwrap_err();
             assert_eq!(name(&error), "Denied");
         }
         let small = bench.client(&["system/Observation.cruds"]);
-        let report = bench.record.import(&small, &[folder.path().to_owned()], Arc::new(|_| {})).await.unwrap();
+        let report =
+            bench.record.import(&small, &[folder.path().to_owned()], Arc::new(|_| {})).await.unwrap();
         assert_eq!((report.taken, report.refused), (0, 1));
-        let missing = bench.record.import(&bench.system(), &[folder.path().join("none")], Arc::new(|_| {})).await;
+        let missing =
+            bench.record.import(&bench.system(), &[folder.path().join("none")], Arc::new(|_| {})).await;
         assert_eq!(name(&missing.unwrap_err()), "Internal");
     })
     .await;

@@ -52,7 +52,9 @@ fn callers(bench: &Bench) -> Vec<(String, Ctx)> {
         ("doctor of p1".to_owned(), bench.doctor()),
         ("doctor of nobody".to_owned(), bench.other_doctor()),
     ];
-    for role in Role::ALL.into_iter().filter(|r| r.is_staff() && *r != Role::Doctor && *r != Role::Integration) {
+    for role in
+        Role::ALL.into_iter().filter(|r| r.is_staff() && *r != Role::Doctor && *r != Role::Integration)
+    {
         all.push((role.code().to_owned(), bench.staff(role)));
     }
     all.push(("client Observation.rs".to_owned(), bench.client(&["system/Observation.rs"])));
@@ -73,7 +75,8 @@ async fn who_reads_what() {
                     Err(error) => name(&error),
                 };
                 let vread = bench.record.vread(&ctx, key, 1).await.map(|_| ()).map_err(|e| name(&e));
-                let history = bench.record.history(&ctx, key, None, 10).await.map(|_| ()).map_err(|e| name(&e));
+                let history =
+                    bench.record.history(&ctx, key, None, 10).await.map(|_| ()).map_err(|e| name(&e));
                 assert_eq!(vread.is_ok(), read == "yes", "{caller} {key}");
                 assert_eq!(history.is_ok(), read == "yes", "{caller} {key}");
                 assert_eq!(bench.record.load(&ctx, key).await.unwrap().is_some(), read == "yes");
@@ -124,7 +127,9 @@ async fn searches_are_the_filtered_whole() {
                         assert_eq!(found, expected, "{caller} {name}");
                         assert_eq!(page.total, Some(expected.len() as u64), "{caller} {name}");
                     }
-                    Err(error) => assert!(none && crate::bench::name(&error) == "Denied", "{caller} {name} {error}"),
+                    Err(error) => {
+                        assert!(none && crate::bench::name(&error) == "Denied", "{caller} {name} {error}")
+                    }
                 }
             }
         }

@@ -16,12 +16,23 @@ async fn absent_deleted_and_old_versions() {
         assert_eq!(bench.record.vread(&ctx, &target, 1).await.unwrap().version, 1);
         assert_eq!(name(&bench.record.vread(&ctx, &target, 3).await.unwrap_err()), "NotFound");
         assert_eq!(name(&bench.record.read(&ctx, &key("Observation/none")).await.unwrap_err()), "NotFound");
-        assert_eq!(name(&bench.record.history(&ctx, &key("Observation/none"), None, 5).await.unwrap_err()), "NotFound");
-        assert_eq!(name(&bench.record.history(&ctx, &target, Some("x"), 5).await.unwrap_err()).trim(), "Malformed");
+        assert_eq!(
+            name(&bench.record.history(&ctx, &key("Observation/none"), None, 5).await.unwrap_err()),
+            "NotFound"
+        );
+        assert_eq!(
+            name(&bench.record.history(&ctx, &target, Some("x"), 5).await.unwrap_err()).trim(),
+            "Malformed"
+        );
         let first = bench.record.history(&ctx, &target, None, 1).await.unwrap();
         let second = bench.record.history(&ctx, &target, first.next.as_deref(), 1).await.unwrap();
         assert_eq!((first.entries[0].version, second.entries[0].version, second.next), (2, 1, None));
-        assert_eq!(name(&bench.record.find(&ctx, "Observation", &[("colour", "red")], 5).await.unwrap_err()).split(' ').next(), Some("Malformed"));
+        assert_eq!(
+            name(&bench.record.find(&ctx, "Observation", &[("colour", "red")], 5).await.unwrap_err())
+                .split(' ')
+                .next(),
+            Some("Malformed")
+        );
         assert_eq!(name(&bench.record.find(&ctx, "Dog", &[], 5).await.unwrap_err()).trim(), "Malformed");
     })
     .await;
@@ -32,9 +43,14 @@ async fn finding_goes_over_pages() {
     each_engine(|bench| async move {
         let many = (0..1100).map(|n| create(observation(&format!("n{n}"), "p1", "70"))).collect();
         bench.seed(set(many)).await;
-        let found = bench.record.find(&bench.doctor(), "Observation", &[("patient", "Patient/p1")], 5000).await.unwrap();
+        let found = bench
+            .record
+            .find(&bench.doctor(), "Observation", &[("patient", "Patient/p1")], 5000)
+            .await
+            .unwrap();
         assert_eq!(found.len(), 1100);
-        let some = bench.record.find(&bench.doctor(), "Observation", &[("patient", "Patient/p1")], 7).await.unwrap();
+        let some =
+            bench.record.find(&bench.doctor(), "Observation", &[("patient", "Patient/p1")], 7).await.unwrap();
         assert_eq!(some.len(), 7);
     })
     .await;

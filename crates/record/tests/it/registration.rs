@@ -67,8 +67,11 @@ async fn a_patient_registers() {
         assert!(!started.phone_masked.contains("712345"), "{}", started.phone_masked);
         let (body, template) = sms(&bench).await;
         assert!(body.contains("namba yako") && template == "code.registration", "{body}");
-        let session =
-            bench.record.confirm_registration(&anonymous(&bench), &started.id, &code(&bench).await).await.unwrap();
+        let session = bench
+            .record
+            .confirm_registration(&anonymous(&bench), &started.id, &code(&bench).await)
+            .await
+            .unwrap();
         assert_eq!(session.user.roles, [Role::Patient]);
         assert_eq!(session.user.display, "Amina Wairimu Njoroge");
         let patient = session.user.patient.clone().unwrap();
@@ -84,7 +87,10 @@ async fn a_patient_registers() {
         assert!(bench.record.login("+254712345678", "mango tree by the river", None).await.is_ok());
         // The code was for once.
         let ctx = anonymous(&bench);
-        assert_eq!(error(bench.record.confirm_registration(&ctx, &started.id, "000000")).await, "Rule code-expired");
+        assert_eq!(
+            error(bench.record.confirm_registration(&ctx, &started.id, "000000")).await,
+            "Rule code-expired"
+        );
         let tasks = bench.record.find(&bench.system(), "Task", &[], 10).await.unwrap();
         assert!(tasks.is_empty());
     })
@@ -100,7 +106,14 @@ async fn forms_are_checked() {
             form
         };
         for (form, code, field) in [
-            (with(|f| { f.given = " ".into(); f.family = String::new() }), "name-required", "/given"),
+            (
+                with(|f| {
+                    f.given = " ".into();
+                    f.family = String::new()
+                }),
+                "name-required",
+                "/given",
+            ),
             (with(|f| f.given = "123".into()), "name-invalid", "/given"),
             (with(|f| f.family = "x".repeat(81)), "name-invalid", "/family"),
             (with(|f| f.birth_date = "17.05.1994".into()), "date-invalid", "/birth_date"),
@@ -120,7 +133,9 @@ async fn forms_are_checked() {
             }
         }
         // Names in any script, and one name only.
-        for (given, family, phone) in [("አበበ", "ቢቂላ", "0712000001"), ("محمد", "", "0712000002"), ("", "Chidi-Ọ́bí", "0712000003")] {
+        for (given, family, phone) in
+            [("አበበ", "ቢቂላ", "0712000001"), ("محمد", "", "0712000002"), ("", "Chidi-Ọ́bí", "0712000003")]
+        {
             let mut form = form();
             form.given = given.into();
             form.family = family.into();
@@ -140,7 +155,9 @@ async fn codes_are_guarded() {
         let right = code(&bench).await;
         for left in (0..5).rev() {
             match record.confirm_registration(&ctx, &started.id, &wrong(&right)).await.map(|_| ()) {
-                Err(Error::Rule(rule)) => assert_eq!((rule.code, &rule.details), ("code-wrong", &json!({"attempts_left": left}))),
+                Err(Error::Rule(rule)) => {
+                    assert_eq!((rule.code, &rule.details), ("code-wrong", &json!({"attempts_left": left})))
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -152,7 +169,10 @@ async fn codes_are_guarded() {
         record.resend_registration(&ctx, &started.id).await.unwrap();
         let next = code(&bench).await;
         if next != right {
-            assert_eq!(error(record.confirm_registration(&ctx, &started.id, &right)).await, "Rule code-wrong");
+            assert_eq!(
+                error(record.confirm_registration(&ctx, &started.id, &right)).await,
+                "Rule code-wrong"
+            );
         }
         // Three in a quarter of an hour, whoever asks.
         bench.turn(SignedDuration::from_secs(61));
@@ -166,7 +186,10 @@ async fn codes_are_guarded() {
         assert_eq!(error(record.confirm_registration(&ctx, &started.id, &last)).await, "Rule code-expired");
         assert_eq!(error(record.resend_registration(&ctx, "unknown")).await, "NotFound");
         // Another flow's code is none here.
-        assert_eq!(error(record.confirm_reset(&ctx, &started.id, &last, "a good new phrase")).await, "Rule code-expired");
+        assert_eq!(
+            error(record.confirm_reset(&ctx, &started.id, &last, "a good new phrase")).await,
+            "Rule code-expired"
+        );
     })
     .await;
 }
@@ -178,7 +201,8 @@ async fn of_two_confirmations_one_makes_the_account() {
         let right = code(&bench).await;
         let tasks: Vec<_> = (0..4)
             .map(|_| {
-                let (record, ctx, id, right) = (bench.record.clone(), anonymous(&bench), started.id.clone(), right.clone());
+                let (record, ctx, id, right) =
+                    (bench.record.clone(), anonymous(&bench), started.id.clone(), right.clone());
                 tokio::spawn(async move { record.confirm_registration(&ctx, &id, &right).await.is_ok() })
             })
             .collect();
@@ -187,7 +211,8 @@ async fn of_two_confirmations_one_makes_the_account() {
             won += usize::from(task.await.unwrap());
         }
         assert_eq!(won, 1);
-        let found = bench.record.find(&bench.system(), "Patient", &[("family", "Njoroge")], 10).await.unwrap();
+        let found =
+            bench.record.find(&bench.system(), "Patient", &[("family", "Njoroge")], 10).await.unwrap();
         assert_eq!(found.len(), 1);
     })
     .await;
@@ -201,7 +226,10 @@ async fn known_phones() {
         let again = bench.record.begin_registration(&anonymous(&bench), form()).await.unwrap();
         let (body, _) = sms(&bench).await;
         assert!(body.contains("tayari ina akaunti"), "{body}");
-        assert_eq!(error(bench.record.confirm_registration(&anonymous(&bench), &again.id, "123456")).await, "Rule code-wrong");
+        assert_eq!(
+            error(bench.record.confirm_registration(&anonymous(&bench), &again.id, "123456")).await,
+            "Rule code-wrong"
+        );
     })
     .await;
 }
@@ -227,17 +255,30 @@ async fn duplicates_are_shown_not_merged() {
         assert_eq!(tasks[0].0.get("input").unwrap()[0]["valueReference"]["reference"], "Patient/kept");
 
         // She has already booked under the new record.
-        record.command(&bench.system(), "appointment.book", set(vec![create(appointment("booked", &new.id, "d1"))])).await.unwrap();
+        record
+            .command(
+                &bench.system(),
+                "appointment.book",
+                set(vec![create(appointment("booked", &new.id, "d1"))]),
+            )
+            .await
+            .unwrap();
         let link = |candidate: &str| Resolution::Link { candidate: candidate.to_owned() };
         for ctx in [bench.doctor(), bench.patient(), bench.staff(Role::It)] {
-            assert_eq!(error(record.resolve_duplicate(&ctx, &task, Resolution::NotDuplicate)).await, "Denied");
+            assert_eq!(
+                error(record.resolve_duplicate(&ctx, &task, Resolution::NotDuplicate)).await,
+                "Denied"
+            );
         }
         assert_eq!(error(record.resolve_duplicate(&desk, &task, link("p2"))).await, "Rule candidate-unknown");
         record.resolve_duplicate(&desk, &task, link("kept")).await.unwrap();
 
         let old = record.read(&bench.system(), &new).await.unwrap().parse().unwrap();
         assert_eq!(old.get("active"), Some(&json!(false)));
-        assert_eq!(old.get("link").unwrap()[0], json!({"other": {"reference": "Patient/kept"}, "type": "replaced-by"}));
+        assert_eq!(
+            old.get("link").unwrap()[0],
+            json!({"other": {"reference": "Patient/kept"}, "type": "replaced-by"})
+        );
         let kept = record.read(&bench.system(), &key("Patient/kept")).await.unwrap().parse().unwrap();
         assert_eq!(kept.get("link").unwrap()[0]["type"], "replaces");
         assert_eq!(kept.get("telecom").unwrap().as_array().unwrap().len(), 2);
@@ -258,8 +299,10 @@ async fn duplicates_are_shown_not_merged() {
 async fn likely_and_unlikely_pairs() {
     each_engine(|bench| async move {
         let person = |id: &str, given: &str, family: &str, birth: &str, phone: &str| {
-            create(json!({"resourceType": "Patient", "id": id, "name": [{"family": family, "given": [given]}],
-                "birthDate": birth, "telecom": [{"system": "phone", "value": phone}]}))
+            create(
+                json!({"resourceType": "Patient", "id": id, "name": [{"family": family, "given": [given]}],
+                "birthDate": birth, "telecom": [{"system": "phone", "value": phone}]}),
+            )
         };
         bench
             .seed(set(vec![
@@ -273,10 +316,17 @@ async fn likely_and_unlikely_pairs() {
             .await;
         let found = bench
             .record
-            .duplicate_candidates(&bench.staff(Role::FrontDesk), "Amina", "Njoroge", "1994-05-17", Some("+254712345678"))
+            .duplicate_candidates(
+                &bench.staff(Role::FrontDesk),
+                "Amina",
+                "Njoroge",
+                "1994-05-17",
+                Some("+254712345678"),
+            )
             .await
             .unwrap();
-        let pairs: Vec<(&str, u8)> = found.iter().filter_map(|(r, _, score)| Some((r.id()?, *score))).collect();
+        let pairs: Vec<(&str, u8)> =
+            found.iter().filter_map(|(r, _, score)| Some((r.id()?, *score))).collect();
         assert_eq!(pairs[0], ("same", 100));
         let ids: Vec<&str> = pairs.iter().map(|p| p.0).collect();
         assert!(ids.contains(&"typo") && ids.contains(&"swapped") && ids.contains(&"twin"), "{pairs:?}");
@@ -302,24 +352,36 @@ async fn lost_passwords() {
         for left in (0..5).rev() {
             for (id, guess) in [(&reset.id, wrong(&right)), (&other.id, "123456".to_owned())] {
                 match record.confirm_reset(&ctx, id, &guess, "a good new phrase").await.map(|_| ()) {
-                    Err(Error::Rule(rule)) => assert_eq!((rule.code, &rule.details), ("code-wrong", &json!({"attempts_left": left}))),
+                    Err(Error::Rule(rule)) => assert_eq!(
+                        (rule.code, &rule.details),
+                        ("code-wrong", &json!({"attempts_left": left}))
+                    ),
                     other => panic!("{other:?}"),
                 }
             }
         }
         for (id, guess) in [(&reset.id, &*right), (&other.id, "123456")] {
-            assert_eq!(error(record.confirm_reset(&ctx, id, guess, "a good new phrase")).await, "Rule code-expired");
+            assert_eq!(
+                error(record.confirm_reset(&ctx, id, guess, "a good new phrase")).await,
+                "Rule code-expired"
+            );
         }
         bench.turn(SignedDuration::from_mins(20));
         let reset = record.begin_reset(&ctx, "0712345678").await.unwrap();
         let right = code(&bench).await;
         // A bad password does not cost the code.
-        assert_eq!(error(record.confirm_reset(&ctx, &reset.id, &right, "short")).await, "Rule password-short");
+        assert_eq!(
+            error(record.confirm_reset(&ctx, &reset.id, &right, "short")).await,
+            "Rule password-short"
+        );
         let next = record.confirm_reset(&ctx, &reset.id, &right, "a good new phrase").await.unwrap();
         assert!(record.session(&next.token).await.is_ok());
         assert!(record.session(&session.token).await.is_err());
         assert!(record.login("0712345678", "a good new phrase", None).await.is_ok());
-        assert_eq!(error(record.confirm_reset(&ctx, &reset.id, &right, "another phrase")).await, "Rule code-expired");
+        assert_eq!(
+            error(record.confirm_reset(&ctx, &reset.id, &right, "another phrase")).await,
+            "Rule code-expired"
+        );
     })
     .await;
 }

@@ -1,7 +1,9 @@
 //! Each step of the write path.
 
 use crate::bench::name;
-use crate::{Bench, appointment, create, each_engine, key, kind, observation, patient, resource, set, update};
+use crate::{
+    Bench, appointment, create, each_engine, key, kind, observation, patient, resource, set, update,
+};
 use access::Role;
 use jiff::SignedDuration;
 use record::{Change, ChangeSet, Effect, Error, Event};
@@ -16,7 +18,8 @@ async fn count(bench: &Bench, kind: &str) -> usize {
 async fn a_resource_lives_through_its_versions() {
     each_engine(|bench| async move {
         let ctx = bench.doctor();
-        let made = bench.record.write(&ctx, set(vec![create(observation("x", "p1", "71.50"))])).await.unwrap();
+        let made =
+            bench.record.write(&ctx, set(vec![create(observation("x", "p1", "71.50"))])).await.unwrap();
         let first = &made.written[0];
         // "x" is no UUID: a raw write gets an id of ours.
         assert_ne!(first.key.id, "x");
@@ -33,7 +36,10 @@ async fn a_resource_lives_through_its_versions() {
         let mut next = json.clone();
         next.set("status", json!("amended"));
         // What the client says about version and time does not count.
-        next.set("meta", json!({"versionId": "99", "lastUpdated": "2001-01-01T00:00:00Z", "tag": [{"code": "t"}]}));
+        next.set(
+            "meta",
+            json!({"versionId": "99", "lastUpdated": "2001-01-01T00:00:00Z", "tag": [{"code": "t"}]}),
+        );
         let change = Change::Update { resource: next, if_match: Some(1) };
         let changed = bench.record.write(&ctx, set(vec![change])).await.unwrap();
         let second = changed.written[0].resource.as_ref().unwrap();
@@ -54,8 +60,11 @@ async fn a_resource_lives_through_its_versions() {
         assert!(again.written[0].unchanged && again.written[0].version == 3);
 
         let history = bench.record.history(&ctx, &first.key, None, 10).await.unwrap();
-        let methods: Vec<String> =
-            history.entries.iter().map(|e| format!("{} {:?} {}", e.version, e.method, e.content.is_some())).collect();
+        let methods: Vec<String> = history
+            .entries
+            .iter()
+            .map(|e| format!("{} {:?} {}", e.version, e.method, e.content.is_some()))
+            .collect();
         assert_eq!(methods, ["3 Deleted false", "2 Updated true", "1 Created true"]);
     })
     .await;
@@ -97,28 +106,87 @@ async fn refusals() {
                 set(vec![create(observation("x", "p1", "70")), create(observation("y", "nobody", "70"))]),
                 "Denied",
             ),
-            ("another id's content", bench.doctor(), set(vec![create(observation(&taken, "p1", "71"))]), "Duplicate id-taken"),
-            ("stale version", bench.doctor(), set(vec![update(observation(&taken, "p1", "72"), Some(7))]), "VersionConflict Some(1)"),
-            ("If-Match on nothing", bench.doctor(), set(vec![update(observation("none", "p1", "72"), Some(1))]), "VersionConflict None"),
-            ("delete of nothing", bench.client(&["system/*.cruds"]), set(vec![Change::Delete { key: key("Observation/none"), if_match: None }]), "NotFound"),
+            (
+                "another id's content",
+                bench.doctor(),
+                set(vec![create(observation(&taken, "p1", "71"))]),
+                "Duplicate id-taken",
+            ),
+            (
+                "stale version",
+                bench.doctor(),
+                set(vec![update(observation(&taken, "p1", "72"), Some(7))]),
+                "VersionConflict Some(1)",
+            ),
+            (
+                "If-Match on nothing",
+                bench.doctor(),
+                set(vec![update(observation("none", "p1", "72"), Some(1))]),
+                "VersionConflict None",
+            ),
+            (
+                "delete of nothing",
+                bench.client(&["system/*.cruds"]),
+                set(vec![Change::Delete { key: key("Observation/none"), if_match: None }]),
+                "NotFound",
+            ),
             ("not in care", bench.other_doctor(), set(vec![create(observation("x", "p1", "70"))]), "Denied"),
-            ("moved to a patient not in care", bench.doctor(), set(vec![update(observation(&taken, "p2", "70"), None)]), "Denied"),
-            ("a patient's own facts", bench.patient(), set(vec![create(observation("x", "p1", "70"))]), "Denied"),
-            ("front desk, clinical", bench.staff(Role::FrontDesk), set(vec![create(observation("x", "p1", "70"))]), "Denied"),
+            (
+                "moved to a patient not in care",
+                bench.doctor(),
+                set(vec![update(observation(&taken, "p2", "70"), None)]),
+                "Denied",
+            ),
+            (
+                "a patient's own facts",
+                bench.patient(),
+                set(vec![create(observation("x", "p1", "70"))]),
+                "Denied",
+            ),
+            (
+                "front desk, clinical",
+                bench.staff(Role::FrontDesk),
+                set(vec![create(observation("x", "p1", "70"))]),
+                "Denied",
+            ),
             ("IT staff", bench.staff(Role::It), set(vec![create(patient("x", "Y"))]), "Denied"),
-            ("scope too small", bench.client(&["system/Observation.rs"]), set(vec![create(observation("x", "p1", "70"))]), "Denied"),
-            ("audit events", bench.system(), set(vec![create(json!({"resourceType": "AuditEvent"}))]), "Invalid"),
-            ("the same resource twice", bench.doctor(), set(vec![update(observation(&taken, "p1", "1"), None), update(observation(&taken, "p1", "2"), None)]), "Malformed"),
+            (
+                "scope too small",
+                bench.client(&["system/Observation.rs"]),
+                set(vec![create(observation("x", "p1", "70"))]),
+                "Denied",
+            ),
+            (
+                "audit events",
+                bench.system(),
+                set(vec![create(json!({"resourceType": "AuditEvent"}))]),
+                "Invalid",
+            ),
+            (
+                "the same resource twice",
+                bench.doctor(),
+                set(vec![
+                    update(observation(&taken, "p1", "1"), None),
+                    update(observation(&taken, "p1", "2"), None),
+                ]),
+                "Malformed",
+            ),
             (
                 "the plan is stale",
                 bench.doctor(),
-                ChangeSet { expect: vec![(key("Patient/p1"), 4)], ..set(vec![create(observation("x", "p1", "70"))]) },
+                ChangeSet {
+                    expect: vec![(key("Patient/p1"), 4)],
+                    ..set(vec![create(observation("x", "p1", "70"))])
+                },
                 "VersionConflict Some(1)",
             ),
             (
                 "the plan's resource is gone",
                 bench.doctor(),
-                ChangeSet { expect: vec![(key("Patient/none"), 1)], ..set(vec![create(observation("x", "p1", "70"))]) },
+                ChangeSet {
+                    expect: vec![(key("Patient/none"), 1)],
+                    ..set(vec![create(observation("x", "p1", "70"))])
+                },
                 "VersionConflict None",
             ),
         ];
@@ -128,7 +196,10 @@ async fn refusals() {
                 Ok(_) => "written".to_owned(),
                 Err(error) => name(&error),
             };
-            if found != expected && !(expected == "Invalid" && found.starts_with("Invalid")) && found.trim() != expected {
+            if found != expected
+                && !(expected == "Invalid" && found.starts_with("Invalid"))
+                && found.trim() != expected
+            {
                 failures.push(format!("{case}: {found}, not {expected}"));
             }
         }
@@ -153,11 +224,19 @@ async fn anonymous_writes_nothing() {
 async fn updates_create_and_repeats_change_nothing() {
     each_engine(|bench| async move {
         let ctx = bench.doctor();
-        let made = bench.record.write(&ctx, set(vec![update(observation("own-id", "p1", "70"), None)])).await.unwrap();
+        let made = bench
+            .record
+            .write(&ctx, set(vec![update(observation("own-id", "p1", "70"), None)]))
+            .await
+            .unwrap();
         assert!(made.written[0].created);
         assert_eq!(made.written[0].key.id, "own-id");
         let events = bench.record.last_event().await.unwrap();
-        let again = bench.record.write(&ctx, set(vec![update(observation("own-id", "p1", "70"), None)])).await.unwrap();
+        let again = bench
+            .record
+            .write(&ctx, set(vec![update(observation("own-id", "p1", "70"), None)]))
+            .await
+            .unwrap();
         assert!(again.written[0].unchanged && again.written[0].version == 1);
         assert_eq!(bench.record.last_event().await.unwrap(), events, "no event for nothing");
 
@@ -169,8 +248,16 @@ async fn updates_create_and_repeats_change_nothing() {
         // Deleted and put again: it exists once more, with its history.
         let client = bench.client(&["system/*.cruds"]);
         let target = key("Observation/own-id");
-        bench.record.write(&client, set(vec![Change::Delete { key: target.clone(), if_match: None }])).await.unwrap();
-        let back = bench.record.write(&client, set(vec![update(observation("own-id", "p1", "75"), None)])).await.unwrap();
+        bench
+            .record
+            .write(&client, set(vec![Change::Delete { key: target.clone(), if_match: None }]))
+            .await
+            .unwrap();
+        let back = bench
+            .record
+            .write(&client, set(vec![update(observation("own-id", "p1", "75"), None)]))
+            .await
+            .unwrap();
         assert_eq!(back.written[0].version, 3);
         assert!(bench.record.read(&ctx, &target).await.is_ok());
     })
@@ -190,7 +277,8 @@ async fn idempotency_keys() {
             again.written[0].resource.as_ref().unwrap().value(),
             first.written[0].resource.as_ref().unwrap().value()
         );
-        let other = bench.record.write(&ctx, set(vec![create(observation("x", "p1", "71"))])).await.unwrap_err();
+        let other =
+            bench.record.write(&ctx, set(vec![create(observation("x", "p1", "71"))])).await.unwrap_err();
         assert_eq!(name(&other), "Duplicate idempotency-key-reused");
         assert_eq!(count(&bench, "Observation").await, 1);
 
@@ -209,7 +297,11 @@ async fn idempotency_keys() {
         // With a fingerprint of the request the planner's fresh ids do not matter.
         ctx.idempotency_key = Some("k3\nabc".into());
         assert!(bench.record.replayed(&ctx).await.unwrap().is_none());
-        let made = bench.record.command(&ctx, "test.make", set(vec![create(observation("y1", "p1", "70"))])).await.unwrap();
+        let made = bench
+            .record
+            .command(&ctx, "test.make", set(vec![create(observation("y1", "p1", "70"))]))
+            .await
+            .unwrap();
         let found = bench.record.replayed(&ctx).await.unwrap().unwrap();
         assert_eq!(found.written[0].key, made.written[0].key);
         ctx.idempotency_key = Some("k3\ndef".into());
@@ -300,20 +392,38 @@ async fn all_or_nothing() {
                     cause: None,
                     external_key: "t1".into(),
                     entries: vec![
-                        store::ledger::NewEntry { account: "none".into(), amount_minor: 5, currency: "KES".into() },
-                        store::ledger::NewEntry { account: "other".into(), amount_minor: -5, currency: "KES".into() },
+                        store::ledger::NewEntry {
+                            account: "none".into(),
+                            amount_minor: 5,
+                            currency: "KES".into(),
+                        },
+                        store::ledger::NewEntry {
+                            account: "other".into(),
+                            amount_minor: -5,
+                            currency: "KES".into(),
+                        },
                     ],
                 }),
             ],
-            events: vec![Event { topic: "appointment.booked", subject: key("Appointment/c1"), data: json!({}) }],
+            events: vec![Event {
+                topic: "appointment.booked",
+                subject: key("Appointment/c1"),
+                data: json!({}),
+            }],
             ..set(vec![create(appointment("c1", "p2", "d1"))])
         };
-        assert_eq!(name(&bench.record.command(&bench.system(), "appointment.book", broken).await.unwrap_err()), "Internal");
+        assert_eq!(
+            name(&bench.record.command(&bench.system(), "appointment.book", broken).await.unwrap_err()),
+            "Internal"
+        );
         assert_eq!(count(&bench, "Appointment").await, 1);
         assert_eq!(bench.record.last_event().await.unwrap(), events);
         assert!(bench.record.load(&bench.other_doctor(), &key("Patient/p2")).await.unwrap().is_none());
         // The time is free.
-        let whole = ChangeSet { effects: vec![span("Appointment/c2")], ..set(vec![create(appointment("c2", "p2", "d1"))]) };
+        let whole = ChangeSet {
+            effects: vec![span("Appointment/c2")],
+            ..set(vec![create(appointment("c2", "p2", "d1"))])
+        };
         bench.record.command(&bench.system(), "appointment.book", whole).await.unwrap();
     })
     .await;
@@ -328,14 +438,22 @@ async fn commands_reach_further_than_raw_writes() {
         bench.record.command(&bench.patient(), "appointment.book", set(vec![create(own)])).await.unwrap();
         // But not to other people.
         let other = appointment("y", "p2", "d2");
-        let error = bench.record.command(&bench.patient(), "appointment.book", set(vec![create(other)])).await.unwrap_err();
+        let error = bench
+            .record
+            .command(&bench.patient(), "appointment.book", set(vec![create(other)]))
+            .await
+            .unwrap_err();
         assert_eq!(name(&error), "Denied");
         // Booking gave d2 the care of p1; cancelling takes it away.
         let d2 = bench.other_doctor();
         assert!(bench.record.load(&d2, &key("Patient/p1")).await.unwrap().is_some());
         let mut cancelled = appointment("x", "p1", "d2");
         cancelled["status"] = json!("cancelled");
-        bench.record.command(&bench.patient(), "appointment.cancel", set(vec![update(cancelled, Some(1))])).await.unwrap();
+        bench
+            .record
+            .command(&bench.patient(), "appointment.cancel", set(vec![update(cancelled, Some(1))]))
+            .await
+            .unwrap();
         assert!(bench.record.load(&d2, &key("Patient/p1")).await.unwrap().is_none());
     })
     .await;
@@ -396,8 +514,13 @@ async fn references_may_point_within_the_same_write() {
         let delete = Change::Delete { key: key(&format!("Patient/{person}")), if_match: None };
         bench.record.write(&ctx, set(vec![delete])).await.unwrap();
         found.set("status", json!("corrected"));
-        bench.record.write(&ctx, set(vec![Change::Update { resource: found, if_match: None }])).await.unwrap();
-        let error = bench.record.write(&ctx, set(vec![create(observation("y", &person, "70"))])).await.unwrap_err();
+        bench
+            .record
+            .write(&ctx, set(vec![Change::Update { resource: found, if_match: None }]))
+            .await
+            .unwrap();
+        let error =
+            bench.record.write(&ctx, set(vec![create(observation("y", &person, "70"))])).await.unwrap_err();
         assert_eq!(name(&error), "Invalid Observation.subject.reference");
     })
     .await;
@@ -408,8 +531,16 @@ async fn denied_and_failed_writes_are_audited() {
     each_engine(|bench| async move {
         let ctx = bench.other_doctor();
         bench.record.write(&ctx, set(vec![update(observation("o9", "p1", "70"), None)])).await.unwrap_err();
-        bench.record.write(&bench.doctor(), set(vec![update(observation("o9", "p1", "70"), Some(3))])).await.unwrap_err();
-        bench.record.command(&ctx, "note.save", set(vec![create(observation("o9", "p1", "70"))])).await.unwrap_err();
+        bench
+            .record
+            .write(&bench.doctor(), set(vec![update(observation("o9", "p1", "70"), Some(3))]))
+            .await
+            .unwrap_err();
+        bench
+            .record
+            .command(&ctx, "note.save", set(vec![create(observation("o9", "p1", "70"))]))
+            .await
+            .unwrap_err();
         assert_eq!(
             bench.audit_tail(3).await,
             [
@@ -428,7 +559,10 @@ async fn too_many_changes() {
         let many = (0..=record::MAX_CHANGES)
             .map(|n| Change::Delete { key: key(&format!("Observation/{n}")), if_match: None })
             .collect();
-        assert_eq!(name(&bench.record.write(&bench.system(), set(many)).await.unwrap_err()).trim(), "Malformed");
+        assert_eq!(
+            name(&bench.record.write(&bench.system(), set(many)).await.unwrap_err()).trim(),
+            "Malformed"
+        );
         let _ = (kind("Patient"), resource(patient("x", "y")));
     })
     .await;
