@@ -120,7 +120,7 @@ pub fn start(setup: &Setup) -> anyhow::Result<Demo> {
         )?;
         shell::run(uzima(setup).arg("import").arg(&hospital))?;
     }
-    let staff: Value = serde_json::from_slice(&std::fs::read(hospital.join("staff.json"))?)?;
+    let staff: Value = serde_json::from_slice(&std::fs::read(hospital.join("staff.accounts"))?)?;
     let doctors: Vec<(String, String)> = staff["doctors"]
         .as_array()
         .into_iter()

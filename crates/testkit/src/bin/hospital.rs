@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
         .map(|d| json!({"login": d.login, "display": d.display, "practitioner": format!("Practitioner/{}", d.id)}))
         .collect();
     std::fs::write(
-        arguments.out.join("staff.json"),
+        arguments.out.join("staff.accounts"),
         serde_json::to_vec_pretty(&json!({"doctors": doctors}))?,
     )?;
     Ok(())
