@@ -9,6 +9,8 @@ mod json;
 mod moment;
 mod number;
 pub mod outcome;
+#[cfg(test)]
+mod outside;
 pub mod path;
 pub mod resource;
 pub mod search;

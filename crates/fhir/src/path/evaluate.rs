@@ -5,11 +5,12 @@ use super::decimal::Decimal;
 use super::item::{Instant, Item, Node as Element, Quantity};
 use super::parser::{Node, Operator, TypeName};
 use super::{Env, PathError, function, math};
-use crate::definitions::{Class, Definitions};
+use crate::definitions::{Class, Definitions, Primitive};
 use crate::moment::{Form, Moment};
 use serde_json::Value;
 use std::cell::Cell;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 /// Nodes and items visited by one evaluation; bounds expressions that multiply their input.
 pub const MAX_WORK: u64 = 5_000_000;
@@ -318,6 +319,15 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     }
 
     pub fn distinct(&self, items: Items<'a>) -> Evaluated<'a> {
+        // Text is by far the commonest and needs no comparison of all with all.
+        if items.len() > 16 && items.iter().all(is_plain_text) {
+            self.spend(items.len())?;
+            let mut seen: HashSet<String> = HashSet::with_capacity(items.len());
+            return Ok(items
+                .into_iter()
+                .filter(|i| seen.insert(i.as_str().unwrap_or("").to_owned()))
+                .collect());
+        }
         let mut out: Items<'a> = Vec::with_capacity(items.len());
         for item in items {
             if !self.contains(&out, &item)? {
@@ -343,6 +353,20 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Text that equals only the same text, so no date.
+fn is_plain_text(item: &Item) -> bool {
+    match item {
+        Item::String(_) => true,
+        Item::Node(n) => {
+            let date = n.primitive().is_none_or(|p| {
+                matches!(p, Primitive::Date | Primitive::DateTime | Primitive::Instant | Primitive::Time)
+            });
+            n.value.is_string() && !date
+        }
+        _ => false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Own cases, and the official suite where its data is at hand.
 
 use super::{Env, Item, evaluate, parse};
+use crate::outside::{examples, shared};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 
 fn patient() -> Value {
     serde_json::from_str(
@@ -340,11 +340,10 @@ mod arbitrary {
     }
 }
 
-/// The suite of HL7, if its files are here: `UZIMA_SHARED_DATA` or `../shared/data` beside the workspace for the
-/// cases, `UZIMA_R4_EXAMPLES` for the unpacked npm package `hl7.fhir.r4.examples`.
+/// The suite of HL7, if its files are here.
 #[test]
 fn official_suite() {
-    let Some((cases, examples)) = outside_data() else { return };
+    let (Some(cases), Some(examples)) = (shared("fhirpath/r4-tests-subset.json"), examples()) else { return };
     let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(cases).unwrap()).unwrap();
     let (mut passed, mut run_cases, mut failures) = (0, 0, Vec::new());
     for case in &cases {
@@ -405,13 +404,4 @@ fn kind_of(item: &Item) -> String {
         ("System", _) => name.to_ascii_lowercase(),
         _ => name,
     }
-}
-
-fn outside_data() -> Option<(PathBuf, PathBuf)> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let shared =
-        std::env::var_os("UZIMA_SHARED_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
-    let cases = shared.join("fhirpath/r4-tests-subset.json");
-    let examples = PathBuf::from(std::env::var_os("UZIMA_R4_EXAMPLES")?);
-    (cases.exists() && examples.is_dir()).then_some((cases, examples))
 }
