@@ -11,7 +11,6 @@ pub mod config;
 mod control;
 pub mod hooks;
 pub mod http;
-pub mod integrations;
 pub mod oauth;
 pub mod parts;
 pub mod rest;

@@ -7,8 +7,29 @@ use crate::config::Config;
 use crate::ws::consultation::Calls;
 use crate::config::Secret;
 use anyhow::Context as _;
+use jiff::Timestamp;
 use record::Record;
 use std::sync::Arc;
+
+/// How the last calls of an outside provider went, since this process began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProviderHealth {
+    pub name: &'static str,
+    pub last_ok: Option<Timestamp>,
+    /// When, and in the provider's words.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+impl ProviderHealth {
+    /// No error, or none since the last success.
+    pub fn is_healthy(&self) -> bool {
+        match (&self.last_ok, &self.last_error) {
+            (_, None) => true,
+            (Some(ok), Some((failed, _))) => ok >= failed,
+            (None, Some(_)) => false,
+        }
+    }
+}
 
 /// One field per part.
 pub struct Parts {
@@ -27,6 +48,21 @@ impl Parts {
             .context("billing cannot start")?;
         let sms = sms(config)?.map(reach::sms::Sms::new).transpose().context("SMS cannot start")?.map(Arc::new);
         Ok(Parts { calls: Calls::start(config).await?, billing, sms })
+    }
+
+    /// The outside providers that are set up.
+    pub fn providers(&self) -> Vec<ProviderHealth> {
+        let mpesa = self.billing.mpesa_health().map(|health| ProviderHealth {
+            name: "daraja",
+            last_ok: health.last_ok,
+            last_error: health.last_error,
+        });
+        let sms = self.sms.as_ref().map(|sms| sms.health()).map(|health| ProviderHealth {
+            name: "africastalking",
+            last_ok: health.last_ok,
+            last_error: health.last_error,
+        });
+        mpesa.into_iter().chain(sms).collect()
     }
 
     /// Called once after the last request at shutdown.

@@ -3,7 +3,6 @@
 use crate::config::Config;
 use crate::http::listen;
 use crate::http::metrics::Metrics;
-use crate::integrations::Integrations;
 use crate::parts::Parts;
 use crate::state::{App, AppState};
 use crate::web::Web;
@@ -73,13 +72,6 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     let record = tokio::task::spawn_blocking(move || storage::open(&opened, clock)).await??;
     let parts = Parts::start(&config, &record, &public_url).await?;
     let web = Web::load(&public_url.replacen("http", "ws", 1));
-    let integrations = Integrations::default();
-    if config.daraja.consumer_key.is_some() {
-        integrations.add("daraja");
-    }
-    if config.africastalking.api_key.is_some() {
-        integrations.add("africastalking");
-    }
     let hub = Hub::default();
     let last = record.store().write(store::outbox::last).await.context("cannot read the outbox")?;
     hub.set_last_seq(last);
@@ -91,7 +83,6 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
         public_url,
         timezone,
         metrics: Metrics::default(),
-        integrations,
         web,
         sockets,
         hub,

@@ -2,7 +2,6 @@
 
 use crate::config::Config;
 use crate::http::metrics::Metrics;
-use crate::integrations::Integrations;
 use crate::parts::Parts;
 use crate::web::Web;
 use crate::ws::hub::Hub;
@@ -23,8 +22,6 @@ pub struct App {
     /// The clinic's zone, from `config.clinic.timezone`.
     pub timezone: jiff::tz::TimeZone,
     pub metrics: Metrics,
-    /// Health of outside providers; clients report to it.
-    pub integrations: Integrations,
     /// The files of the web client.
     pub web: Web,
     /// When this process began.

@@ -351,6 +351,8 @@ struct AuditParams {
     patient_id: Option<String>,
     /// As in `agent` of an entry.
     agent: Option<String>,
+    /// As in `action` of an entry.
+    action: Option<String>,
     /// First instant, RFC 3339, or first day.
     from: Option<String>,
     /// First instant no longer wanted, or last day.
@@ -370,6 +372,7 @@ async fn list_audit(
     let filter = AuditFilter {
         patient: params.patient_id,
         agent: params.agent,
+        action: params.action,
         from: params.from.as_deref().map(|text| instant(&app, "from", text, false)).transpose()?,
         to: params.to.as_deref().map(|text| instant(&app, "to", text, true)).transpose()?,
     };
@@ -646,14 +649,14 @@ struct Integration {
     responses((status = 200, body = Vec<Integration>)))]
 async fn list_integrations(State(app): State<AppState>, caller: Caller) -> Answer<Json<Vec<Integration>>> {
     require(&caller.0, Capability::ManageJobs)?;
-    let row = |(name, health): (&'static str, crate::integrations::Health)| Integration {
-        name,
+    let row = |health: crate::parts::ProviderHealth| Integration {
+        name: health.name,
         healthy: health.is_healthy(),
         last_ok: health.last_ok,
         last_error_at: health.last_error.as_ref().map(|(at, _)| *at),
         last_error: health.last_error.map(|(_, text)| text),
     };
-    Ok(Json(app.integrations.list().into_iter().map(row).collect()))
+    Ok(Json(app.parts.providers().into_iter().map(row).collect()))
 }
 
 fn require(ctx: &Ctx, capability: Capability) -> Result<(), ApiError> {

@@ -1,6 +1,6 @@
 //! Delivery reports of Africa's Talking. Unsigned: the secret in the address decides.
 
-use crate::http::error::{ApiError, Failure};
+use crate::http::error::ApiError;
 use crate::state::AppState;
 use axum::Router;
 use axum::body::Bytes;
@@ -22,7 +22,7 @@ async fn delivery(
     // Hashes are compared, so that the time taken says nothing about the token.
     match own.filter(|t| !t.is_empty()) {
         Some(own) if Sha256::digest(own.as_bytes()) == Sha256::digest(token.as_bytes()) => {}
-        _ => return Err(ApiError(Failure::from(record::Error::NotFound))),
+        _ => return Err(record::Error::NotFound.into()),
     }
     reach::sms::receive_report(&app.record, &body).await?;
     Ok(StatusCode::OK)

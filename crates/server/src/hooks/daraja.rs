@@ -2,7 +2,7 @@
 //! decide what is believed. Stored before they are answered.
 
 use crate::http::ClientAddress;
-use crate::http::error::{ApiError, Failure};
+use crate::http::error::ApiError;
 use crate::state::{App, AppState};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -24,7 +24,7 @@ fn check_source(app: &App, address: ClientAddress) -> Result<(), ApiError> {
     if allowed.is_empty() || address.0.is_some_and(|a| allowed.contains(&a)) {
         return Ok(());
     }
-    Err(ApiError(Failure::from(record::Error::NotFound)))
+    Err(record::Error::NotFound.into())
 }
 
 async fn stk(

@@ -19,9 +19,9 @@ pub fn register(registry: &mut Registry) {
         app.parts.billing.invoice_for_encounter(&ctx, &event.subject.id).await?;
         Ok(())
     });
-    for kind in billing::mpesa::JOBS {
-        registry.job(kind, move |app, job| async move {
-            app.parts.billing.run_job(&job.kind, &job.payload, job.attempt).await?;
+    for queue in billing::mpesa::JOBS {
+        registry.job(queue, move |app, job| async move {
+            app.parts.billing.run_job(&job.queue, &job.data, job.attempt).await?;
             Ok(())
         });
     }

@@ -105,6 +105,7 @@ async fn handle_events(app: &AppState, registry: &Registry) -> Result<bool, stor
             subject: event.subject,
             patients: event.patients,
             data: event.data,
+            created: event.created,
         });
         for subscription in takers {
             let outcome = guarded((subscription.run)(app.clone(), event.clone())).await;
@@ -133,7 +134,7 @@ async fn handle_events(app: &AppState, registry: &Registry) -> Result<bool, stor
 fn event_job(subscriber: &str, event: &LiveEvent, now: jiff::Timestamp) -> NewJob {
     let data = json!({
         "subscriber": subscriber, "seq": event.seq, "topic": event.topic, "subject": event.subject.to_string(),
-        "patients": event.patients, "data": event.data,
+        "patients": event.patients, "data": event.data, "created": event.created.to_string(),
     });
     NewJob::new(EVENT_QUEUE, "", data, now)
 }
@@ -250,6 +251,7 @@ async fn run_event_job(app: &AppState, registry: &Registry, job: &Job) -> Result
         subject: text("subject").and_then(ResourceKey::parse).ok_or_else(broken)?,
         patients: patients.filter_map(Value::as_str).map(str::to_owned).collect(),
         data: job.data.get("data").cloned().unwrap_or(Value::Null),
+        created: text("created").and_then(|at| at.parse().ok()).unwrap_or(job.created),
     };
     guarded((subscription.run)(app.clone(), Arc::new(event))).await
 }

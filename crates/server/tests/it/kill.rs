@@ -1,0 +1,264 @@
+//! kill -9 while several clients write: no acknowledged write is lost, no transaction is half there, the ledger balances.
+//!
+//! `UZIMA_TEST_KILL_CYCLES` sets the number of cycles (5 without it; the test command sets 50).
+
+use serde_json::{Value, json};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const WRITERS: usize = 4;
+/// Longest life of a server in one cycle, milliseconds.
+const LIFE_MS_MAX: u64 = 500;
+const READY_WAIT: Duration = Duration::from_secs(60);
+
+/// One program on one data folder, killed and started again on the same port.
+struct Machine {
+    folder: tempfile::TempDir,
+    url: String,
+    listen: String,
+    http: reqwest::Client,
+}
+
+/// What the server said that it had written.
+#[derive(Default)]
+struct Acknowledged {
+    observations: Vec<String>,
+    /// Tags of transactions of two resources.
+    pairs: Vec<String>,
+    payments: Vec<String>,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listen = format!("127.0.0.1:{port}");
+        Machine {
+            folder: tempfile::tempdir().unwrap(),
+            url: format!("http://{listen}"),
+            listen,
+            http: reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap(),
+        }
+    }
+
+    fn uzima(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uzima"));
+        command
+            .current_dir(self.folder.path())
+            .env("UZIMA_DATA", self.folder.path().join("data"))
+            .env("UZIMA_LISTEN", &self.listen)
+            .env("UZIMA_LOG_FILTER", "error")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Standard output of a command that must succeed.
+    fn run(&self, arguments: &[&str], input: &str) -> String {
+        use std::io::Write;
+        let mut child =
+            self.uzima().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    async fn start(&self) -> Child {
+        let child = self.uzima().arg("serve").stdout(Stdio::null()).spawn().unwrap();
+        let until = tokio::time::Instant::now() + READY_WAIT;
+        loop {
+            let answer = self.http.get(format!("{}/readyz", self.url)).send().await;
+            if answer.is_ok_and(|a| a.status() == 200) {
+                return child;
+            }
+            assert!(tokio::time::Instant::now() < until, "the server does not come back");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Option<(u16, Value)> {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
+        if !body.is_null() {
+            request = request.header("Content-Type", "application/json").body(body.to_string());
+        }
+        let answer = request.send().await.ok()?;
+        let status = answer.status().as_u16();
+        // A connection that breaks inside the body is no acknowledgement.
+        let text = answer.text().await.ok()?;
+        Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+}
+
+/// A small generator, so that a failing run can be repeated from its printed seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+fn observation(patient: &str, tag: &str) -> Value {
+    json!({"resourceType": "Observation", "status": "final", "subject": {"reference": patient},
+        "identifier": [{"system": "https://kill.example", "value": tag}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+        "effectiveDateTime": "2026-11-21T08:00:00Z",
+        "valueQuantity": {"value": 71, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"}})
+}
+
+fn pair(patient: &str, tag: &str) -> Value {
+    let encounter = json!({"resourceType": "Encounter", "status": "finished",
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+        "identifier": [{"system": "https://kill.example", "value": tag}], "subject": {"reference": patient}});
+    let mut observation = observation(patient, tag);
+    observation["encounter"] = json!({"reference": "urn:uuid:5f3b5c1e-0f0e-4a37-9c66-3b1c1a8a0001"});
+    json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+        {"fullUrl": "urn:uuid:5f3b5c1e-0f0e-4a37-9c66-3b1c1a8a0001", "resource": encounter,
+            "request": {"method": "POST", "url": "Encounter"}},
+        {"resource": observation, "request": {"method": "POST", "url": "Observation"}}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_minus_nine_loses_nothing() {
+    let cycles: u32 = std::env::var("UZIMA_TEST_KILL_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(5);
+    let seed = u64::from(std::process::id()) | 1;
+    println!("seed {seed}, {cycles} cycles");
+    let mut random = Random(seed);
+    let machine = Arc::new(Machine::new());
+    let printed = machine.run(&["admin", "create-client", "--name", "kill", "--scope", "system/*.cruds"], "");
+    let field = |name: &str| {
+        let line = printed.lines().find(|l| l.trim().starts_with(name)).unwrap_or_default();
+        line.trim().trim_start_matches(name).trim_start_matches([':', '=', ' ']).to_owned()
+    };
+    let password = "tatu-mbili-moja-ndege";
+    let user = ["admin", "create-user", "--login", "till", "--display", "Till", "--role", "cashier", "--password-stdin"];
+    machine.run(&user, password);
+
+    let mut child = machine.start().await;
+    let form = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}&scope=system%2F*.cruds",
+        field("client_id"),
+        field("client_secret")
+    );
+    let answer = machine
+        .http
+        .post(format!("{}/oauth/token", machine.url))
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(form)
+        .send()
+        .await
+        .unwrap();
+    let token: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let token = token["access_token"].as_str().unwrap().to_owned();
+    let login = json!({"login": "till", "password": password});
+    let (_, session) = machine.send("POST", "/api/v1/auth/login?token=true", "", &login).await.unwrap();
+    let till = session["token"].as_str().unwrap().to_owned();
+    let patient = json!({"resourceType": "Patient", "name": [{"family": "Kill", "given": ["Nine"]}]});
+    let (status, patient) = machine.send("POST", "/fhir/R4/Patient", &token, &patient).await.unwrap();
+    assert_eq!(status, 201, "{patient}");
+    let patient = format!("Patient/{}", patient["id"].as_str().unwrap());
+    // One bill per writer, large enough for as many cash payments of one shilling as there can be.
+    let mut invoices = Vec::new();
+    for n in 0..WRITERS {
+        let total = json!({"value": 1_000_000, "currency": "KES"});
+        let invoice = json!({"resourceType": "Invoice", "status": "issued", "subject": {"reference": patient},
+            "identifier": [{"system": "https://uzima.health/fhir/identifier/invoice", "value": format!("KILL{n}")}],
+            "date": "2026-11-21T08:00:00Z", "totalNet": total, "totalGross": total});
+        let (status, made) = machine.send("POST", "/fhir/R4/Invoice", &token, &invoice).await.unwrap();
+        assert_eq!(status, 201, "{made}");
+        invoices.push(made["id"].as_str().unwrap().to_owned());
+    }
+
+    let acknowledged: Arc<Mutex<Acknowledged>> = Arc::default();
+    for cycle in 0..cycles {
+        let mut writers = tokio::task::JoinSet::new();
+        for (writer, invoice) in invoices.iter().enumerate() {
+            let (machine, token, till) = (machine.clone(), token.clone(), till.clone());
+            let (patient, invoice, acknowledged) = (patient.clone(), invoice.clone(), acknowledged.clone());
+            writers.spawn(async move {
+                for n in 0.. {
+                    let tag = format!("{cycle}-{writer}-{n}");
+                    let (path, token, body) = match n % 3 {
+                        0 => ("/fhir/R4/Observation".to_owned(), &token, observation(&patient, &tag)),
+                        1 => ("/fhir/R4".to_owned(), &token, pair(&patient, &tag)),
+                        _ => {
+                            let cash = json!({"method": "cash", "amount_minor": 100});
+                            (format!("/api/v1/invoices/{invoice}/payments"), &till, cash)
+                        }
+                    };
+                    let Some((status, answer)) = machine.send("POST", &path, token, &body).await else { return };
+                    if status == 503 {
+                        continue;
+                    }
+                    assert!(status == 200 || status == 201, "{path}: {status} {answer}");
+                    let mut acknowledged = acknowledged.lock().unwrap();
+                    match n % 3 {
+                        0 => acknowledged.observations.push(answer["id"].as_str().unwrap().to_owned()),
+                        1 => acknowledged.pairs.push(tag),
+                        _ => acknowledged.payments.push(answer["id"].as_str().unwrap().to_owned()),
+                    }
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(1 + random.next(LIFE_MS_MAX))).await;
+        // SIGKILL on Unix: no handler runs, nothing is flushed.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        while let Some(writer) = writers.join_next().await {
+            writer.unwrap();
+        }
+        child = machine.start().await;
+        let (status, day) = machine.send("GET", "/api/v1/cashier/day", &till, &Value::Null).await.unwrap();
+        assert_eq!((status, &day["balanced"]), (200, &json!(true)), "cycle {cycle}: {day}");
+    }
+
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
+    println!(
+        "{} observations, {} pairs, {} payments acknowledged",
+        acknowledged.observations.len(),
+        acknowledged.pairs.len(),
+        acknowledged.payments.len()
+    );
+    assert!(acknowledged.observations.len() + acknowledged.pairs.len() > cycles as usize, "hardly anything was written");
+    for id in &acknowledged.observations {
+        let (status, _) = machine.send("GET", &format!("/fhir/R4/Observation/{id}"), &token, &Value::Null).await.unwrap();
+        assert_eq!(status, 200, "acknowledged Observation/{id} is lost");
+    }
+    for id in &acknowledged.payments {
+        let (status, payment) = machine.send("GET", &format!("/api/v1/payments/{id}"), &till, &Value::Null).await.unwrap();
+        assert_eq!((status, &payment["state"]), (200, &json!("paid")), "acknowledged payment {id} is lost: {payment}");
+    }
+    // Transactions: every acknowledged one is there, and none, acknowledged or not, is half there.
+    let encounters = tags(&machine, &token, "Encounter").await;
+    let linked = tags(&machine, &token, "Observation?encounter:missing=false").await;
+    assert_eq!(encounters, linked, "a transaction is half there");
+    for tag in &acknowledged.pairs {
+        assert!(encounters.contains(tag), "acknowledged transaction {tag} is lost");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The tags of all resources that a search finds, page by page.
+async fn tags(machine: &Machine, token: &str, query: &str) -> std::collections::BTreeSet<String> {
+    let joiner = if query.contains('?') { '&' } else { '?' };
+    let mut path = format!("/fhir/R4/{query}{joiner}_count=500");
+    let mut found = std::collections::BTreeSet::new();
+    loop {
+        let (status, bundle) = machine.send("GET", &path, token, &Value::Null).await.unwrap();
+        assert_eq!(status, 200, "{bundle}");
+        for entry in bundle["entry"].as_array().into_iter().flatten() {
+            let tag = entry["resource"]["identifier"][0]["value"].as_str().unwrap().to_owned();
+            assert!(found.insert(tag.clone()), "{tag} twice");
+        }
+        let next = bundle["link"].as_array().unwrap().iter().find(|l| l["relation"] == "next");
+        match next {
+            Some(link) => path = link["url"].as_str().unwrap().trim_start_matches(&machine.url).to_owned(),
+            None => return found,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The server as a server: health, headers, files, TLS, stopping.
+
+use crate::harness::{World, header};
+use access::Role;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+#[tokio::test]
+async fn it_says_how_it_is() {
+    let world = World::start().await;
+    let get = |path: &str| world.client.get(format!("{}{path}", world.url())).send();
+    assert_eq!(get("/healthz").await.unwrap().status(), 200);
+    assert_eq!(get("/readyz").await.unwrap().status(), 200);
+    let id = "00000000-0000-0000-0000-000000000001";
+    get(&format!("/fhir/R4/Patient/{id}?_pretty=true")).await.unwrap();
+    let text = get("/metrics").await.unwrap().text().await.unwrap();
+    let line = "uzima_request_duration_seconds_count{method=\"GET\",route=\"/fhir/R4/{type}/{id}\",status=\"401\"} 1";
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains(id), "no ids in metrics");
+    assert!(text.contains("process_resident_memory_bytes"));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_security_headers() {
+    let world = World::start().await;
+    for path in ["/", "/api/v1/me", "/fhir/R4/metadata", "/nothing.js", "/healthz"] {
+        let response = world.client.get(format!("{}{path}", world.url())).send().await.unwrap();
+        assert_eq!(header(&response, "x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(header(&response, "referrer-policy"), "no-referrer", "{path}");
+        assert!(header(&response, "content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+        assert!(!header(&response, "content-security-policy").contains("unsafe-inline"), "{path}");
+        assert!(header(&response, "permissions-policy").contains("camera=(self)"), "{path}");
+        assert_eq!(header(&response, "cross-origin-opener-policy"), "same-origin", "{path}");
+        assert!(header(&response, "x-request-id").len() >= 8, "{path}");
+    }
+    let own = world.client.get(format!("{}/healthz", world.url())).header("x-request-id", "abcdefgh-1");
+    assert_eq!(header(&own.send().await.unwrap(), "x-request-id"), "abcdefgh-1");
+    let foul = world.client.get(format!("{}/healthz", world.url())).header("x-request-id", "a b<script>");
+    assert_ne!(header(&foul.send().await.unwrap(), "x-request-id"), "a b<script>");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn pages_and_files_are_told_apart() {
+    let world = World::start().await;
+    let get = |path: &str, accept: &'static str| {
+        world.client.get(format!("{}{path}", world.url())).header("accept", accept).send()
+    };
+    let page = get("/", "text/html").await.unwrap();
+    assert_eq!((page.status().as_u16(), header(&page, "content-type")), (200, "text/html; charset=utf-8"));
+    assert_eq!(header(&page, "cache-control"), "no-cache");
+    let etag = header(&page, "etag").to_owned();
+    let again = world.client.get(world.url()).header("accept", "text/html").header("if-none-match", &etag);
+    assert_eq!(again.send().await.unwrap().status(), 304);
+    assert_eq!(get("/patients/1", "text/html").await.unwrap().status(), 200, "a route of the client");
+    assert_eq!(get("/patients/1", "application/json").await.unwrap().status(), 404);
+    assert_eq!(get("/_app/immutable/missing.js", "text/html").await.unwrap().status(), 404);
+    let posted = world.client.post(format!("{}/patients/1", world.url())).send().await.unwrap();
+    assert_eq!(posted.status(), 405);
+    world.stop().await;
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/data")).join(name)
+}
+
+#[tokio::test]
+async fn https_where_a_certificate_is_given() {
+    let world = World::start_with(|config| {
+        config.tls.certificate = Some(fixture("localhost.pem"));
+        config.tls.private_key = Some(fixture("localhost.key"));
+    })
+    .await;
+    assert!(world.url().starts_with("https://"));
+    world.staff("juma", Role::Cashier).await;
+    let login = json!({"login": "juma", "password": crate::harness::PASSWORD});
+    let url = format!("{}/api/v1/auth/login", world.url());
+    let response = world.client.post(url).json(&login).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let cookie = header(&response, "set-cookie");
+    assert!(cookie.starts_with("__Host-uzima=") && cookie.contains("; Secure"), "{cookie}");
+    assert!(header(&response, "strict-transport-security").contains("max-age="));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_begun_is_finished_at_the_end() {
+    let mut world = World::start().await;
+    let client = world.client("system/*.cruds").await;
+    let running = world.take_running();
+    let address = running.address;
+    let app = running.app.clone();
+    // A request whose body is still on its way when the server is told to stop.
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let body = json!({"resourceType": "Patient", "name": [{"family": "Last"}]}).to_string();
+    let head = format!(
+        "POST /fhir/R4/Patient HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
+         content-type: application/fhir+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        client.token,
+        body.len()
+    );
+    let (first, rest) = body.split_at(10);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(first.as_bytes()).await.unwrap();
+    while app.metrics.in_flight.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let stopping = tokio::spawn(running.shutdown());
+    app.stopping.cancelled().await;
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    stopping.await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
