@@ -130,10 +130,8 @@ async fn kill_minus_nine_loses_nothing() {
     let mut random = Random(seed);
     let machine = Arc::new(Machine::new());
     let printed = machine.run(&["admin", "create-client", "--name", "kill", "--scope", "system/*.cruds"], "");
-    let field = |name: &str| {
-        let line = printed.lines().find(|l| l.trim().starts_with(name)).unwrap_or_default();
-        line.trim().trim_start_matches(name).trim_start_matches([':', '=', ' ']).to_owned()
-    };
+    let client: Value = serde_json::from_str(&printed).unwrap();
+    let field = |name: &str| client[name].as_str().unwrap().to_owned();
     let password = "tatu-mbili-moja-ndege";
     let user = ["admin", "create-user", "--login", "till", "--display", "Till", "--role", "cashier", "--password-stdin"];
     machine.run(&user, password);

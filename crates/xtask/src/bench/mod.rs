@@ -238,13 +238,9 @@ fn boot(command: &mut Command, listen: &str) -> anyhow::Result<(Service, u128)> 
 
 /// A token for the client whose id and secret `create-client` printed.
 fn token(listen: &str, printed: &str) -> anyhow::Result<String> {
-    let value = |name: &str| {
-        printed.lines().find_map(|l| {
-            Some(l.trim().strip_prefix(name)?.trim_start_matches([':', '=', ' ']).trim().to_owned())
-        })
-    };
-    let id = value("client_id").context("no client_id printed")?;
-    let secret = value("client_secret").context("no client_secret printed")?;
+    let client: Value = serde_json::from_str(printed).context("create-client printed no JSON")?;
+    let id = client["client_id"].as_str().context("no client_id printed")?;
+    let secret = client["client_secret"].as_str().context("no client_secret printed")?;
     let mut c = Connection::open(listen, "")?;
     let form =
         format!("grant_type=client_credentials&client_id={id}&client_secret={secret}&scope=system%2F*.cruds");
