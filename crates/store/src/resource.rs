@@ -200,7 +200,7 @@ fn add_patients(tx: &mut dyn Tx, rid: i64, patients: &[String]) -> Result<()> {
     for patient in patients.iter().skip(1) {
         tx.execute(
             "INSERT INTO compartment (rid, patient) VALUES ($1, $2)",
-            params![rid, &encode_id(patient)],
+            params![rid, &encode_target(TypeId::PATIENT, patient)],
         )?;
     }
     Ok(())

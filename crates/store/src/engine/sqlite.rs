@@ -124,7 +124,7 @@ fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connec
     if let Some(key) = key {
         // A raw key needs no key derivation. SHA-256 has instructions on every processor of today, SHA-512 has not.
         connection.execute_batch(&format!(
-            "PRAGMA key = \"x'{}'\"; PRAGMA cipher_page_size = 4096; PRAGMA cipher_hmac_algorithm = HMAC_SHA256;",
+            "PRAGMA cipher_log_level = NONE; PRAGMA key = \"x'{}'\"; PRAGMA cipher_page_size = 4096; PRAGMA cipher_hmac_algorithm = HMAC_SHA256;",
             key.to_hex()
         ))?;
     }

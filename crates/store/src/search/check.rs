@@ -91,6 +91,7 @@ impl Subject<'_> {
                 let test = quantity_any(values, number, *prefix, (*value, *low, *high));
                 format!("EXISTS (SELECT 1 FROM quantity WHERE rid = {rid} AND {test}{unit})")
             }
+            Operand::Reference { kinds, .. } if kinds.is_empty() => NEVER.into(),
             Operand::Reference { kinds, id } => {
                 let (date, param) = (self.date(), values.bind(number));
                 let type_id = values.bind(i64::from(self.kind.0));
@@ -99,7 +100,7 @@ impl Subject<'_> {
                     let target = values.bind(encode_target(*kind, id));
                     any.push(reference(&target, &type_id, &date, &rid, &param));
                 }
-                if any.is_empty() { NEVER.into() } else { any.join(" OR ") }
+                any.join(" OR ")
             }
             Operand::Uri(uri) => {
                 let param = values.bind(number);
@@ -188,13 +189,11 @@ impl Subject<'_> {
                 }
             }
             Predicate::Any(all) => {
-                let mut any = Vec::with_capacity(all.len());
-                for one in all {
-                    match self.rights(values, one, now_us) {
-                        Some(condition) => any.push(condition),
-                        None => return None,
-                    }
+                if all.iter().any(is_everything) {
+                    return None;
                 }
+                let any: Vec<String> =
+                    all.iter().filter_map(|one| self.rights(values, one, now_us)).collect();
                 if any.is_empty() { NEVER.into() } else { format!("({})", any.join(" OR ")) }
             }
         })
@@ -203,20 +202,28 @@ impl Subject<'_> {
     /// `_lastUpdated`: the instant against a range.
     pub fn last_updated(&mut self, values: &mut Values, (prefix, low, high): (Prefix, i64, i64)) -> String {
         let column = self.resource("last_updated_us");
-        let (low, high) = (values.bind(low), values.bind(high));
+        let mut v = |n: i64| values.bind(n);
         match prefix {
-            Prefix::Eq | Prefix::Ap => format!("({column} >= {low} AND {column} < {high})"),
-            Prefix::Ne => format!("({column} < {low} OR {column} >= {high})"),
-            Prefix::Gt | Prefix::Sa => format!("{column} >= {high} AND {low} = {low}"),
-            Prefix::Lt | Prefix::Eb => format!("{column} < {low} AND {high} = {high}"),
-            Prefix::Ge => format!("{column} >= {low} AND {high} = {high}"),
-            Prefix::Le => format!("{column} < {high} AND {low} = {low}"),
+            Prefix::Eq | Prefix::Ap => format!("({column} >= {} AND {column} < {})", v(low), v(high)),
+            Prefix::Ne => format!("({column} < {} OR {column} >= {})", v(low), v(high)),
+            Prefix::Gt | Prefix::Sa => format!("{column} >= {}", v(high)),
+            Prefix::Lt | Prefix::Eb => format!("{column} < {}", v(low)),
+            Prefix::Ge => format!("{column} >= {}", v(low)),
+            Prefix::Le => format!("{column} < {}", v(high)),
         }
     }
 
     pub fn ids(&mut self, values: &mut Values, ids: &[String]) -> String {
         let list: Vec<String> = ids.iter().map(|id| values.bind(encode_id(id))).collect();
         format!("{} IN ({})", self.resource("id"), list.join(", "))
+    }
+}
+
+fn is_everything(predicate: &Predicate) -> bool {
+    match predicate {
+        Predicate::Everything => true,
+        Predicate::Any(all) => all.iter().any(is_everything),
+        _ => false,
     }
 }
 
@@ -239,13 +246,15 @@ pub(super) fn unit(
     system: Option<&str>,
     code: Option<&str>,
 ) -> Result<Option<String>> {
-    let mut text = String::new();
+    // Nothing is bound before both are known: engines refuse values that no text uses.
+    let mut terms = Vec::new();
     for (column, wanted) in [("system", system), ("code", code)] {
         let Some(wanted) = wanted else { continue };
         let Some(term) = system_term(tx, wanted)? else { return Ok(None) };
-        text.push_str(&format!(" AND {column} = {}", values.bind(term)));
+        terms.push((column, term));
     }
-    Ok(Some(text))
+    let conditions = terms.into_iter().map(|(column, term)| format!(" AND {column} = {}", values.bind(term)));
+    Ok(Some(conditions.collect()))
 }
 
 fn quantity_any(values: &mut Values, number: i64, prefix: Prefix, range: (f64, f64, f64)) -> String {

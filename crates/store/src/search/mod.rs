@@ -41,10 +41,40 @@ pub struct Page {
 /// Runs the query on the rows that `predicate` allows; totals count only those. `now` decides which care links hold.
 /// Errors: [Error::Invalid] for a cursor that is not one of this query's.
 pub fn run(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Timestamp) -> Result<Page> {
+    run_from(tx, query, predicate, now, None)
+}
+
+/// As [run], from a source of [sources] instead of the best one; for tests.
+#[cfg(feature = "test-support")]
+pub fn run_via(
+    tx: &mut dyn Tx,
+    query: &Query,
+    predicate: &Predicate,
+    now: Timestamp,
+    tag: &str,
+) -> Result<Page> {
+    let source = Source::from_tag(tag, query, predicate).ok_or(Error::Invalid("source"))?;
+    run_from(tx, query, predicate, now, Some(source))
+}
+
+/// Every source from which this search can be answered; for tests.
+#[cfg(feature = "test-support")]
+pub fn sources(query: &Query, predicate: &Predicate) -> Vec<String> {
+    let walks =
+        ["i", "ar", "au", "ad", "at"].into_iter().filter_map(|tag| Source::from_tag(tag, query, predicate));
+    source::candidates(query, predicate).into_iter().chain(walks).map(Source::tag).collect()
+}
+
+fn run_from(
+    tx: &mut dyn Tx,
+    query: &Query,
+    predicate: &Predicate,
+    now: Timestamp,
+    first: Option<Source>,
+) -> Result<Page> {
     let maker = Maker { query, predicate, now_us: now.as_microsecond(), dialect: tx.dialect() };
-    let nothing = *predicate == Predicate::Nothing;
     let wants_total = query.total == Total::Accurate || query.count == 0;
-    if nothing {
+    if *predicate == Predicate::Nothing {
         return Ok(Page { rows: Vec::new(), next: None, total: wants_total.then_some(0) });
     }
     let own = fingerprint(&format!(
@@ -52,11 +82,12 @@ pub fn run(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Timestamp
         query.kind, query.filters, query.ids, query.last_updated, query.sort
     ));
     let cursor = query.cursor.as_deref().map(Cursor::parse).transpose()?;
-    let source = match &cursor {
-        Some(cursor) => Source::from_tag(&cursor.source, query, predicate)
+    let source = match (&cursor, first) {
+        (Some(cursor), _) => Source::from_tag(&cursor.source, query, predicate)
             .filter(|_| cursor.fingerprint == own)
             .ok_or(Error::Invalid("cursor"))?,
-        None => maker.choose(tx)?,
+        (None, Some(source)) => source,
+        (None, None) => maker.choose(tx)?,
     };
     let total = if wants_total { Some(maker.total(tx, source)?) } else { None };
     if query.count == 0 {

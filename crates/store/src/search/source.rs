@@ -286,13 +286,17 @@ impl Maker<'_> {
                 return Ok(self.references(values, kinds[0], id, number, Some(n)));
             }
             [Operand::Token { system, code: Some(code) }] => {
-                let mut conditions = vec![format!("d.param = {}", values.bind(number))];
-                conditions.push(format!("d.code = {}", values.bind(cut(code, MAX_CHARS))));
-                match system {
+                let term = match system {
                     Some(system) => match system_term(tx, system)? {
-                        Some(term) => conditions.push(format!("d.system = {}", values.bind(term))),
+                        Some(term) => Some(term),
                         None => return Ok(nothing()),
                     },
+                    None => None,
+                };
+                let mut conditions = vec![format!("d.param = {}", values.bind(number))];
+                conditions.push(format!("d.code = {}", values.bind(cut(code, MAX_CHARS))));
+                match term {
+                    Some(term) => conditions.push(format!("d.system = {}", values.bind(term))),
                     // A row with the same code in two systems counts once.
                     None => conditions.push(
                         "NOT EXISTS (SELECT 1 FROM token e WHERE e.param = d.param AND e.code = d.code \
@@ -357,12 +361,18 @@ impl Maker<'_> {
         match operand {
             Operand::Missing(_) => {}
             Operand::Token { system, code } => {
+                let term = match system {
+                    Some(system) => match system_term(tx, system)? {
+                        Some(term) => Some(term),
+                        None => return Ok(()),
+                    },
+                    None => None,
+                };
                 let mut text = format!("SELECT rid FROM token WHERE param = {}", values.bind(number));
                 if let Some(code) = code {
                     text.push_str(&format!(" AND code = {}", values.bind(cut(code, MAX_CHARS))));
                 }
-                if let Some(system) = system {
-                    let Some(term) = system_term(tx, system)? else { return Ok(()) };
+                if let Some(term) = term {
                     text.push_str(&format!(" AND system = {}", values.bind(term)));
                 }
                 arms.push(text);
@@ -433,5 +443,5 @@ fn collected(query: String) -> Rows {
 }
 
 fn nothing() -> Rows {
-    Rows { conditions: vec![NEVER.into()], ..collected("SELECT rid FROM compartment".into()) }
+    collected(format!("SELECT CAST(0 AS BIGINT) AS rid WHERE {NEVER}"))
 }

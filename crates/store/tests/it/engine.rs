@@ -1,0 +1,248 @@
+//! Transactions, group commit, restarts, keys, locks.
+
+use crate::support::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use store::test_support::{TempStore, both, postgres, sqlite};
+use store::{Error, Secret32, Store, StoreConfig, Tx, savepoint, setting};
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[derive(Debug, PartialEq)]
+enum Fault {
+    Rule(u32),
+    Store(Error),
+}
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault::Store(error)
+    }
+}
+
+/// Many writes at once, every third fails after it wrote: its own work is undone, nobody else's.
+fn isolation(temp: &TempStore) {
+    runtime().block_on(async {
+        let writes: Vec<_> = (0..60u32)
+            .map(|n| {
+                temp.store.write(move |tx: &mut dyn Tx| -> Result<u32, Fault> {
+                    setting::put(tx, &format!("k{n:02}"), &serde_json::json!(n))?;
+                    tx.term(&format!("term {}", n / 2), true)?;
+                    if n % 3 == 0 { Err(Fault::Rule(n)) } else { Ok(n) }
+                })
+            })
+            .map(tokio::spawn)
+            .collect();
+        for (n, write) in writes.into_iter().enumerate() {
+            let n = n as u32;
+            assert_eq!(write.await.unwrap(), if n.is_multiple_of(3) { Err(Fault::Rule(n)) } else { Ok(n) });
+        }
+        let kept = temp.store.read(setting::all).await.unwrap();
+        assert_eq!(kept.len(), 40);
+        // Terms of the undone are not remembered: each text still has one number, found again by a reader.
+        for n in 0..30 {
+            let text = format!("term {n}");
+            let again = text.clone();
+            let number = temp.store.write(move |tx| tx.term(&again, true)).await.unwrap().unwrap();
+            let read = temp.store.read(move |tx| tx.term_text(number)).await.unwrap();
+            assert_eq!(read, text);
+        }
+    });
+}
+
+#[test]
+fn a_failing_write_undoes_only_itself() {
+    both().iter().for_each(isolation);
+}
+
+#[test]
+fn a_panic_is_contained() {
+    for temp in both() {
+        let result = temp.store.write_blocking(|tx| -> Result<(), Error> {
+            setting::put(tx, "gone", &serde_json::json!(1))?;
+            panic!("as the test wants")
+        });
+        assert_eq!(result, Err(Error::Panicked));
+        let read = temp.store.read_blocking(|_| -> Result<(), Error> { panic!("as the test wants") });
+        assert_eq!(read, Err(Error::Panicked));
+        assert_eq!(temp.store.read_blocking(|tx| setting::get(tx, "gone")), Ok(None));
+        temp.store.write_blocking(|tx| setting::put(tx, "there", &serde_json::json!(1))).unwrap();
+    }
+}
+
+#[test]
+fn savepoints_nest() {
+    for temp in both() {
+        temp.store
+            .write_blocking(|tx| {
+                setting::put(tx, "outer", &serde_json::json!(1))?;
+                let inner: Result<(), Fault> = savepoint(tx, |tx| {
+                    setting::put(tx, "inner", &serde_json::json!(1))?;
+                    let innermost: Result<(), Fault> = savepoint(tx, |tx| {
+                        setting::put(tx, "outer", &serde_json::json!(2))?;
+                        Err(Fault::Rule(1))
+                    });
+                    assert_eq!(innermost, Err(Fault::Rule(1)));
+                    assert_eq!(setting::get(tx, "outer")?, Some(serde_json::json!(1)));
+                    Err(Fault::Rule(2))
+                });
+                assert_eq!(inner, Err(Fault::Rule(2)));
+                savepoint(tx, |tx| setting::put(tx, "kept", &serde_json::json!(3)))
+            })
+            .unwrap();
+        let all = temp.store.read_blocking(setting::all).unwrap();
+        let keys: Vec<&str> = all.iter().map(|(k, _)| k.as_str()).collect();
+        assert_eq!(keys, ["kept", "outer"], "{}", temp.engine);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_restart() {
+    for mut temp in both() {
+        let before = temp.store.write_blocking(|tx| insert(tx, &Doc::new("Basic/one"))).unwrap();
+        temp.reopen();
+        let stored =
+            temp.store.read_blocking(|tx| store::resource::load(tx, &key("Basic/one"))).unwrap().unwrap();
+        assert_eq!(stored.version, 1);
+        let after = temp.store.write_blocking(|tx| insert(tx, &Doc::new("Basic/two"))).unwrap();
+        assert!(after.seq > before.seq && after.rid > before.rid, "numbers go on after a restart");
+        assert_eq!(temp.store.migration_status().unwrap().pending, Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn readers_see_a_snapshot_and_cannot_write() {
+    for temp in both() {
+        let store = temp.store.clone();
+        temp.store
+            .read_blocking(move |tx| {
+                assert_eq!(setting::get(tx, "x")?, None);
+                store.write_blocking(|tx| setting::put(tx, "x", &serde_json::json!(1)))?;
+                assert_eq!(setting::get(tx, "x")?, None, "the snapshot is older");
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+        let refused = temp.store.read_blocking(|tx| setting::put(tx, "y", &serde_json::json!(1)));
+        assert!(refused.is_err());
+        assert_eq!(temp.store.read_blocking(|tx| setting::get(tx, "x")), Ok(Some(serde_json::json!(1))));
+    }
+}
+
+#[test]
+fn a_data_file_has_one_server_and_one_key() {
+    let temp = sqlite();
+    let again = Store::open(temp.config().clone());
+    assert!(matches!(again.err(), Some(Error::InUse(_))));
+    let config = temp.config().clone();
+    temp.store.close();
+    assert_eq!(temp.store.read_blocking(setting::all).err(), Some(Error::Closed));
+    for key in [None, Some(Secret32::new([8; 32]))] {
+        let wrong = Store::open(StoreConfig { key, ..config.clone() });
+        assert_eq!(wrong.err(), Some(Error::WrongKey));
+    }
+    let path = config.url.strip_prefix("sqlite:").unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    assert!(!bytes.windows(6).any(|w| w == b"SQLite" || w == b"CREATE"), "nothing readable in the file");
+    assert!(Store::open(config).is_ok());
+}
+
+#[test]
+fn a_newer_database_is_refused() {
+    for mut temp in both() {
+        temp.store
+            .write_blocking(|tx| {
+                tx.execute("INSERT INTO migration (number, name, at_us) VALUES (9999, 'future', 0)", &[])
+            })
+            .unwrap();
+        temp.store.close();
+        let refused = Store::open(temp.config().clone()).err();
+        assert!(matches!(refused, Some(Error::NewerDatabase { found: 9999, .. })), "{refused:?}");
+        // Leaves the temporary store in a state that can be dropped.
+        temp.store.close();
+        let _ = &mut temp;
+    }
+}
+
+#[test]
+fn urls_that_lead_nowhere() {
+    assert!(matches!(
+        Store::open(StoreConfig::new("sqlite:/nonexistent/folder/x.db", None)),
+        Err(Error::Database(_))
+    ));
+    assert!(matches!(Store::open(StoreConfig::new("mysql:what", None)), Err(Error::Invalid(_))));
+    let closed = "postgres://nobody@127.0.0.1:1/none";
+    assert!(matches!(Store::open(StoreConfig::new(closed, None)), Err(Error::Database(_))));
+}
+
+#[test]
+fn commits_wake_those_who_wait() {
+    for temp in both() {
+        runtime().block_on(async {
+            let woken = temp.store.notified();
+            let mut count = temp.store.wakeups();
+            temp.store.write(|tx| setting::put(tx, "quiet", &serde_json::json!(1))).await.unwrap();
+            assert!(!count.has_changed().unwrap(), "settings wake nobody");
+            let new = store::job::NewJob::new("q", "", serde_json::json!({}), at(0));
+            temp.store.write(move |tx| store::job::insert(tx, &new)).await.unwrap();
+            woken.await;
+            count.changed().await.unwrap();
+        });
+    }
+}
+
+/// A second server of the same database hears of it too.
+#[test]
+fn postgres_wakes_other_servers() {
+    let Some(temp) = postgres() else { return };
+    let other = Store::open(temp.config().clone()).unwrap();
+    runtime().block_on(async {
+        let woken = other.notified();
+        // The listener may still be connecting: keep giving it something to hear.
+        let new = store::job::NewJob::new("q", "", serde_json::json!({}), at(0));
+        let heard = Arc::new(AtomicUsize::new(0));
+        let flag = heard.clone();
+        let waiter = tokio::spawn(async move {
+            woken.await;
+            flag.store(1, Ordering::Relaxed);
+        });
+        while heard.load(Ordering::Relaxed) == 0 {
+            let new = new.clone();
+            temp.store.write(move |tx| store::job::insert(tx, &new)).await.unwrap();
+        }
+        waiter.await.unwrap();
+    });
+    other.close();
+}
+
+/// Two transactions that lock two rows in opposite order: one is chosen as victim and simply runs again.
+#[test]
+fn postgres_deadlocks_are_retried() {
+    let Some(temp) = postgres() else { return };
+    temp.store
+        .write_blocking(|tx| {
+            setting::put(tx, "a", &serde_json::json!(0))?;
+            setting::put(tx, "b", &serde_json::json!(0))
+        })
+        .unwrap();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let meet = Arc::new(std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        for (first, second) in [("a", "b"), ("b", "a")] {
+            let (store, runs, meet) = (temp.store.clone(), runs.clone(), meet.clone());
+            scope.spawn(move || {
+                let mut met = false;
+                let result: Result<(), Error> = store.write_blocking(move |tx| {
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    setting::put(tx, first, &serde_json::json!(1))?;
+                    if !std::mem::replace(&mut met, true) {
+                        meet.wait();
+                    }
+                    setting::put(tx, second, &serde_json::json!(2))
+                });
+                result.unwrap();
+            });
+        }
+    });
+    assert!(runs.load(Ordering::Relaxed) >= 3);
+}
