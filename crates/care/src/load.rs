@@ -13,6 +13,13 @@ pub async fn needed(record: &Record, ctx: &Ctx, key: &ResourceKey) -> Result<Res
     record.load(ctx, key).await?.map(|(resource, _)| resource).ok_or(Error::NotFound)
 }
 
+/// What this request wrote when it was sent before with the same Idempotency-Key: the id of its first resource of this
+/// type. Errors: of [Record::replayed].
+pub async fn replayed(record: &Record, ctx: &Ctx, kind: &str) -> Result<Option<String>, Error> {
+    let done = record.replayed(ctx).await?;
+    Ok(done.and_then(|done| done.written.into_iter().find(|w| w.key.kind.name() == kind).map(|w| w.key.id)))
+}
+
 /// Resources of one type by id, as far as the caller may read them.
 pub async fn by_id(
     record: &Record,

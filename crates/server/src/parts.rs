@@ -36,6 +36,8 @@ pub struct Parts {
     /// Rooms and relay of video visits.
     pub calls: Calls,
     pub billing: billing::Billing,
+    /// Who came and went in the calls of this process, until it is written.
+    pub call_log: care::consultation::LogBook,
     /// `None` where no SMS provider is configured: messages wait in the queue.
     pub sms: Option<Arc<reach::sms::Sms>>,
 }
@@ -47,7 +49,8 @@ impl Parts {
             .await
             .context("billing cannot start")?;
         let sms = sms(config)?.map(reach::sms::Sms::new).transpose().context("SMS cannot start")?.map(Arc::new);
-        Ok(Parts { calls: Calls::start(config).await?, billing, sms })
+        let call_log = care::consultation::LogBook::default();
+        Ok(Parts { calls: Calls::start(config).await?, billing, call_log, sms })
     }
 
     /// The outside providers that are set up.

@@ -99,6 +99,7 @@ fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> anyhow::Result<Running> {
     let mut tasks = vec![tokio::spawn(hub::run(app.clone()))];
+    tasks.push(tokio::spawn(crate::api::consultations::keep_call_log(app.clone())));
     if app.config.worker.enabled {
         tasks.push(tokio::spawn(worker::run(app.clone(), worker::registry())));
     }

@@ -76,6 +76,9 @@ pub async fn book(
     clinic: &Clinic,
     new: NewAppointment,
 ) -> Result<Appointment, Error> {
+    if let Some(id) = load::replayed(record, ctx, "Appointment").await? {
+        return get(record, ctx, clinic, &id).await;
+    }
     let patient_key = patient_of(ctx, new.patient_id.as_deref())?;
     let provider_key = key("Practitioner", new.provider_id.as_str());
     let patient = load::needed(record, ctx, &patient_key).await?;
@@ -145,7 +148,7 @@ pub async fn get(record: &Record, ctx: &Ctx, clinic: &Clinic, id: &str) -> Resul
 }
 
 /// Loads the appointment, plans, commits; again if it changed meanwhile and the caller did not insist on a version.
-pub(crate) async fn change<F>(
+pub(crate) async fn change<F, W>(
     record: &Record,
     ctx: &Ctx,
     name: &'static str,
@@ -154,7 +157,8 @@ pub(crate) async fn change<F>(
     mut plan: F,
 ) -> Result<(), Error>
 where
-    F: AsyncFnMut(&Resource) -> Result<ChangeSet, Error>,
+    F: FnMut(Resource) -> W,
+    W: Future<Output = Result<ChangeSet, Error>>,
 {
     for attempt in 1.. {
         let appointment = load::needed(record, ctx, &key("Appointment", id)).await?;
@@ -162,7 +166,7 @@ where
         if if_match.is_some_and(|given| given != current) {
             return Err(Error::VersionConflict { current: Some(current) });
         }
-        let set = plan(&appointment).await?;
+        let set = plan(appointment).await?;
         if set == ChangeSet::default() {
             return Ok(());
         }
@@ -186,15 +190,15 @@ pub async fn reschedule(
     if_match: Option<u32>,
 ) -> Result<Appointment, Error> {
     let message_id = uuid::Uuid::now_v7();
-    change(record, ctx, "appointment.reschedule", id, if_match, async |appointment| {
-        let facts = read(appointment).ok_or(Error::NotFound)?;
+    change(record, ctx, "appointment.reschedule", id, if_match, move |appointment: Resource| async move {
+        let facts = read(&appointment).ok_or(Error::NotFound)?;
         let kind = kind.unwrap_or(facts.kind);
         let patient = load::needed(record, ctx, &facts.patient).await?;
         let practitioner = load::needed(record, ctx, &facts.provider).await?;
         let offer = schedule::load_kind(record, ctx, &facts.provider.id, kind).await?;
         let fee = provider::fee(record, ctx, clinic, &facts.provider.id, kind).await?;
         let snapshot = MoveSnapshot {
-            appointment,
+            appointment: &appointment,
             book: BookSnapshot {
                 patient: &patient,
                 practitioner: &practitioner,
@@ -222,11 +226,11 @@ pub async fn cancel(
     if_match: Option<u32>,
 ) -> Result<Appointment, Error> {
     let message_id = uuid::Uuid::now_v7();
-    change(record, ctx, "appointment.cancel", id, if_match, async |appointment| {
-        let facts = read(appointment).ok_or(Error::NotFound)?;
+    change(record, ctx, "appointment.cancel", id, if_match, move |appointment: Resource| async move {
+        let facts = read(&appointment).ok_or(Error::NotFound)?;
         let patient = record.load(ctx, &facts.patient).await?.map(|(patient, _)| patient);
         let staff = is_staff(ctx);
-        let mut set = plan_cancel(appointment, patient.as_ref(), reason, staff, message_id, clinic, ctx.now)
+        let mut set = plan_cancel(&appointment, patient.as_ref(), reason, staff, message_id, clinic, ctx.now)
             .map_err(rule::refuse)?;
         close_visit(record, ctx, id, &mut set).await?;
         Ok(set)
@@ -258,9 +262,9 @@ pub async fn check_in(
     id: &str,
     if_match: Option<u32>,
 ) -> Result<Appointment, Error> {
-    change(record, ctx, "appointment.check-in", id, if_match, async |appointment| {
-        let facts = read(appointment).ok_or(Error::NotFound)?;
-        let mut set = plan_arrive(appointment, clinic).map_err(rule::refuse)?;
+    change(record, ctx, "appointment.check-in", id, if_match, move |appointment: Resource| async move {
+        let facts = read(&appointment).ok_or(Error::NotFound)?;
+        let mut set = plan_arrive(&appointment, clinic).map_err(rule::refuse)?;
         let encounter = record.load(ctx, &key("Encounter", id)).await?.map(|(encounter, _)| encounter);
         if facts.status == Status::Booked || encounter.is_none() {
             let opening =
@@ -285,8 +289,8 @@ pub async fn no_show(
     if !is_staff(ctx) || ctx.has_role(Role::It) {
         return Err(Error::Denied);
     }
-    change(record, ctx, "appointment.no-show", id, if_match, async |appointment| {
-        let mut set = plan_no_show(appointment, clinic, ctx.now).map_err(rule::refuse)?;
+    change(record, ctx, "appointment.no-show", id, if_match, move |appointment: Resource| async move {
+        let mut set = plan_no_show(&appointment, clinic, ctx.now).map_err(rule::refuse)?;
         close_visit(record, ctx, id, &mut set).await?;
         Ok(set)
     })

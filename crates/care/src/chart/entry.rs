@@ -200,6 +200,9 @@ pub async fn add_allergy(
 ) -> Result<Allergy, Error> {
     require_clinician(ctx)?;
     let (author, name) = author_of(ctx)?;
+    if let Some(id) = load::replayed(record, ctx, "AllergyIntolerance").await? {
+        return Ok(summary::allergy(&load::needed(record, ctx, &key("AllergyIntolerance", id)).await?));
+    }
     let owner = load::needed(record, ctx, &key("Patient", patient)).await?;
     let who = format!("Patient/{patient}");
     let before = load::rows(record, ctx, "AllergyIntolerance", &[("patient", &who)], 200).await?;
@@ -219,6 +222,9 @@ pub async fn add_problem(
 ) -> Result<ClinicalProblem, Error> {
     require_clinician(ctx)?;
     let (author, name) = author_of(ctx)?;
+    if let Some(id) = load::replayed(record, ctx, "Condition").await? {
+        return Ok(summary::problem(&load::needed(record, ctx, &key("Condition", id)).await?));
+    }
     let owner = load::needed(record, ctx, &key("Patient", patient)).await?;
     let who = format!("Patient/{patient}");
     let before = load::rows(record, ctx, "Condition", &[("patient", &who)], 500).await?;

@@ -22,14 +22,15 @@ pub(crate) fn require_clinician(ctx: &Ctx) -> Result<(), Error> {
 }
 
 /// Loads, plans and commits, again when somebody else was faster.
-pub(super) async fn repeat<F>(
+pub(super) async fn repeat<F, W>(
     record: &Record,
     ctx: &Ctx,
     name: &'static str,
     mut plan: F,
 ) -> Result<(), Error>
 where
-    F: AsyncFnMut() -> Result<ChangeSet, Error>,
+    F: FnMut() -> W,
+    W: Future<Output = Result<ChangeSet, Error>>,
 {
     for attempt in 1.. {
         let set = plan().await?;
@@ -63,7 +64,7 @@ pub async fn open(
     clinic: &Clinic,
     appointment: &str,
 ) -> Result<Consultation, Error> {
-    repeat(record, ctx, "consultation.open", async || {
+    repeat(record, ctx, "consultation.open", move || async move {
         if encounter(record, ctx, appointment).await?.is_some() {
             return Ok(ChangeSet::default());
         }
@@ -93,7 +94,7 @@ pub async fn join(
             _ => Ok(found),
         };
     }
-    repeat(record, ctx, "consultation.join", async || {
+    repeat(record, ctx, "consultation.join", move || async move {
         let resource = load::needed(record, ctx, &key("Appointment", id)).await?;
         let facts = appointment::read(&resource).ok_or(Error::NotFound)?;
         let visit = encounter(record, ctx, id).await?;
@@ -112,7 +113,7 @@ pub async fn join(
 pub async fn admit(record: &Record, ctx: &Ctx, clinic: &Clinic, id: &str) -> Result<Consultation, Error> {
     require_clinician(ctx)?;
     let message_id = uuid::Uuid::now_v7();
-    repeat(record, ctx, "consultation.admit", async || {
+    repeat(record, ctx, "consultation.admit", move || async move {
         let visit = load::needed(record, ctx, &key("Encounter", id)).await?;
         let facts = read(&visit).ok_or(Error::NotFound)?;
         let booked = match &facts.appointment {
@@ -149,11 +150,12 @@ pub async fn end(
     if !is_clinician(ctx) {
         return get(record, ctx, clinic, id).await;
     }
-    repeat(record, ctx, "consultation.end", async || {
+    let sample = quality.as_ref();
+    repeat(record, ctx, "consultation.end", move || async move {
         let visit = load::needed(record, ctx, &key("Encounter", id)).await?;
         let mut set = plan_end(&visit, ctx.now).map_err(rule::refuse)?;
         if let (Some(sample), Some(record::Change::Update { resource, .. })) =
-            (&quality, set.changes.first_mut())
+            (sample, set.changes.first_mut())
         {
             let mut session = super::Session::of(resource);
             session.measured(sample.clone());

@@ -91,7 +91,8 @@ pub fn plan_finish(snapshot: &FinishSnapshot<'_>) -> Result<ChangeSet, Rule> {
 pub async fn finish(record: &Record, ctx: &Ctx, clinic: &Clinic, id: &str) -> Result<Consultation, Error> {
     require_clinician(ctx)?;
     let (clinician, name) = note::author_of(ctx)?;
-    repeat(record, ctx, "visit.finish", async || {
+    let (clinician, name) = (&clinician, name.as_str());
+    repeat(record, ctx, "visit.finish", move || async move {
         let encounter = load::needed(record, ctx, &key("Encounter", id)).await?;
         let facts = read(&encounter).ok_or(Error::NotFound)?;
         let booked = match &facts.appointment {
@@ -107,8 +108,8 @@ pub async fn finish(record: &Record, ctx: &Ctx, clinic: &Clinic, id: &str) -> Re
             note: note.as_ref(),
             conditions: &conditions,
             requests: &requests,
-            clinician: &clinician,
-            clinician_name: &name,
+            clinician,
+            clinician_name: name,
             now: ctx.now,
         })
         .map_err(rule::refuse)

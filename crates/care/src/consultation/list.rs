@@ -80,6 +80,22 @@ async fn queue(record: &Record, provider: &str) -> Result<Vec<Session>, Error> {
     Ok(rows.iter().map(|(encounter, _)| Session::of(encounter)).collect())
 }
 
+/// Places in the queue of one provider: `(visit id, place from 1)`. Names nobody. Errors: of `record`.
+pub async fn queue_places(record: &Record, provider: &str) -> Result<Vec<(String, u32)>, Error> {
+    let ctx = Ctx::system("waiting-room", record.now());
+    let practitioner = format!("Practitioner/{provider}");
+    let parameters = [("status", "arrived,triaged"), ("practitioner", practitioner.as_str())];
+    let rows = record.find(&ctx, "Encounter", &parameters, QUEUE_MAX).await?;
+    let mut waiting: Vec<(jiff::Timestamp, String)> = rows
+        .iter()
+        .filter_map(|(encounter, _)| {
+            Some((Session::of(encounter).waiting_since?, encounter.id()?.to_owned()))
+        })
+        .collect();
+    waiting.sort();
+    Ok(waiting.into_iter().zip(1..).map(|((_, id), place)| (id, place)).collect())
+}
+
 /// The notes of these visits that the caller may know of: `(visit id, note id)`.
 pub(crate) async fn notes(
     record: &Record,

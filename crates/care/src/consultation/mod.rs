@@ -13,7 +13,7 @@ mod tests;
 pub use command::{admit, end, join, open};
 pub(crate) use command::{is_clinician, require_clinician};
 pub use finish::{FinishSnapshot, finish, plan_finish};
-pub use list::{Filter, get, invoice_id, list, visit_facts};
+pub use list::{Filter, get, invoice_id, list, queue_places, visit_facts};
 pub(crate) use list::{diagnosis_keys, notes};
 pub use log::{Entry, LogBook};
 pub use plan::{Device, Opening, plan_admit, plan_cancel, plan_end, plan_open, plan_wait};

@@ -87,6 +87,9 @@ async fn write(
 ) -> Result<Note, Error> {
     require_clinician(ctx)?;
     let (author, author_name) = author_of(ctx)?;
+    if load::replayed(record, ctx, "Composition").await?.is_some() {
+        return get(record, ctx, visit).await;
+    }
     let encounter = load::needed(record, ctx, &key("Encounter", visit)).await?;
     let note = find(record, ctx, visit).await?;
     let conditions = conditions(record, ctx, visit).await?;

@@ -37,6 +37,9 @@ pub async fn create(
     if !registers || !access::policy::may(ctx, Capability::SearchPatients) {
         return Err(Error::Denied);
     }
+    if let Some(id) = load::replayed(record, ctx, "Patient").await? {
+        return get(record, ctx, &id).await;
+    }
     let today = ctx.now.to_zoned(clinic.zone.clone()).date();
     let form = check(form, today, &phone_e164).map_err(rule::refuse)?;
     if !confirm_new {

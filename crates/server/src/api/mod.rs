@@ -24,10 +24,17 @@
 //! 6. `cargo run -p uzima-server -- openapi` rewrites `docs/openapi.json`; commit it together with the code.
 
 pub mod admin;
+pub mod appointments;
 pub mod auth;
 pub mod cashier;
+pub mod chart;
+pub mod consultations;
+pub mod directory;
+pub mod duplicates;
 pub mod invoices;
+pub mod patients;
 pub mod payments;
+pub mod prescriptions;
 pub mod price_list;
 pub mod types;
 
@@ -41,7 +48,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 #[doc(no_inline)]
 pub use crate::http::{
-    Answer, Caller, ClientAddress, IfMatch, Json, Language, MaybeCaller, Params, Path, SessionCaller, Versioned,
+    Answer, Caller, ClientAddress, IfMatch, Json, Language, MaybeCaller, MaybeJson, Params, Path, SessionCaller, Versioned,
 };
 
 /// The routers that the files of this folder give.
@@ -67,6 +74,13 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(invoices::routes())
         .merge(payments::routes())
         .merge(price_list::routes())
+        .merge(directory::routes())
+        .merge(appointments::routes())
+        .merge(consultations::routes())
+        .merge(patients::routes())
+        .merge(chart::routes())
+        .merge(prescriptions::routes())
+        .merge(duplicates::routes())
         .merge(admin::routes());
     let (router, mut document) = routes.split_for_parts();
     describe(&mut document);

@@ -113,7 +113,7 @@ impl Refusal {
 }
 
 /// One wrong field of a request.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// JSON pointer into the body, e.g. `/birth_date`, or the name of a parameter.
     pub field: String,
@@ -279,9 +279,12 @@ fn with_issues(status: StatusCode, code: &str, outcome: Outcome) -> Description 
 }
 
 fn with_rule(status: StatusCode, issue: IssueCode, rule: Rule) -> Description {
-    let errors = match rule.field.is_empty() {
-        true => Vec::new(),
-        false => vec![FieldError { field: rule.field.clone(), code: rule.code.to_owned(), text: rule.text.clone() }],
+    let several = rule.details.get("errors").cloned().map(serde_json::from_value::<Vec<FieldError>>);
+    let errors = match several {
+        // A form with several wrong fields: all of them, see `care`.
+        Some(Ok(several)) => several,
+        _ if rule.field.is_empty() => Vec::new(),
+        _ => vec![FieldError { field: rule.field.clone(), code: rule.code.to_owned(), text: rule.text.clone() }],
     };
     Description {
         status,

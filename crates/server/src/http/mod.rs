@@ -14,7 +14,7 @@ pub mod request_id;
 pub mod version;
 
 pub use address::ClientAddress;
-pub use body::{Json, Params, Path};
+pub use body::{Json, MaybeJson, Params, Path};
 pub use caller::{Caller, FhirCaller, Language, MaybeCaller, SessionCaller};
 pub use error::{Answer, ApiError, FhirError, FieldError, Problem, Refusal, RefusalKind};
 pub use version::{IfMatch, Versioned};

@@ -16,6 +16,7 @@
 //! use `registry.poll(name, every, |app| async move { … Ok(how_many) })`.
 
 mod billing;
+mod care;
 mod messages;
 mod prune;
 mod registry;
@@ -29,6 +30,7 @@ pub fn registry() -> Registry {
     // One line per file of this folder: `<noun>::register(&mut registry);`
     let mut registry = Registry::default();
     billing::register(&mut registry);
+    care::register(&mut registry);
     messages::register(&mut registry);
     registry
 }
