@@ -358,12 +358,6 @@ export interface Verification {
   items: string[];
 }
 
-export interface PriceItem {
-  code: string;
-  display: string;
-  price: Money;
-  active: boolean;
-}
 export type PaymentState =
   | 'created'
   | 'submitting'
@@ -378,6 +372,7 @@ export type PaymentReason =
   | 'cancelled-by-user'
   | 'timeout'
   | 'insufficient-funds'
+  | 'limit-exceeded'
   | 'unreachable'
   | 'busy'
   | 'amount-differs'
@@ -397,16 +392,12 @@ export interface Payment {
   can_retry: boolean;
   fallback?: { paybill: string; account: string } | null;
 }
-export interface CashierPayment extends Payment {
-  patient?: PatientRef | null;
-  invoice_number?: string | null;
-}
 export interface Invoice {
   id: string;
   version: number;
   number: string;
   status: 'issued' | 'balanced' | 'cancelled';
-  patient: PatientRef;
+  patient: { id: string; display: string };
   consultation_id?: string | null;
   lines: { code: string; display: string; quantity: number; unit_price: Money; amount: Money }[];
   total: Money;
@@ -414,85 +405,4 @@ export interface Invoice {
   due: Money;
   issued_at: string;
   payments: Payment[];
-}
-export interface Unallocated {
-  id?: string;
-  amount: Money;
-  account?: string | null;
-  phone_masked?: string | null;
-  receipt_number?: string | null;
-  received_at?: string | null;
-}
-export interface CashierDay {
-  date: string;
-  by_method: { method: 'mpesa' | 'cash'; count: number; total: Money }[];
-  payments: CashierPayment[];
-  to_collect: Invoice[];
-  unallocated: Unallocated[];
-  ledger: { account: string; name: string; debit: Money; credit: Money; balance: Money }[];
-  balanced: boolean;
-}
-
-export interface User {
-  id: string;
-  display: string;
-  login: string;
-  phone?: string | null;
-  email?: string | null;
-  roles: Role[];
-  language?: string | null;
-  disabled?: boolean;
-  practitioner_id?: string | null;
-  last_login_at?: string | null;
-  created_at?: string | null;
-}
-export interface AuditRow {
-  seq: number;
-  at: string;
-  agent: string;
-  role: string;
-  action: string;
-  outcome: string;
-  what: string;
-  patient?: PatientRef | string | null;
-  purpose?: string | null;
-  address?: string | null;
-}
-export interface Job {
-  id: string;
-  kind: string;
-  state: 'ready' | 'leased' | 'dead';
-  attempts: number;
-  next_at?: string | null;
-  created_at?: string | null;
-  last_error?: string | null;
-}
-export interface Message {
-  id: string;
-  channel?: string;
-  to_masked?: string | null;
-  template?: string | null;
-  state: string;
-  attempts?: number;
-  created_at: string;
-  updated_at?: string | null;
-  last_error?: string | null;
-}
-export interface Integration {
-  name: string;
-  healthy: boolean;
-  last_ok?: string | null;
-  last_error?: string | null;
-}
-export interface Overview {
-  appointments_today: Appointment[];
-  counts: {
-    patients: number;
-    waiting: number;
-    booked_today: number;
-    dead_jobs: number;
-    failed_messages: number;
-  };
-  version: string;
-  engine: string;
 }

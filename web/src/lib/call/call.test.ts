@@ -17,9 +17,10 @@ describe('ladder', () => {
     expect([0, 34_999, 35_000, 64_000, 120_000, 300_000, 5_000_000].map(fitting)).toEqual([0, 0, 1, 2, 3, 4, 6]);
     expect(FIRST_VIDEO_RUNG).toBe(2);
   });
-  it('drops within two seconds, straight to what fits, and drops the picture before the sound', () => {
+  it('drops within two seconds, two rungs at most at once, and drops the picture before the sound', () => {
     const ladder = new Ladder();
-    expect(run(ladder, 0, 3, { available: 50_000 })).toBe(1);
+    expect(run(ladder, 0, 2, { available: 50_000 })).toBe(FIRST_RUNG - 2);
+    expect(run(ladder, 2, 3, { available: 50_000 })).toBe(1);
     expect(RUNGS[ladder.rung]!.video).toBeNull();
     expect(RUNGS[0]!.audio.bitrate).toBeGreaterThan(0);
   });
@@ -29,12 +30,19 @@ describe('ladder', () => {
     expect(run(ladder, 1, 3, {})).toBe(FIRST_RUNG);
   });
   it('steps down on heavy loss whatever the estimate says', () => {
-    expect(run(new Ladder(), 0, 3, { lossPercent: 20 })).toBe(FIRST_RUNG - 1);
+    expect(run(new Ladder(), 0, 2, { lossPercent: 20 })).toBe(FIRST_RUNG - 1);
+  });
+  it('takes a long path for what it is, and a queue for what it is', () => {
+    const ladder = new Ladder(2);
+    run(ladder, 0, 2, { rttMs: 60 });
+    // The path has become longer for good: after a while that is no queue any more.
+    expect(run(ladder, 2, 45, { rttMs: 700 })).toBeGreaterThan(2);
   });
   it('climbs only after ten calm seconds and with headroom', () => {
     const ladder = new Ladder(2);
     expect(run(ladder, 0, 10, {})).toBe(2);
     expect(run(ladder, 10, 1, {})).toBe(3);
+    expect(run(ladder, 11, 6, {})).toBe(4);
     const tight = new Ladder(3);
     expect(run(tight, 0, 60, { available: 310_000 })).toBe(3);
   });
@@ -45,10 +53,10 @@ describe('ladder', () => {
     const ladder = new Ladder(2);
     run(ladder, 0, 11, {});
     expect(ladder.rung).toBe(3);
-    run(ladder, 11, 3, { lossPercent: 20 });
+    run(ladder, 11, 2, { lossPercent: 20 });
     expect(ladder.rung).toBe(2);
-    expect(run(ladder, 14, 15, {})).toBe(2);
-    expect(run(ladder, 29, 10, {})).toBe(3);
+    expect(run(ladder, 13, 15, {})).toBe(2);
+    expect(run(ladder, 28, 10, {})).toBe(3);
   });
   it('stays below its limit', () => {
     const ladder = new Ladder();

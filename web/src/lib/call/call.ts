@@ -514,10 +514,9 @@ export class Call {
     }
   }
 
-  /** Moves along the ladder, once per watch. */
+  /** Moves along the ladder. */
   #step(counters: Counters): void {
     const before = this.#lastStep;
-    if (before && counters.at - before.at < 900) return;
     this.#lastStep = counters;
     if (!before || this.state.phase !== 'active' || counters.bytesSent < before.bytesSent) return;
     const sent = ((counters.bytesSent - before.bytesSent) * 8000) / (counters.at - before.at);

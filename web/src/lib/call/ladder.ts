@@ -48,10 +48,18 @@ export interface Sample {
   sent: number;
 }
 
-const DOWN_AFTER_MS = 1500;
+const DOWN_AFTER_MS = 1000;
+/** After a step down the queue must drain before the figures mean anything again. */
+const SETTLE_MS = 2000;
 const UP_AFTER_MS = 10_000;
+/** Climbing on after a climb that held. */
+const UP_AGAIN_AFTER_MS = 5_000;
 /** A step up that had to be taken back makes the next try wait longer, up to this. */
 const UP_AFTER_MAX_MS = 120_000;
+/** One collapse of the estimate must not throw a call from the best rung to the worst. */
+const DOWN_RUNGS_MAX = 2;
+/** The shortest round trip of this time is what the path itself takes; the rest is queues. */
+const RTT_WINDOW_MS = 20_000;
 const LOSS_HIGH = 12;
 const LOSS_LOW = 3;
 /** Climbing needs this much more than the rung's need, so that the call does not sway between two rungs. */
@@ -64,7 +72,8 @@ export class Ladder {
   #goodSince: number | undefined;
   #steppedUpAt: number | undefined;
   #upAfter = UP_AFTER_MS;
-  #lowestRtt = Infinity;
+  #steppedDownAt: number | undefined;
+  #rtts: { at: number; ms: number }[] = [];
 
   constructor(first: number = FIRST_RUNG, top: number = RUNGS.length - 1) {
     this.rung = Math.min(first, top);
@@ -77,14 +86,14 @@ export class Ladder {
     this.rung = Math.min(this.rung, this.#top);
   }
 
-  /** Takes a figure, about once a second; returns the rung to be on. */
+  /** Takes a figure, once or twice a second; returns the rung to be on. */
   sample(sample: Sample): number {
-    this.#lowestRtt = Math.min(this.#lowestRtt, sample.rttMs || Infinity);
+    const lowestRtt = this.#lowest(sample);
     const current = RUNGS[this.rung]!;
     // The estimate falls below a rung's need also because little is being sent; loss or delay must agree,
     // or the estimate must be below what is really sent.
     const starved = sample.available !== undefined && sample.available < current.needs * 0.9;
-    const queued = sample.rttMs > Math.max(400, this.#lowestRtt * 3);
+    const queued = sample.rttMs > Math.max(400, lowestRtt * 2);
     const lossy = sample.lossPercent >= LOSS_HIGH;
     if (lossy || starved || (queued && sample.lossPercent >= LOSS_LOW)) return this.#bad(sample, starved);
     this.#badSince = undefined;
@@ -95,23 +104,32 @@ export class Ladder {
     return this.#good(sample);
   }
 
+  #lowest({ at, rttMs }: Sample): number {
+    if (rttMs > 0) this.#rtts.push({ at, ms: rttMs });
+    while (this.#rtts.length > 0 && at - this.#rtts[0]!.at > RTT_WINDOW_MS) this.#rtts.shift();
+    return Math.min(...this.#rtts.map((rtt) => rtt.ms));
+  }
+
   #bad(sample: Sample, starved: boolean): number {
     this.#goodSince = undefined;
     this.#badSince ??= sample.at;
     if (sample.at - this.#badSince < DOWN_AFTER_MS || this.rung === 0) return this.rung;
+    if (this.#steppedDownAt !== undefined && sample.at - this.#steppedDownAt < SETTLE_MS) return this.rung;
     this.#badSince = undefined;
+    this.#steppedDownAt = sample.at;
     if (this.#steppedUpAt !== undefined && sample.at - this.#steppedUpAt < UP_AFTER_MS) {
       this.#upAfter = Math.min(this.#upAfter * 2, UP_AFTER_MAX_MS);
     }
     this.#steppedUpAt = undefined;
     const fits = starved ? fitting(sample.available!) : this.rung - 1;
-    this.rung = Math.max(0, Math.min(this.rung - 1, fits));
+    this.rung = Math.max(0, this.rung - DOWN_RUNGS_MAX, Math.min(this.rung - 1, fits));
     return this.rung;
   }
 
   #good(sample: Sample): number {
     this.#goodSince ??= sample.at;
-    if (this.rung >= this.#top || sample.at - this.#goodSince < this.#upAfter) return this.rung;
+    const held = this.#steppedUpAt !== undefined && this.#upAfter === UP_AFTER_MS;
+    if (this.rung >= this.#top || sample.at - this.#goodSince < (held ? UP_AGAIN_AFTER_MS : this.#upAfter)) return this.rung;
     const next = RUNGS[this.rung + 1]!;
     // A sender that sends little never learns that there is room: below the picture the estimate means nothing,
     // so a calm link is tried one rung higher.

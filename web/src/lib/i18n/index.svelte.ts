@@ -1,3 +1,5 @@
+import type admin from './en/admin.json';
+import type cashier from './en/cashier.json';
 import type core from './en/core.json';
 import type entry from './en/entry.json';
 import type errors from './en/errors.json';
@@ -9,9 +11,10 @@ import { fill, type Parameters } from './message';
 
 /**
  * The words come in parts so that a page waits only for its own: `core` always, `errors` as soon as the
- * first page stands, `entry` before signing in, `home` and `patient` for patients, `shared` and `staff`.
+ * first page stands, `entry` before signing in, `home` and `patient` for patients, `shared` and `staff`,
+ * `cashier` and `admin` for their portals.
  */
-export type Catalogue = 'core' | 'entry' | 'errors' | 'home' | 'shared' | 'patient' | 'staff';
+export type Catalogue = 'core' | 'entry' | 'errors' | 'home' | 'shared' | 'patient' | 'staff' | 'cashier' | 'admin';
 export type Key =
   | keyof typeof core
   | keyof typeof entry
@@ -19,7 +22,9 @@ export type Key =
   | keyof typeof home
   | keyof typeof shared
   | keyof typeof patient
-  | keyof typeof staff;
+  | keyof typeof staff
+  | keyof typeof cashier
+  | keyof typeof admin;
 export type Locale = 'en' | 'sw';
 type Messages = Record<string, string>;
 
@@ -37,7 +42,9 @@ const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Message
     home: () => import('./en/home.json'),
     shared: () => import('./en/shared.json'),
     patient: () => import('./en/patient.json'),
-    staff: () => import('./en/staff.json')
+    staff: () => import('./en/staff.json'),
+    cashier: () => import('./en/cashier.json'),
+    admin: () => import('./en/admin.json')
   },
   sw: {
     core: () => import('./sw/core.json'),
@@ -46,7 +53,9 @@ const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Message
     home: () => import('./sw/home.json'),
     shared: () => import('./sw/shared.json'),
     patient: () => import('./sw/patient.json'),
-    staff: () => import('./sw/staff.json')
+    staff: () => import('./sw/staff.json'),
+    cashier: () => import('./sw/cashier.json'),
+    admin: () => import('./sw/admin.json')
   }
 };
 
