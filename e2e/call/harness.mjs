@@ -90,6 +90,10 @@ export async function servePage(folder, hub, port = 0) {
       if (['/join', '/credentials', '/end'].includes(url.pathname)) {
         const action = { '/join': 'grant', '/credentials': 'credentials', '/end': 'end' }[url.pathname];
         const answer = await hub.tell({ ...parameters, do: action, admitted: server.admitted === true });
+        // A thin link stands in front of the relay's UDP port; its TCP port would be a way round it.
+        for (const one of (server.relayPort && answer.ice_servers) || []) {
+          one.urls = one.urls.filter((url) => !url.includes('tcp')).map((url) => url.replace(/:\d+(?=$|\?)/, `:${server.relayPort}`));
+        }
         response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
         return;
       }

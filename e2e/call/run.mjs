@@ -5,6 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { buildPage, servePage, startHub } from './harness.mjs';
+import { thinLink } from '../lib/thin-link.mjs';
 import {
   FAKE_MEDIA, HEADLESS, breakSockets, chatLines, control, figures, firstFrameAfter, instrument, path, phase, say, until,
   untilFramesMove, untilPhase, untilSound
@@ -64,6 +65,20 @@ async function shot(tab, name) {
   await mkdir(shots, { recursive: true });
   await tab.screenshot({ path: join(shots, `${name}.png`) });
 }
+
+/** Counters of the sound that arrives. */
+const concealment = (tab) => tab.evaluate(async () => {
+  const connection = window.__connections.filter((one) => one.connectionState !== 'closed').at(-1);
+  const stat = [...(await connection.getStats()).values()].find((one) => one.type === 'inbound-rtp' && one.kind === 'audio');
+  return {
+    all: stat.totalSamplesReceived, concealed: stat.concealedSamples - (stat.silentConcealedSamples ?? 0),
+    buffered: stat.jitterBufferDelay, emitted: stat.jitterBufferEmittedCount
+  };
+});
+const percent = (from, to) => ({
+  concealed: Math.round((1000 * (to.concealed - from.concealed)) / (to.all - from.all)) / 10,
+  bufferMs: Math.round((1000 * (to.buffered - from.buffered)) / Math.max(1, to.emitted - from.emitted))
+});
 
 const cases = {
   async 'direct call: pictures, sound, waiting room'() {
@@ -246,6 +261,51 @@ const cases = {
     await call.patient.locator('section.call').getByRole('button', { name: /^Chat/ }).click();
     assert.deepEqual(await chatLines(call.patient), ['before the reload']);
     await call.close();
+  },
+
+  async 'a thin link keeps sound first, then a small picture'() {
+    const [address, port] = hub.turn.split(':');
+    const link = await thinLink({ address, port: Number(port) }, { kbps: 1500, delayMs: 40, port: Number(process.env.UZIMA_CALL_LINK_PORT ?? 0) });
+    site.server.relayPort = link.port;
+    try {
+      const call = await visit({ relay: true });
+      await call.admit();
+      for (const side of call.both) await untilFramesMove(side);
+      const rung = (side) => side.evaluate(() => window.call.state.rung);
+      const state = async () => Promise.all(call.both.map(rung));
+      measured['rungs at 1500 kbit/s'] = await state();
+      // Both directions and both callers share nothing: each leg of the relay has its own link.
+      const at = Date.now();
+      link.set({ kbps: 90, delayMs: 150, loss: 0.01 });
+      await until('a lower rung', async () => (await state()).some((one) => one <= 3), 10_000);
+      measured['thin link, first step down'] = Date.now() - at;
+      await until('a rung that fits', async () => (await state()).every((one) => one <= 3), 20_000);
+      const sounds = await Promise.all(call.both.map(concealment));
+      await new Promise((done) => setTimeout(done, 10_000));
+      const after = await Promise.all(call.both.map(concealment));
+      measured['90 kbit/s, 300 ms, 1 % loss: rungs'] = await state();
+      measured['90 kbit/s: concealed sound, percent'] = after.map((now, index) => percent(sounds[index], now));
+      measured['90 kbit/s: figures'] = await call.patient.evaluate(() => window.call.state.quality.own);
+      await shot(call.clinician, 'thin-1280');
+      link.set({ kbps: 32, delayMs: 200 });
+      await until('no picture any more', async () => (await state()).every((one) => one <= 1), 30_000);
+      await until('it is said', () => call.patient.getByText(/Your picture is paused/).count());
+      const low = await Promise.all(call.both.map(concealment));
+      await new Promise((done) => setTimeout(done, 10_000));
+      const later = await Promise.all(call.both.map(concealment));
+      measured['32 kbit/s: concealed sound, percent'] = later.map((now, index) => percent(low[index], now));
+      measured['32 kbit/s: figures'] = await call.patient.evaluate(() => window.call.state.quality.own);
+      for (const side of call.both) await untilSound(side);
+      await shot(call.patient, 'thin-360');
+      link.set({ kbps: 2000, delayMs: 20, loss: 0 });
+      const back = Date.now();
+      for (const side of call.both) await untilFramesMove(side, 5, 60_000);
+      measured['wide again, picture back'] = Date.now() - back;
+      await call.close();
+    } finally {
+      site.server.relayPort = undefined;
+      link.stop();
+    }
   },
 
   async 'the end reaches both sides and the log'() {

@@ -19,18 +19,24 @@ describe('ladder', () => {
   });
   it('drops within two seconds, two rungs at most at once, and drops the picture before the sound', () => {
     const ladder = new Ladder();
-    expect(run(ladder, 0, 2, { available: 50_000 })).toBe(FIRST_RUNG - 2);
-    expect(run(ladder, 2, 3, { available: 50_000 })).toBe(1);
+    expect(run(ladder, 0, 2, { available: 30_000 })).toBe(FIRST_RUNG - 2);
+    expect(run(ladder, 2, 5, { available: 30_000, sent: 40_000 })).toBe(0);
     expect(RUNGS[ladder.rung]!.video).toBeNull();
     expect(RUNGS[0]!.audio.bitrate).toBeGreaterThan(0);
   });
+  it('does not believe an estimate that only follows what is sent', () => {
+    expect(run(new Ladder(2), 0, 5, { available: 30_000, sent: 15_000 })).toBe(2);
+    expect(run(new Ladder(1), 0, 60, { available: 30_000, sent: 10_000 })).toBeGreaterThan(1);
+  });
   it('holds still on one bad second', () => {
     const ladder = new Ladder();
-    run(ladder, 0, 1, { lossPercent: 30 });
+    run(ladder, 0, 1, { available: 100_000 });
     expect(run(ladder, 1, 3, {})).toBe(FIRST_RUNG);
   });
   it('steps down on heavy loss whatever the estimate says', () => {
-    expect(run(new Ladder(), 0, 2, { lossPercent: 20 })).toBe(FIRST_RUNG - 1);
+    expect(run(new Ladder(), 0, 1, { lossPercent: 20 })).toBe(FIRST_RUNG - 1);
+    // The next reports tell of the time before.
+    expect(run(new Ladder(), 0, 3, { lossPercent: 20 })).toBe(FIRST_RUNG - 1);
   });
   it('takes a long path for what it is, and a queue for what it is', () => {
     const ladder = new Ladder(2);
@@ -44,7 +50,7 @@ describe('ladder', () => {
     expect(run(ladder, 10, 1, {})).toBe(3);
     expect(run(ladder, 11, 6, {})).toBe(4);
     const tight = new Ladder(3);
-    expect(run(tight, 0, 60, { available: 310_000 })).toBe(3);
+    expect(run(tight, 0, 60, { available: 310_000, sent: 110_000 })).toBe(3);
   });
   it('tries the picture again on a calm link although the estimate cannot know', () => {
     expect(run(new Ladder(1), 0, 11, { available: 40_000 })).toBe(2);
@@ -53,10 +59,10 @@ describe('ladder', () => {
     const ladder = new Ladder(2);
     run(ladder, 0, 11, {});
     expect(ladder.rung).toBe(3);
-    run(ladder, 11, 2, { lossPercent: 20 });
+    run(ladder, 11, 1, { lossPercent: 20 });
     expect(ladder.rung).toBe(2);
-    expect(run(ladder, 13, 15, {})).toBe(2);
-    expect(run(ladder, 28, 10, {})).toBe(3);
+    expect(run(ladder, 12, 20, {})).toBe(2);
+    expect(run(ladder, 32, 5, {})).toBe(3);
   });
   it('stays below its limit', () => {
     const ladder = new Ladder();

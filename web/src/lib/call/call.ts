@@ -524,7 +524,7 @@ export class Call {
     const rung = this.#ladder.sample({
       at: counters.at,
       available: counters.availableOutgoing,
-      lossPercent: counters.lossReportedPercent,
+      lossPercent: counters.lossReportedAt === before.lossReportedAt ? undefined : counters.lossReportedPercent,
       rttMs: counters.rttMs ?? 0,
       sent
     });

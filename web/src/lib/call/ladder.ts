@@ -17,19 +17,21 @@ export interface VideoRung {
 export interface Rung {
   /** Bits per second on the wire, per direction, from which this rung fits. */
   needs: number;
+  /** An estimate below this leaves the rung; lower than `needs`, because estimates overshoot on the way down. */
+  keeps: number;
   audio: AudioRung;
   video: VideoRung | null;
 }
 
 /** From thinnest to best. Measured; see docs on thin links. */
 export const RUNGS: readonly Rung[] = [
-  { needs: 0, audio: { bitrate: 8_000, ptime: 120, red: false }, video: null },
-  { needs: 35_000, audio: { bitrate: 12_000, ptime: 60, red: true }, video: null },
-  { needs: 64_000, audio: { bitrate: 14_000, ptime: 60, red: false }, video: { height: 90, fps: 6, bitrate: 35_000 } },
-  { needs: 120_000, audio: { bitrate: 18_000, ptime: 60, red: false }, video: { height: 180, fps: 15, bitrate: 90_000 } },
-  { needs: 300_000, audio: { bitrate: 28_000, ptime: 20, red: false }, video: { height: 360, fps: 20, bitrate: 320_000 } },
-  { needs: 900_000, audio: { bitrate: 32_000, ptime: 20, red: false }, video: { height: 480, fps: 25, bitrate: 800_000 } },
-  { needs: 1_800_000, audio: { bitrate: 32_000, ptime: 20, red: false }, video: { height: 720, fps: 30, bitrate: 1_600_000 } }
+  { needs: 0, keeps: 0, audio: { bitrate: 8_000, ptime: 120, red: false }, video: null },
+  { needs: 35_000, keeps: 0, audio: { bitrate: 12_000, ptime: 60, red: true }, video: null },
+  { needs: 64_000, keeps: 40_000, audio: { bitrate: 14_000, ptime: 60, red: false }, video: { height: 90, fps: 6, bitrate: 35_000 } },
+  { needs: 120_000, keeps: 85_000, audio: { bitrate: 18_000, ptime: 60, red: false }, video: { height: 180, fps: 15, bitrate: 90_000 } },
+  { needs: 300_000, keeps: 200_000, audio: { bitrate: 28_000, ptime: 20, red: false }, video: { height: 360, fps: 20, bitrate: 320_000 } },
+  { needs: 900_000, keeps: 600_000, audio: { bitrate: 32_000, ptime: 20, red: false }, video: { height: 480, fps: 25, bitrate: 800_000 } },
+  { needs: 1_800_000, keeps: 1_200_000, audio: { bitrate: 32_000, ptime: 20, red: false }, video: { height: 720, fps: 30, bitrate: 1_600_000 } }
 ];
 
 /** The first rung of a call: decent, and cheap to leave in either direction. */
@@ -41,8 +43,8 @@ export interface Sample {
   at: number;
   /** The sender's own estimate of the link, bits per second; undefined before there is one. */
   available: number | undefined;
-  /** What the peer reported lost, 0–100. */
-  lossPercent: number;
+  /** What the peer has reported lost since the last sample, 0–100; undefined when it has not reported anew. */
+  lossPercent: number | undefined;
   rttMs: number;
   /** What is really sent, bits per second. */
   sent: number;
@@ -50,7 +52,7 @@ export interface Sample {
 
 const DOWN_AFTER_MS = 1000;
 /** After a step down the queue must drain before the figures mean anything again. */
-const SETTLE_MS = 2000;
+const SETTLE_MS = 3000;
 const UP_AFTER_MS = 10_000;
 /** Climbing on after a climb that held. */
 const UP_AGAIN_AFTER_MS = 5_000;
@@ -59,7 +61,7 @@ const UP_AFTER_MAX_MS = 120_000;
 /** One collapse of the estimate must not throw a call from the best rung to the worst. */
 const DOWN_RUNGS_MAX = 2;
 /** The shortest round trip of this time is what the path itself takes; the rest is queues. */
-const RTT_WINDOW_MS = 20_000;
+const RTT_WINDOW_MS = 8_000;
 const LOSS_HIGH = 12;
 const LOSS_LOW = 3;
 /** Climbing needs this much more than the rung's need, so that the call does not sway between two rungs. */
@@ -90,14 +92,17 @@ export class Ladder {
   sample(sample: Sample): number {
     const lowestRtt = this.#lowest(sample);
     const current = RUNGS[this.rung]!;
-    // The estimate falls below a rung's need also because little is being sent; loss or delay must agree,
-    // or the estimate must be below what is really sent.
-    const starved = sample.available !== undefined && sample.available < current.needs * 0.9;
+    // The estimate says nothing about the link while less is sent than the link takes: it follows what is sent.
+    const limited = sample.available !== undefined && sample.sent > sample.available * 0.8;
+    const starved = limited && sample.available! < current.keeps;
     const queued = sample.rttMs > Math.max(400, lowestRtt * 2);
-    const lossy = sample.lossPercent >= LOSS_HIGH;
-    if (lossy || starved || (queued && sample.lossPercent >= LOSS_LOW)) return this.#bad(sample, starved);
+    const loss = sample.lossPercent ?? 0;
+    // Reports are seldom and tell of the past: one counts at once, but not for what a step down has already cured.
+    const settling = this.#steppedDownAt !== undefined && sample.at - this.#steppedDownAt < SETTLE_MS;
+    if (loss >= LOSS_HIGH && !settling) return this.#down(sample, false);
+    if (starved || (queued && loss >= LOSS_LOW)) return settling ? this.rung : this.#bad(sample, starved);
     this.#badSince = undefined;
-    if (sample.lossPercent > LOSS_LOW || queued) {
+    if (loss > LOSS_LOW || queued || settling) {
       this.#goodSince = undefined;
       return this.rung;
     }
@@ -113,9 +118,13 @@ export class Ladder {
   #bad(sample: Sample, starved: boolean): number {
     this.#goodSince = undefined;
     this.#badSince ??= sample.at;
-    if (sample.at - this.#badSince < DOWN_AFTER_MS || this.rung === 0) return this.rung;
-    if (this.#steppedDownAt !== undefined && sample.at - this.#steppedDownAt < SETTLE_MS) return this.rung;
-    this.#badSince = undefined;
+    if (sample.at - this.#badSince < DOWN_AFTER_MS) return this.rung;
+    return this.#down(sample, starved);
+  }
+
+  #down(sample: Sample, starved: boolean): number {
+    this.#badSince = this.#goodSince = undefined;
+    if (this.rung === 0) return this.rung;
     this.#steppedDownAt = sample.at;
     if (this.#steppedUpAt !== undefined && sample.at - this.#steppedUpAt < UP_AFTER_MS) {
       this.#upAfter = Math.min(this.#upAfter * 2, UP_AFTER_MAX_MS);
@@ -131,9 +140,9 @@ export class Ladder {
     const held = this.#steppedUpAt !== undefined && this.#upAfter === UP_AFTER_MS;
     if (this.rung >= this.#top || sample.at - this.#goodSince < (held ? UP_AGAIN_AFTER_MS : this.#upAfter)) return this.rung;
     const next = RUNGS[this.rung + 1]!;
-    // A sender that sends little never learns that there is room: below the picture the estimate means nothing,
+    // A sender that sends little never learns that there is room: without a picture the estimate means nothing,
     // so a calm link is tried one rung higher.
-    const blind = this.rung < FIRST_VIDEO_RUNG || sample.available === undefined;
+    const blind = this.rung < FIRST_VIDEO_RUNG || sample.available === undefined || sample.sent < sample.available * 0.3;
     if (!blind && sample.available! < next.needs * HEADROOM) return this.rung;
     if (this.#steppedUpAt !== undefined) this.#upAfter = Math.max(UP_AFTER_MS, this.#upAfter / 2);
     this.#goodSince = undefined;

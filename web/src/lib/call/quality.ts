@@ -14,6 +14,8 @@ export interface Counters {
   packetsLost: number;
   /** What the peer says of our packets, 0–100. */
   lossReportedPercent: number;
+  /** When the peer last said so, on the browser's clock; the same value means the same report. */
+  lossReportedAt: number;
   freezeSeconds: number;
   framesDecoded: number;
   availableOutgoing: number | undefined;
@@ -40,6 +42,7 @@ export function read(report: Iterable<[string, unknown]>, at: number): Counters 
     packetsReceived: 0,
     packetsLost: 0,
     lossReportedPercent: 0,
+    lossReportedAt: 0,
     freezeSeconds: 0,
     framesDecoded: 0,
     availableOutgoing: undefined,
@@ -56,6 +59,7 @@ export function read(report: Iterable<[string, unknown]>, at: number): Counters 
       if (stat.kind === 'audio' && typeof stat.audioLevel === 'number') counters.audioLevel = stat.audioLevel;
     } else if (stat.type === 'remote-inbound-rtp') {
       counters.lossReportedPercent = Math.max(counters.lossReportedPercent, number(stat.fractionLost) * 100);
+      counters.lossReportedAt = Math.max(counters.lossReportedAt, number(stat.timestamp));
     } else if (stat.type === 'outbound-rtp' && stat.kind === 'video') {
       counters.processorLimited ||= stat.qualityLimitationReason === 'cpu';
     }
