@@ -347,12 +347,8 @@ impl Entry {
                 if resource.kind() != *kind {
                     return Err(wrong("request.url", "The resource is of another type than the url."));
                 }
-                // A UUID made by the client (its id, else its fullUrl) is kept, so that a repeat is recognised.
-                let offered = resource
-                    .id()
-                    .or_else(|| self.full_url.as_deref().and_then(|u| u.strip_prefix("urn:uuid:")))
-                    .and_then(|id| Uuid::try_parse(id).ok());
-                let id = offered.unwrap_or_else(Uuid::now_v7).to_string();
+                // http://hl7.org/fhir/R4/http.html#create: an id that came along is ignored, and a fullUrl only links.
+                let id = Uuid::now_v7().to_string();
                 resource.set_id(&id);
                 self.key = Some(ResourceKey::new(*kind, id));
             }

@@ -30,7 +30,11 @@ pub(super) fn run(tx: &mut dyn Tx, effect: &Effect) -> Result<(), Error> {
             // The program planned a wrong posting: nothing the caller can repair.
             Err(error) => Err(Error::Internal(format!("ledger: {error}"))),
         },
-        Effect::PaymentCreate(payment) => store::payment::create(tx, payment).map_err(payment_error),
+        // Two starters of the same try make the same id: the second one finds the first one's payment under way.
+        Effect::PaymentCreate(payment) => match store::payment::load(tx, &payment.id)? {
+            Some(_) => Err(Error::Duplicate(Rule::new("payment-open", "A payment is under way."))),
+            None => store::payment::create(tx, payment).map_err(payment_error),
+        },
         Effect::PaymentMove(step) => store::payment::advance(tx, step).map_err(payment_error),
         Effect::LedgerAccount(account) => Ok(store::ledger::ensure_account(tx, account)?),
         Effect::Inbox { source, key, body } => {

@@ -126,6 +126,8 @@ fn pair(patient: &str, tag: &str) -> Value {
 async fn kill_minus_nine_loses_nothing() {
     let cycles: u32 = std::env::var("UZIMA_TEST_KILL_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(5);
     let seed = u64::from(std::process::id()) | 1;
+    // Only fails if there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     println!("seed {seed}, {cycles} cycles");
     let mut random = Random(seed);
     let machine = Arc::new(Machine::new());
