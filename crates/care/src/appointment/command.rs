@@ -62,7 +62,7 @@ pub(crate) async fn taken(
 pub(crate) fn lost_race(error: &Error) -> bool {
     match error {
         Error::VersionConflict { .. } => true,
-        Error::Duplicate(rule) => rule.code == "slot-taken" && rule.details.is_null(),
+        Error::Duplicate(rule) => rule.code == "slot-taken" && rule.details.get("next_free").is_none(),
         _ => false,
     }
 }

@@ -8,7 +8,7 @@ use crate::view::{Coded, Page, ProviderRef};
 use access::Ctx;
 use fhir::Resource;
 use record::{Error, Record};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// `GET patients/{id}/visits`, newest first. Errors: `NotFound`; `Malformed` for a bad cursor.
 pub async fn visits(
@@ -34,7 +34,7 @@ pub async fn visits(
         encounters.iter().filter_map(|e| Some((consultation::read(e)?, diagnosis_keys(e)))).collect();
     let ids: Vec<String> = rows.iter().map(|(facts, _)| facts.key.id.clone()).collect();
     let notes = consultation::notes(record, ctx, &ids).await?;
-    let groups = prescriptions(record, ctx, &ids).await?;
+    let prescribed = prescriptions(record, ctx, &ids).await?;
     let done = rows.iter().filter(|(facts, _)| facts.state == State::Finished);
     let invoices = load::by_id(
         record,
@@ -75,7 +75,7 @@ pub async fn visits(
                 reason: facts.reason,
                 diagnoses: keys.iter().filter_map(|key| conditions.get(key)).filter_map(coded).collect(),
                 note_id: notes.get(&id).cloned(),
-                prescription_id: groups.get(&id).cloned(),
+                prescription_id: prescribed.get(&id).cloned(),
                 invoice_id: Some(invoice).filter(|id| invoices.contains_key(id)),
                 consultation_id: id,
             }
@@ -98,13 +98,9 @@ fn coded(condition: &Resource) -> Option<Coded> {
     Some(Coded { code: found.code, display: found.display })
 }
 
-/// Signed prescriptions by visit: `(visit id, prescription id)`.
-async fn prescriptions(
-    record: &Record,
-    ctx: &Ctx,
-    visits: &[String],
-) -> Result<HashMap<String, String>, Error> {
-    let mut found = HashMap::new();
+/// The visits of these that have something prescribed and signed.
+async fn prescriptions(record: &Record, ctx: &Ctx, visits: &[String]) -> Result<HashSet<String>, Error> {
+    let mut found = HashSet::new();
     for batch in visits.chunks(50) {
         let list = batch.iter().map(|id| format!("Encounter/{id}")).collect::<Vec<_>>().join(",");
         for request in load::rows(record, ctx, "MedicationRequest", &[("encounter", &list)], 500).await? {
@@ -112,10 +108,7 @@ async fn prescriptions(
                 continue;
             }
             let visit = request.get("encounter").and_then(|e| element::target_id(e, "Encounter"));
-            let group = text(request.value(), "/groupIdentifier/value").map(str::to_owned);
-            if let (Some(visit), Some(group)) = (visit, group) {
-                found.insert(visit, group);
-            }
+            found.extend(visit);
         }
     }
     Ok(found)

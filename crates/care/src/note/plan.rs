@@ -228,7 +228,10 @@ fn write(input: &NoteInput, snapshot: &SaveSnapshot<'_>, status: &str) -> Result
     .filter(|(_, _, words, entries)| !words.trim().is_empty() || !entries.is_empty())
     .map(|(code, title, words, entries)| {
         let mut section = json!({"title": title, "code": concept(LOINC, code, title)});
-        section["text"] = json!({"status": "additional", "div": to_xhtml(words)});
+        // A narrative must have content (txt-2); a section may have its entries alone (cmp-1).
+        if !words.trim().is_empty() {
+            section["text"] = json!({"status": "additional", "div": to_xhtml(words)});
+        }
         if !entries.is_empty() {
             section["entry"] = Value::Array(entries);
         }

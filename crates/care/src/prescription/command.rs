@@ -8,7 +8,7 @@ use crate::element::{self, array, key, text};
 use crate::note::{Signer, author_of};
 use crate::texts::Language;
 use crate::view::{PatientRef, PersonName, ProviderRef};
-use crate::vocabulary::{PRESCRIPTION, VERIFICATION};
+use crate::vocabulary::VERIFICATION;
 use crate::{load, rule};
 use access::{Ctx, Role};
 use fhir::Resource;
@@ -76,10 +76,9 @@ fn view(loaded: &Loaded, clinic: &Clinic, language: Language) -> Prescription {
     let requester = kept.first().and_then(|r| r.get("requester"));
     let prescriber = requester.and_then(element::target).or_else(|| loaded.facts.provider.clone());
     let name = requester.map(|r| element::owned(r, "/display")).filter(|name| !name.is_empty());
-    let group = kept.iter().find_map(|r| text(r.value(), "/groupIdentifier/value"));
     let signed = status == Status::Signed;
     Prescription {
-        id: group.unwrap_or(&loaded.facts.key.id).to_owned(),
+        id: loaded.facts.key.id.clone(),
         consultation_id: loaded.facts.key.id.clone(),
         version: total_version(&loaded.requests),
         status,
@@ -115,18 +114,6 @@ pub async fn get_by_visit(
     Ok(found)
 }
 
-/// The visit a prescription id belongs to. Errors: `NotFound`.
-async fn visit_of(record: &Record, ctx: &Ctx, id: &str) -> Result<String, Error> {
-    if !fhir::resource::valid_id(id) {
-        return Err(Error::NotFound);
-    }
-    let group = format!("{PRESCRIPTION}|{id}");
-    let rows = load::rows(record, ctx, "MedicationRequest", &[("group-identifier", &group)], 1).await?;
-    rows.first()
-        .and_then(|request| element::target_id(request.get("encounter")?, "Encounter"))
-        .ok_or(Error::NotFound)
-}
-
 /// `GET prescriptions/{id}`. Errors: as [get_by_visit].
 pub async fn get(
     record: &Record,
@@ -135,8 +122,8 @@ pub async fn get(
     id: &str,
     language: Language,
 ) -> Result<Prescription, Error> {
-    let visit = visit_of(record, ctx, id).await?;
-    get_by_visit(record, ctx, clinic, &visit, language).await
+    let found = get_by_visit(record, ctx, clinic, id, language).await?;
+    if found.items.is_empty() { Err(Error::NotFound) } else { Ok(found) }
 }
 
 /// Only doctors prescribe. Errors: `Denied`.
@@ -204,10 +191,9 @@ pub async fn pdf(
     id: &str,
     language: Language,
 ) -> Result<Vec<u8>, Error> {
-    let visit = visit_of(record, ctx, id).await?;
-    let loaded = load_visit(record, ctx, &visit).await?;
+    let loaded = load_visit(record, ctx, id).await?;
     let found = view(&loaded, clinic, language);
-    if found.status == Status::Draft && !is_clinician(ctx) {
+    if found.items.is_empty() || (found.status == Status::Draft && !is_clinician(ctx)) {
         return Err(Error::NotFound);
     }
     paper::render(&found, &loaded.allergies, clinic, language, ctx.now)

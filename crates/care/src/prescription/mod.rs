@@ -1,5 +1,5 @@
 //! What is prescribed at a visit: one MedicationRequest per item, signed together, checkable by anybody who holds the
-//! paper.
+//! paper. There is one prescription per visit; it bears the visit's id.
 //!
 //! The version of a prescription is the sum of the versions of its items: items that are taken out of a draft are
 //! cancelled, never deleted, so that every write makes it larger.
