@@ -27,6 +27,7 @@ enum InvoiceStatus {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct InvoiceParams {
+    #[param(inline)]
     status: Option<InvoiceStatus>,
     patient_id: Option<String>,
     /// Issued on this day of the clinic's zone.

@@ -25,6 +25,7 @@
 
 pub mod admin;
 pub mod appointments;
+pub mod audit;
 pub mod auth;
 pub mod cashier;
 pub mod chart;
@@ -37,6 +38,7 @@ pub mod payments;
 pub mod prescriptions;
 pub mod price_list;
 pub mod types;
+pub mod users;
 
 use crate::http::error::{ApiError, FieldError, Problem, Refusal, RefusalKind};
 use crate::state::AppState;
@@ -81,6 +83,8 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(chart::routes())
         .merge(prescriptions::routes())
         .merge(duplicates::routes())
+        .merge(users::routes())
+        .merge(audit::routes())
         .merge(admin::routes());
     let (router, mut document) = routes.split_for_parts();
     describe(&mut document);

@@ -35,7 +35,7 @@ pub async fn create(
     Ok(answer(&app, StatusCode::CREATED, &written, wishes))
 }
 
-/// `PUT /{type}/{id}`; makes the resource with this id if there is none and no version was asked for.
+/// `PUT /{type}/{id}`; makes the resource with this id if there is none.
 pub async fn update(
     State(app): State<AppState>,
     FhirCaller(ctx): FhirCaller,
@@ -51,20 +51,8 @@ pub async fn update(
         let outcome = Outcome::one(IssueCode::Value, format!("{kind}.id"), "The id in the body must be that of the URL.");
         return Err(outcome.into());
     }
-    let change = Change::Update { resource: resource.clone(), if_match: expected };
-    let (status, written) = match commit(&app, &ctx, change).await {
-        Ok(written) => (StatusCode::OK, written),
-        Err(Error::NotFound) if expected.is_none() => {
-            let written = match commit(&app, &ctx, Change::Create { resource }).await {
-                // It exists after all, but not for this caller.
-                Err(Error::Duplicate(rule)) if rule.code == "exists" => return Err(Error::Denied.into()),
-                other => other?,
-            };
-            (StatusCode::CREATED, written)
-        }
-        Err(other) => return Err(other.into()),
-    };
-    let status = if written.version == 1 { StatusCode::CREATED } else { status };
+    let written = commit(&app, &ctx, Change::Update { resource, if_match: expected }).await?;
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(answer(&app, status, &written, wishes))
 }
 

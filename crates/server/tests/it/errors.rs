@@ -36,7 +36,7 @@ async fn product_api() {
         ("PATCH", "/api/v1/admin/users/999999", json_type, "{}", 404, "not-found"),
         ("POST", "/api/v1/admin/jobs/77/replay", "", "", 404, "not-found"),
         ("POST", "/api/v1/admin/messages/abc/retry", "", "", 404, "not-found"),
-        ("POST", "/api/v1/auth/register/abc/confirm", json_type, "{\"code\":\"1\"}", 404, "not-found"),
+        ("POST", "/api/v1/auth/register/abc/confirm", json_type, "{\"code\":\"1\"}", 422, "code-expired"),
     ];
     for (method, path, kind, body, status, code) in cases {
         let mut request = boss.request(method, path).body((*body).to_owned());
