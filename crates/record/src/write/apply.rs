@@ -95,7 +95,7 @@ type Numbers = Option<(i64, i64)>;
 
 impl Job {
     fn run(&self, tx: &mut dyn Tx) -> Result<(Committed, Numbers), Error> {
-        let idempotency = Idempotency::of(&self.ctx, Some(&self.request));
+        let idempotency = Idempotency::of(&self.ctx, &self.request);
         if let Some(idempotency) = &idempotency
             && let Some(replayed) = idempotency.begin(tx, self.now)?
         {

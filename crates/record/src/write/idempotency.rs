@@ -14,10 +14,11 @@ use store::{Tx, idempotency, resource};
 const REPLY_STATUS: u16 = 200;
 
 impl Record {
-    /// The result of an earlier request with the idempotency key of `ctx`, if there was one: ask before planning a
-    /// command, whose repeat would meet what the first already did. Errors: `Duplicate` `idempotency-key-reused`.
-    pub async fn replayed(&self, ctx: &Ctx) -> Result<Option<Committed>, Error> {
-        let Some(idempotency) = Idempotency::of(ctx, None) else { return Ok(None) };
+    /// The result of an earlier command of this name with the idempotency key of `ctx`, if there was one: ask before
+    /// planning, as the repeat would meet what the first already did. Errors: `Duplicate` `idempotency-key-reused`.
+    pub async fn replayed(&self, ctx: &Ctx, command: &'static str) -> Result<Option<Committed>, Error> {
+        let request = Request { command: Some(command), ..Request::default() };
+        let Some(idempotency) = Idempotency::of(ctx, &request) else { return Ok(None) };
         let now = self.now();
         // The store can only claim a key; a claim that finds nothing is rolled back.
         let found = self
@@ -45,7 +46,8 @@ impl Idempotency {
     /// `Ctx::idempotency_key` is the client's key, and behind a line feed the fingerprint of its request (method, path
     /// and body), if the caller made one. Without a fingerprint a raw write is told apart by its content; a command
     /// is not, because planning it again gives other ids.
-    pub fn of(ctx: &Ctx, request: Option<&Request>) -> Option<Idempotency> {
+    /// One HTTP request may run several commands: each has its own reply under the key.
+    pub fn of(ctx: &Ctx, request: &Request) -> Option<Idempotency> {
         let text = ctx.idempotency_key.as_deref()?;
         if matches!(ctx.principal, Principal::Anonymous) {
             return None;
@@ -55,20 +57,20 @@ impl Idempotency {
             None => (text, None),
         };
         let mut hasher = Sha256::new();
-        match (fingerprint, request) {
-            (Some(fingerprint), _) => hasher.update(fingerprint),
-            (None, Some(request)) if request.command.is_none() => {
+        match fingerprint {
+            Some(fingerprint) => hasher.update(fingerprint),
+            None if request.command.is_none() => {
                 for change in &request.changes {
                     hash_change(&mut hasher, change);
                 }
             }
-            _ => {}
+            None => {}
         }
-        Some(Idempotency {
-            principal: ctx.principal.agent(),
-            key: key.to_owned(),
-            hash: hasher.finalize().into(),
-        })
+        let key = match request.command {
+            Some(command) => format!("{key}\n{command}"),
+            None => key.to_owned(),
+        };
+        Some(Idempotency { principal: ctx.principal.agent(), key, hash: hasher.finalize().into() })
     }
 
     pub fn begin(&self, tx: &mut dyn Tx, now: Timestamp) -> Result<Option<Committed>, Error> {

@@ -285,7 +285,7 @@ async fn idempotency_keys() {
         // The key is the caller's own.
         let mut system = bench.system();
         system.idempotency_key = Some("k1".into());
-        assert!(bench.record.replayed(&system).await.unwrap().is_none());
+        assert!(bench.record.replayed(&system, "test.make").await.unwrap().is_none());
         bench.record.write(&system, set(vec![create(observation("x", "p1", "70"))])).await.unwrap();
         assert_eq!(count(&bench, "Observation").await, 2);
 
@@ -296,16 +296,26 @@ async fn idempotency_keys() {
 
         // With a fingerprint of the request the planner's fresh ids do not matter.
         ctx.idempotency_key = Some("k3\nabc".into());
-        assert!(bench.record.replayed(&ctx).await.unwrap().is_none());
+        assert!(bench.record.replayed(&ctx, "test.make").await.unwrap().is_none());
         let made = bench
             .record
             .command(&ctx, "test.make", set(vec![create(observation("y1", "p1", "70"))]))
             .await
             .unwrap();
-        let found = bench.record.replayed(&ctx).await.unwrap().unwrap();
+        let found = bench.record.replayed(&ctx, "test.make").await.unwrap().unwrap();
         assert_eq!(found.written[0].key, made.written[0].key);
+        // Another command of the same request is no repeat of the first.
+        let other = bench
+            .record
+            .command(&ctx, "test.other", set(vec![create(observation("y2", "p1", "70"))]))
+            .await
+            .unwrap();
+        assert!(!other.replayed && other.written[0].key.id == "y2");
         ctx.idempotency_key = Some("k3\ndef".into());
-        assert_eq!(name(&bench.record.replayed(&ctx).await.unwrap_err()), "Duplicate idempotency-key-reused");
+        assert_eq!(
+            name(&bench.record.replayed(&ctx, "test.make").await.unwrap_err()),
+            "Duplicate idempotency-key-reused"
+        );
     })
     .await;
 }
