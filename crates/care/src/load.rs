@@ -15,8 +15,13 @@ pub async fn needed(record: &Record, ctx: &Ctx, key: &ResourceKey) -> Result<Res
 
 /// What this request wrote when it was sent before with the same Idempotency-Key: the id of its first resource of this
 /// type. Errors: of [Record::replayed].
-pub async fn replayed(record: &Record, ctx: &Ctx, kind: &str) -> Result<Option<String>, Error> {
-    let done = record.replayed(ctx).await?;
+pub async fn replayed(
+    record: &Record,
+    ctx: &Ctx,
+    command: &'static str,
+    kind: &str,
+) -> Result<Option<String>, Error> {
+    let done = record.replayed(ctx, command).await?;
     Ok(done.and_then(|done| done.written.into_iter().find(|w| w.key.kind.name() == kind).map(|w| w.key.id)))
 }
 

@@ -76,7 +76,7 @@ pub async fn book(
     clinic: &Clinic,
     new: NewAppointment,
 ) -> Result<Appointment, Error> {
-    if let Some(id) = load::replayed(record, ctx, "Appointment").await? {
+    if let Some(id) = load::replayed(record, ctx, "appointment.book", "Appointment").await? {
         return get(record, ctx, clinic, &id).await;
     }
     let patient_key = patient_of(ctx, new.patient_id.as_deref())?;

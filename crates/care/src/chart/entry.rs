@@ -200,7 +200,7 @@ pub async fn add_allergy(
 ) -> Result<Allergy, Error> {
     require_clinician(ctx)?;
     let (author, name) = author_of(ctx)?;
-    if let Some(id) = load::replayed(record, ctx, "AllergyIntolerance").await? {
+    if let Some(id) = load::replayed(record, ctx, "allergy.record", "AllergyIntolerance").await? {
         return Ok(summary::allergy(&load::needed(record, ctx, &key("AllergyIntolerance", id)).await?));
     }
     let owner = load::needed(record, ctx, &key("Patient", patient)).await?;
@@ -222,7 +222,7 @@ pub async fn add_problem(
 ) -> Result<ClinicalProblem, Error> {
     require_clinician(ctx)?;
     let (author, name) = author_of(ctx)?;
-    if let Some(id) = load::replayed(record, ctx, "Condition").await? {
+    if let Some(id) = load::replayed(record, ctx, "problem.record", "Condition").await? {
         return Ok(summary::problem(&load::needed(record, ctx, &key("Condition", id)).await?));
     }
     let owner = load::needed(record, ctx, &key("Patient", patient)).await?;

@@ -87,7 +87,7 @@ async fn write(
 ) -> Result<Note, Error> {
     require_clinician(ctx)?;
     let (author, author_name) = author_of(ctx)?;
-    if load::replayed(record, ctx, "Composition").await?.is_some() {
+    if load::replayed(record, ctx, name, "Composition").await?.is_some() {
         return get(record, ctx, visit).await;
     }
     let encounter = load::needed(record, ctx, &key("Encounter", visit)).await?;

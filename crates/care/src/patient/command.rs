@@ -37,7 +37,7 @@ pub async fn create(
     if !registers || !access::policy::may(ctx, Capability::SearchPatients) {
         return Err(Error::Denied);
     }
-    if let Some(id) = load::replayed(record, ctx, "Patient").await? {
+    if let Some(id) = load::replayed(record, ctx, "patient.register", "Patient").await? {
         return get(record, ctx, &id).await;
     }
     let today = ctx.now.to_zoned(clinic.zone.clone()).date();

@@ -143,7 +143,7 @@ pub async fn put(
 ) -> Result<Prescription, Error> {
     require_prescriber(ctx)?;
     let (author, name) = author_of(ctx)?;
-    if load::replayed(record, ctx, "MedicationRequest").await?.is_some() {
+    if load::replayed(record, ctx, "prescription.save", "MedicationRequest").await?.is_some() {
         return get_by_visit(record, ctx, clinic, visit, Language::English).await;
     }
     let loaded = load_visit(record, ctx, visit).await?;
