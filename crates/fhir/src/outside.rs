@@ -98,9 +98,7 @@ fn extraction_agrees_with_fhirpath() {
         }
         let kind = resource.kind();
         let compiled = plans.entry(kind).or_insert_with(|| {
-            let wanted = params(kind).filter(|p| {
-                !p.expression.is_empty() && !matches!(p.param_type, ParamType::Composite | ParamType::Special)
-            });
+            let wanted = params(kind).filter(|p| p.is_searchable());
             wanted.map(|p| (p, path::parse(p.expression).unwrap())).collect()
         });
         let found: BTreeSet<_> = search::extract(&resource).into_iter().map(|e| e.param).collect();

@@ -63,7 +63,8 @@ impl Resource {
         Resource::from_value(value)
     }
 
-    /// Errors: as [Resource::parse].
+    /// Errors: as [Resource::parse], except what only the text shows: duplicate keys and depth, which
+    /// validation reports.
     pub fn from_value(value: Value) -> Result<Resource, Outcome> {
         let Some(name) = value.as_object().and_then(|o| o.get("resourceType")).and_then(Value::as_str) else {
             return Err(Outcome::one(

@@ -64,3 +64,11 @@ pub struct Param {
     /// Canonical URL of the SearchParameter.
     pub url: &'static str,
 }
+
+impl Param {
+    /// Whether resources are indexed by it and queries may use it. Composite and special parameters, and those
+    /// without expression, are not.
+    pub fn is_searchable(&self) -> bool {
+        !self.expression.is_empty() && !matches!(self.param_type, ParamType::Composite | ParamType::Special)
+    }
+}

@@ -135,7 +135,7 @@ fn types_of(param: &Param) -> Vec<ValueType> {
 /// Where the parameter's values stand and how to read them. `None` if the expression is none that the
 /// R4 parameters use; `Some(empty)` for composite and special parameters.
 fn takes(kind: TypeId, param: &Param) -> Option<Vec<(Vec<Step>, Take)>> {
-    if param.expression.is_empty() || matches!(param.param_type, ParamType::Composite | ParamType::Special) {
+    if !param.is_searchable() {
         return Some(Vec::new());
     }
     let node = parse(param.expression).ok()?;

@@ -186,7 +186,9 @@ impl Parser {
                 "_id" => self.query.sort.push(Sort::Id { descending }),
                 "_lastUpdated" => self.query.sort.push(Sort::LastUpdated { descending }),
                 _ => match param(self.query.kind, code) {
-                    Some(p) if searchable(p) => self.query.sort.push(Sort::Param { param: p.id, descending }),
+                    Some(p) if p.is_searchable() => {
+                        self.query.sort.push(Sort::Param { param: p.id, descending })
+                    }
                     _ => {
                         let text = format!("{} cannot be sorted by `{code}`.", self.query.kind.name());
                         self.ignored("_sort", text);
@@ -244,11 +246,14 @@ impl Parser {
             return self.unsupported(name, "A chained parameter");
         }
         let Some(p) = param(kind, code) else {
+            if code.starts_with('_') {
+                return self.ignored(name, format!("`{code}` is not supported."));
+            }
             let near = crate::suggest::nearest(code, params(kind).map(|p| p.code));
             let hint = near.map(|n| format!(" Did you mean `{n}`?")).unwrap_or_default();
             return self.ignored(name, format!("{} has no search parameter `{code}`.{hint}", kind.name()));
         };
-        if !searchable(p) {
+        if !p.is_searchable() {
             let what = format!("A {} parameter", p.param_type.code());
             return self.unsupported(name, &what);
         }
@@ -280,10 +285,6 @@ impl Parser {
             self.query.filters.push(filter);
         }
     }
-}
-
-fn searchable(p: &Param) -> bool {
-    !p.expression.is_empty() && !matches!(p.param_type, ParamType::Composite | ParamType::Special)
 }
 
 /// What a modifier means for this parameter. Errors: text for the sender.
