@@ -72,7 +72,7 @@ export function tallMan(name: string): string {
 }
 
 export function frequencyText(item: Pick<RxItem, 'frequency_code' | 'frequency_text'>): string {
-  return tOr(`frequency.${item.frequency_code}`, item.frequency_text);
+  return tOr(`frequency.${item.frequency_code}`, item.frequency_text ?? item.frequency_code);
 }
 export function routeText(route: string): string {
   return tOr(`route.${route.toLowerCase().replace(/\s+/g, '-')}`, route);

@@ -1,5 +1,5 @@
-import { i18n, t, type Locale } from '$lib/i18n/index.svelte';
-import type { Money, PersonName, ProviderName, ProviderRef, Sex } from '$lib/api/types';
+import { i18n, t, tOr, type Locale } from '$lib/i18n/index.svelte';
+import type { Money, PersonName, ProviderName, ProviderRef } from '$lib/api/types';
 import { ageOn, today } from './date';
 
 const SYMBOLS: Record<string, string> = { KES: 'KSh', UGX: 'USh', TZS: 'TSh', USD: 'US$', EUR: '€', GBP: '£', NGN: '₦', ZAR: 'R' };
@@ -45,8 +45,8 @@ export function initials(text: string): string {
   const words = text.replace(/^(dr|prof|mr|mrs|ms)\.?\s/i, '').split(/\s+/).filter(Boolean);
   return ((words[0]?.[0] ?? '') + (words.length > 1 ? (words.at(-1)?.[0] ?? '') : '')).toUpperCase();
 }
-export function sexName(sex: Sex | undefined | null): string {
-  return t(`sex.${sex ?? 'unknown'}`);
+export function sexName(sex: string | undefined | null): string {
+  return tOr(`sex.${sex || 'unknown'}`, t('sex.unknown'));
 }
 export function ageText(birth: string, on: string = today()): string {
   const age = ageOn(birth, on);

@@ -1,6 +1,6 @@
 import { api } from '$lib/api/client';
-import type { DeviceCheck, JoinGrant } from '$lib/api/types';
-import { checkCamera, checkRelay, LocalMedia, meter } from '$lib/call';
+import type { DeviceCheck } from '$lib/api/types';
+import { checkCamera, checkRelay, LocalMedia, meter, type JoinGrant } from '$lib/call';
 
 export type CheckState = 'idle' | 'running' | 'good' | 'bad';
 /** Loudness from which somebody was heard. */
