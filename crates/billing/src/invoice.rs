@@ -23,6 +23,7 @@ pub enum Status {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = InvoicePatient)]
 pub struct PatientRef {
     pub id: String,
     pub display: String,
