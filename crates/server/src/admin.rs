@@ -72,7 +72,8 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
         }
         Command::ResetPassword { login } => {
             let account = find(record, &ctx, &login).await?;
-            json!({"login": login, "one_time_password": record.reset_by_administrator(&ctx, account).await?})
+            let password = record.reset_by_administrator(&ctx, account).await?;
+            json!({"login": login, "one_time_password": password, "ended_sessions_of": account})
         }
         Command::DisableUser { login } => set_disabled(record, &ctx, &login, true).await?,
         Command::EnableUser { login } => set_disabled(record, &ctx, &login, false).await?,
@@ -83,7 +84,11 @@ async fn set_disabled(record: &Record, ctx: &Ctx, login: &str, disabled: bool) -
     let account = find(record, ctx, login).await?;
     let change = record::authn::AccountChange { disabled: Some(disabled), ..Default::default() };
     record.update_account(ctx, account, change).await?;
-    Ok(json!({"login": login, "disabled": disabled}))
+    let mut answer = json!({"login": login, "disabled": disabled});
+    if disabled {
+        answer["ended_sessions_of"] = json!(account);
+    }
+    Ok(answer)
 }
 
 /// Errors: `NotFound` unless exactly this user name, phone or e-mail is there.

@@ -67,7 +67,12 @@ async fn answer(app: &AppState, stream: UnixStream) -> anyhow::Result<()> {
     let answer = match serde_json::from_str::<Command>(&line) {
         Err(error) => Answer::Failed(format!("this server does not know the command: {error}")),
         Ok(command) => match admin::run(&app.record, command).await {
-            Ok(value) => Answer::Done(value),
+            Ok(value) => {
+                // Disabled, or with another password: the live connections end with the sessions.
+                let account = value.get("ended_sessions_of").and_then(Value::as_i64);
+                account.into_iter().for_each(|account| app.sockets.close_account(account));
+                Answer::Done(value)
+            }
             Err(error) => Answer::Failed(error.to_string()),
         },
     };

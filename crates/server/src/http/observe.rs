@@ -8,7 +8,7 @@ use super::error::{ApiError, FhirError, Refusal, RefusalKind};
 use super::request_id;
 use crate::state::AppState;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -18,6 +18,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+/// A request that takes longer is worth a line in the log.
+const SLOW: Duration = Duration::from_millis(500);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -66,13 +68,39 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     }
     app.metrics.request(method.as_str(), &route, status, took);
     if !is_probe {
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(
-            request.id = %id, request.method = %method, request.route = %route, response.status = status,
-            duration_ms, principal.kind = principal, "request"
-        );
+        let line = Line { id: &id, method: &method, route: &route, status, took, principal };
+        line.write();
     }
     response
+}
+
+struct Line<'a> {
+    id: &'a str,
+    method: &'a Method,
+    route: &'a str,
+    status: u16,
+    took: Duration,
+    principal: &'static str,
+}
+
+impl Line<'_> {
+    /// Reads that went well and fast are thousands a second, counted in the metrics and kept in the audit trail: they are
+    /// logged at `debug`, everything else at `info`.
+    fn write(&self) {
+        let Line { id, method, route, status, took, principal } = self;
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if **method == Method::GET && *status < 400 && *took < SLOW {
+            tracing::debug!(
+                request.id = %id, request.method = %method, request.route = %route, response.status = status,
+                duration_ms, principal.kind = principal, "request"
+            );
+        } else {
+            tracing::info!(
+                request.id = %id, request.method = %method, request.route = %route, response.status = status,
+                duration_ms, principal.kind = principal, "request"
+            );
+        }
+    }
 }
 
 async fn run(app: &AppState, request: Request, next: Next, is_fhir: bool, route: &str) -> Response {

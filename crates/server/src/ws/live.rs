@@ -106,6 +106,9 @@ async fn run(app: &AppState, mut socket: WebSocket, seat: Seat, mut membership: 
             },
             _ = heartbeat.tick() => {
                 messages = 0;
+                if !is_valid(app, &membership).await {
+                    break close(CLOSE_SESSION_ENDED, "session ended");
+                }
                 if unanswered >= 2 || socket.send(Message::Ping(Vec::new().into())).await.is_err() {
                     return;
                 }
@@ -114,6 +117,18 @@ async fn run(app: &AppState, mut socket: WebSocket, seat: Seat, mut membership: 
         }
     };
     let _ = socket.send(reason).await;
+}
+
+/// Whether the account may still do what it could when the socket was opened: it may have been changed on another
+/// server. An error counts as yes; the next beat asks again.
+async fn is_valid(app: &AppState, membership: &Membership) -> bool {
+    let Some(user) = membership.listener.ctx.user() else { return false };
+    let ctx = access::Ctx::system("live", app.record.now());
+    match app.record.account(&ctx, user.account).await {
+        Ok(row) => !row.disabled && row.roles == user.roles,
+        Err(record::Error::NotFound) => false,
+        Err(_) => true,
+    }
 }
 
 async fn send_resync(app: &AppState, socket: &mut WebSocket) -> Result<(), axum::Error> {
