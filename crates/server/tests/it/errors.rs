@@ -54,7 +54,7 @@ async fn product_api() {
         assert_eq!(problem["request_id"], id, "{what}");
         assert!(problem["detail"].as_str().is_some_and(|text| text.len() > 5), "{what}: {problem}");
     }
-    let body = "{\n  \"login\": \"a\",\n  \"password\": tru\n}";
+    let body = "{\n  \"login\": \"a\",\n  \"password\": trx\n}";
     let request = boss.request("POST", "/api/v1/auth/login").header("content-type", json_type).body(body);
     let (_, problem) = read(request.send().await.unwrap()).await;
     assert!(problem["detail"].as_str().unwrap().contains("line 3, column"), "{problem}");
