@@ -314,7 +314,9 @@ impl Parser {
             }
         };
         if !self.is("(") {
+            // Behind a dot nothing but a name can stand, so `text.div` needs no backticks.
             if !delimited
+                && input.is_none()
                 && matches!(
                     name.as_str(),
                     "and" | "or" | "xor" | "implies" | "div" | "mod" | "true" | "false"

@@ -75,6 +75,7 @@ fn navigation() {
         ("%resource.id", &["p"]),
         ("%ucum", &["http://unitsofmeasure.org"]),
         ("`name`.`family`", &["Wanjiru"]),
+        ("text.div.exists() or text.`div`.exists()", &["false"]),
         ("name.children().count()", &["8"]),
         ("descendants().where($this is Organization).name", &["Clinic"]),
         ("name.given.first().type().name", &["string"]),
