@@ -222,6 +222,7 @@ impl Worker {
             Some(Value::Array(entries)) => entries,
             _ => return,
         };
+        let mut digest = None;
         // Two passes: an entry may refer to one behind it.
         let mut links: HashMap<String, ResourceKey> = HashMap::new();
         let mut resources = Vec::with_capacity(entries.len());
@@ -247,7 +248,7 @@ impl Worker {
             match Resource::from_value(value) {
                 Err(outcome) => ready.refusals.push((n, full_url.unwrap_or_default(), outcome.to_string())),
                 Ok(mut resource) => {
-                    let key = identify(&mut resource, full_url.as_deref(), || (bytes, n));
+                    let key = identify(&mut resource, full_url.as_deref(), bytes, &mut digest, n);
                     if let Some(url) = full_url {
                         links.insert(url, key);
                     }
@@ -261,7 +262,7 @@ impl Worker {
     }
 
     fn single(&self, entry: usize, mut resource: Resource, bytes: &[u8], ready: &mut Ready) {
-        identify(&mut resource, None, || (bytes, entry));
+        identify(&mut resource, None, bytes, &mut None, entry);
         self.take(entry, resource, &HashMap::new(), ready);
     }
 
@@ -325,28 +326,28 @@ impl Worker {
 }
 
 /// The resource's own id, else that of its `fullUrl`, else one made from the content, so that a second import of the
-/// same file finds it again.
-fn identify<'a>(
+/// same file finds it again. `digest` is that of `bytes`, once it was needed.
+fn identify(
     resource: &mut Resource,
     full_url: Option<&str>,
-    seed: impl FnOnce() -> (&'a [u8], usize),
+    bytes: &[u8],
+    digest: &mut Option<[u8; 32]>,
+    entry: usize,
 ) -> ResourceKey {
     let id = match resource.id().filter(|id| fhir::resource::valid_id(id)) {
         Some(id) => id.to_owned(),
-        None => {
-            match full_url.and_then(|u| u.strip_prefix("urn:uuid:")).and_then(|u| Uuid::try_parse(u).ok()) {
-                Some(uuid) => uuid.to_string(),
-                None => {
-                    let (bytes, entry) = seed();
-                    let mut hasher = Sha256::new();
-                    hasher.update(bytes);
-                    hasher.update(entry.to_le_bytes());
-                    let mut half = [0u8; 16];
-                    half.copy_from_slice(&hasher.finalize()[..16]);
-                    uuid::Builder::from_custom_bytes(half).into_uuid().to_string()
-                }
+        None => match full_url.and_then(|u| u.strip_prefix("urn:uuid:")).and_then(|u| Uuid::try_parse(u).ok()) {
+            Some(uuid) => uuid.to_string(),
+            None => {
+                let digest = digest.get_or_insert_with(|| Sha256::digest(bytes).into());
+                let mut hasher = Sha256::new();
+                hasher.update(*digest);
+                hasher.update(entry.to_le_bytes());
+                let mut half = [0u8; 16];
+                half.copy_from_slice(&hasher.finalize()[..16]);
+                uuid::Builder::from_custom_bytes(half).into_uuid().to_string()
             }
-        }
+        },
     };
     resource.set_id(&id);
     ResourceKey::new(resource.kind(), id)

@@ -140,6 +140,16 @@ async fn an_import_goes_on_where_it_stopped() {
         write(folder.path().join("b.ndjson"), &format!("{}\n{}\n", patient("a", "A"), patient("b", "B")));
         let report = import(&bench, folder.path()).await;
         assert_eq!((report.taken, report.unchanged, report.skipped_files), (1, 1, 1));
+        // Without ids of their own, the second import still finds what the first made.
+        let nameless = json!({"resourceType": "Bundle", "type": "collection", "entry": [
+            {"resource": {"resourceType": "Patient", "name": [{"family": "Nameless"}]}},
+            {"resource": {"resourceType": "Patient", "name": [{"family": "Nameless"}]}}]});
+        for _ in 0..2 {
+            write(folder.path().join("d.json"), &nameless.to_string());
+            import(&bench, folder.path()).await;
+        }
+        let found = bench.record.find(&bench.system(), "Patient", &[("family", "Nameless")], 9).await.unwrap();
+        assert_eq!(found.len(), 2);
         // Other content under a known id is a new version.
         write(folder.path().join("c.json"), &patient("a", "Changed").to_string());
         assert_eq!(import(&bench, folder.path()).await.taken, 1);
