@@ -336,18 +336,20 @@ fn identify(
 ) -> ResourceKey {
     let id = match resource.id().filter(|id| fhir::resource::valid_id(id)) {
         Some(id) => id.to_owned(),
-        None => match full_url.and_then(|u| u.strip_prefix("urn:uuid:")).and_then(|u| Uuid::try_parse(u).ok()) {
-            Some(uuid) => uuid.to_string(),
-            None => {
-                let digest = digest.get_or_insert_with(|| Sha256::digest(bytes).into());
-                let mut hasher = Sha256::new();
-                hasher.update(*digest);
-                hasher.update(entry.to_le_bytes());
-                let mut half = [0u8; 16];
-                half.copy_from_slice(&hasher.finalize()[..16]);
-                uuid::Builder::from_custom_bytes(half).into_uuid().to_string()
+        None => {
+            match full_url.and_then(|u| u.strip_prefix("urn:uuid:")).and_then(|u| Uuid::try_parse(u).ok()) {
+                Some(uuid) => uuid.to_string(),
+                None => {
+                    let digest = digest.get_or_insert_with(|| Sha256::digest(bytes).into());
+                    let mut hasher = Sha256::new();
+                    hasher.update(*digest);
+                    hasher.update(entry.to_le_bytes());
+                    let mut half = [0u8; 16];
+                    half.copy_from_slice(&hasher.finalize()[..16]);
+                    uuid::Builder::from_custom_bytes(half).into_uuid().to_string()
+                }
             }
-        },
+        }
     };
     resource.set_id(&id);
     ResourceKey::new(resource.kind(), id)

@@ -31,12 +31,13 @@ where
     F: Fn(Arc<Bench>) -> Work,
     Work: Future<Output = ()>,
 {
-    for database in tokio::task::spawn_blocking(store::test_support::both).await.unwrap() {
+    let databases = tokio::task::spawn_blocking(store::test_support::both).await.unwrap();
+    let databases: Vec<Database> = databases.into_iter().map(|d| Database(Some(d))).collect();
+    for database in databases {
         let now_us =
             Arc::new(AtomicI64::new("2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap().as_microsecond()));
         let clock = now_us.clone();
-        let store = database.store.clone();
-        let database = Database(Some(database));
+        let store = database.0.as_ref().unwrap().store.clone();
         let record = Record::new(
             store,
             Arc::new(move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap()),

@@ -148,7 +148,8 @@ async fn an_import_goes_on_where_it_stopped() {
             write(folder.path().join("d.json"), &nameless.to_string());
             import(&bench, folder.path()).await;
         }
-        let found = bench.record.find(&bench.system(), "Patient", &[("family", "Nameless")], 9).await.unwrap();
+        let found =
+            bench.record.find(&bench.system(), "Patient", &[("family", "Nameless")], 9).await.unwrap();
         assert_eq!(found.len(), 2);
         // Other content under a known id is a new version.
         write(folder.path().join("c.json"), &patient("a", "Changed").to_string());

@@ -161,3 +161,116 @@ async fn versions_stay_with_their_patient() {
     })
     .await;
 }
+
+/// facts/security-controls.md Z3: whatever is asked, in whatever order and pages, the answer is what it would be if the
+/// rows that the caller may not see did not exist.
+#[tokio::test]
+async fn any_query_is_as_if_the_rest_did_not_exist() {
+    each_engine(|bench| async move {
+        bench.seed(set(vec![create(crate::patient("p3", "Cheptoo"))])).await;
+        let mut random = Random(20_261_121);
+        let codes = ["8867-4", "8480-6", "29463-7"];
+        let statuses = ["final", "preliminary", "amended"];
+        let mut changes = Vec::new();
+        for n in 0..120 {
+            let patient = ["p1", "p2", "p3"][random.below(3)];
+            let mut o = observation(&format!("r{n:03}"), patient, &format!("{}.5", 50 + random.below(40)));
+            o["code"]["coding"][0]["code"] = json!(codes[random.below(3)]);
+            o["status"] = json!(statuses[random.below(3)]);
+            o["effectiveDateTime"] =
+                json!(format!("2026-{:02}-{:02}T08:00:00Z", 1 + random.below(11), 1 + random.below(28)));
+            if random.below(2) == 0 {
+                o["performer"] = json!([{"reference": format!("Practitioner/d{}", 1 + random.below(2))}]);
+            }
+            // A row may be in two compartments.
+            if random.below(10) == 0 {
+                o["performer"] = json!([{"reference": "Patient/p1"}]);
+            }
+            changes.push(create(o));
+        }
+        bench.seed(set(changes)).await;
+        let callers =
+            [bench.patient(), bench.doctor(), bench.other_doctor(), bench.client(&["system/Observation.rs"])];
+        for round in 0..150 {
+            let mut pairs: Vec<(String, String)> = vec![("_total".into(), "accurate".into())];
+            let mut maybe = |name: &str, value: String| {
+                if random.below(4) == 0 {
+                    pairs.push((name.to_owned(), value));
+                }
+            };
+            maybe("code", codes[round % 3].to_owned());
+            maybe("code", format!("http://loinc.org|{},{}", codes[(round + 1) % 3], codes[round % 3]));
+            maybe("status:not", statuses[round % 3].to_owned());
+            maybe("patient", format!("Patient/p{}", 1 + round % 3));
+            maybe("subject", format!("Patient/p{}", 1 + round % 3));
+            maybe("performer", "Practitioner/d1,Patient/p1".to_owned());
+            maybe("performer:missing", (round % 2 == 0).to_string());
+            maybe("date", format!("ge2026-{:02}", 1 + round % 12));
+            maybe("date", format!("lt2026-{:02}-15", 1 + round % 12));
+            maybe("value-quantity", format!("gt{}", 50 + round % 40));
+            maybe("_id", "r001,r002,r003,r004,r005,r006,r007,r008".to_owned());
+            maybe("_sort", ["date", "-date", "_id", "-_lastUpdated,_id"][round % 4].to_owned());
+            let (query, _) =
+                fhir::search::parse(kind("Observation"), &pairs, fhir::search::Handling::Strict).unwrap();
+            let mut whole = pages(&bench, &bench.system(), query.clone(), 1000).await.0;
+            // Without `_sort` the order is that of whatever index was walked.
+            let sorted = !query.sort.is_empty();
+            if !sorted {
+                whole.sort();
+            }
+            for (n, ctx) in callers.iter().enumerate() {
+                let expected: Vec<&String> = whole
+                    .iter()
+                    .filter(|(_, patients)| match n {
+                        0 | 1 => patients.contains(&"p1".to_owned()),
+                        2 => false,
+                        _ => true,
+                    })
+                    .map(|(key, _)| key)
+                    .collect();
+                let (mut found, total) = pages(&bench, ctx, query.clone(), 7).await;
+                if !sorted {
+                    found.sort();
+                }
+                let found: Vec<&String> = found.iter().map(|(key, _)| key).collect();
+                assert_eq!(found, expected, "caller {n}, {pairs:?}");
+                assert_eq!(total, Some(expected.len() as u64), "caller {n}, {pairs:?}");
+            }
+        }
+    })
+    .await;
+}
+
+/// Every row of the query with its patients, over all pages of this size; and the total.
+async fn pages(
+    bench: &Bench,
+    ctx: &Ctx,
+    mut query: fhir::search::Query,
+    count: u32,
+) -> (Vec<(String, Vec<String>)>, Option<u64>) {
+    query.count = count;
+    let (mut found, mut total) = (Vec::new(), None);
+    loop {
+        let page = bench.record.search(ctx, query.clone()).await.unwrap();
+        total = total.or(page.total);
+        for item in &page.items {
+            found.push((item.key.to_string(), fhir::search::compartment(&item.parse().unwrap())));
+        }
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => return (found, total),
+        }
+    }
+}
+
+/// xorshift64: the same rows and queries in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
