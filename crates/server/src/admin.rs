@@ -46,9 +46,7 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
         }
         Command::ListClients => {
             let rows = record.clients(&ctx).await?;
-            let row = |c: record::authn::ClientRow| {
-                json!({"client_id": c.client_id, "name": c.name, "scope": c.scopes.join(" "), "disabled": c.disabled})
-            };
+            let row = |c: record::authn::ClientRow| json!({"client_id": c.client_id, "name": c.name, "scope": c.scopes.join(" "), "disabled": c.disabled});
             Value::Array(rows.into_iter().map(row).collect())
         }
         Command::DisableClient { id } => {

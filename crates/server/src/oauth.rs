@@ -29,7 +29,8 @@ async fn token(
     let bad = |text: &'static str| OAuthError::Request(OAuthProblem::InvalidRequest, text);
     body::require_json(&headers, &["application/x-www-form-urlencoded"])
         .map_err(|_| bad("Send application/x-www-form-urlencoded."))?;
-    let bytes = body::read(request, FORM_BYTES).await.map_err(|_| bad("The form is too large or broke off."))?;
+    let bytes =
+        body::read(request, FORM_BYTES).await.map_err(|_| bad("The form is too large or broke off."))?;
     let form = Form::parse(&bytes).ok_or_else(|| bad("A parameter is there twice."))?;
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
@@ -47,7 +48,8 @@ async fn token(
         (None, Some(id), Some(secret)) => (id, secret),
         (None, _, _) => return Err(OAuthError::Record(record::Error::Unauthenticated)),
     };
-    let token = app.record.token(&id, &secret, form.scope.as_deref(), address).await.map_err(OAuthError::Record)?;
+    let token =
+        app.record.token(&id, &secret, form.scope.as_deref(), address).await.map_err(OAuthError::Record)?;
     let body = json!({
         "access_token": token.token, "token_type": "Bearer", "expires_in": token.expires_in_s, "scope": token.scope,
     });

@@ -4,8 +4,8 @@
 //! in [Parts::start]; handlers reach it as `app.parts.<field>`.
 
 use crate::config::Config;
-use crate::ws::consultation::Calls;
 use crate::config::Secret;
+use crate::ws::consultation::Calls;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use record::Record;
@@ -48,7 +48,8 @@ impl Parts {
         let billing = billing::Billing::start(record.clone(), clinic(config)?, mpesa(config, public_url)?)
             .await
             .context("billing cannot start")?;
-        let sms = sms(config)?.map(reach::sms::Sms::new).transpose().context("SMS cannot start")?.map(Arc::new);
+        let sms =
+            sms(config)?.map(reach::sms::Sms::new).transpose().context("SMS cannot start")?.map(Arc::new);
         let call_log = care::consultation::LogBook::default();
         Ok(Parts { calls: Calls::start(config).await?, billing, call_log, sms })
     }
@@ -100,7 +101,12 @@ fn mpesa(config: &Config, public_url: &str) -> anyhow::Result<Option<billing::mp
         consumer_secret: need(&daraja.consumer_secret, "consumer_secret")?,
         shortcode: daraja.shortcode.clone(),
         passkey: need(&daraja.passkey, "passkey")?,
-        callback_base_url: daraja.callback_base_url.as_deref().unwrap_or(public_url).trim_end_matches('/').to_owned(),
+        callback_base_url: daraja
+            .callback_base_url
+            .as_deref()
+            .unwrap_or(public_url)
+            .trim_end_matches('/')
+            .to_owned(),
     }))
 }
 

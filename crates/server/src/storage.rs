@@ -88,7 +88,10 @@ fn make_key(file: &Path) -> anyhow::Result<Secret32> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let mut opened = options.open(file).with_context(|| {
-        format!("cannot make the key file {}: set UZIMA_KEY_FILE to a place that can be written", file.display())
+        format!(
+            "cannot make the key file {}: set UZIMA_KEY_FILE to a place that can be written",
+            file.display()
+        )
     })?;
     opened.write_all(format!("{}\n", key.to_hex()).as_bytes())?;
     opened.sync_all()?;

@@ -49,14 +49,17 @@ impl Web {
         if !SHELLS.iter().any(|name| raw.contains_key(*name)) {
             raw.insert("index.html".into(), Bytes::from_static(PLACEHOLDER.as_bytes()));
         }
-        let shell = SHELLS.iter().find(|name| raw.contains_key(**name)).copied().unwrap_or("index.html").to_owned();
+        let shell =
+            SHELLS.iter().find(|name| raw.contains_key(**name)).copied().unwrap_or("index.html").to_owned();
         let mut files = HashMap::new();
         for (path, content) in &raw {
             if path.ends_with(".br") || path.ends_with(".gz") {
                 continue;
             }
             let kind = media_type(path);
-            let policy = kind.starts_with("text/html").then(|| policy(&String::from_utf8_lossy(content), socket_origin));
+            let policy = kind
+                .starts_with("text/html")
+                .then(|| policy(&String::from_utf8_lossy(content), socket_origin));
             let file = File {
                 content: content.clone(),
                 brotli: raw.get(&format!("{path}.br")).cloned(),
@@ -91,7 +94,8 @@ pub async fn fallback(State(app): State<AppState>, method: Method, uri: Uri, hea
         Some(name) => name,
         None if is_navigation(&path, &headers) => web.shell.as_str(),
         None => {
-            return ApiError::from(Refusal::new(RefusalKind::RouteUnknown, "There is no such file.")).into_response();
+            return ApiError::from(Refusal::new(RefusalKind::RouteUnknown, "There is no such file."))
+                .into_response();
         }
     };
     match web.files.get(name) {
@@ -103,7 +107,11 @@ pub async fn fallback(State(app): State<AppState>, method: Method, uri: Uri, hea
 /// A page load, not a missing asset: those have an extension or come from a script.
 fn is_navigation(path: &str, headers: &HeaderMap) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
-    if path.starts_with("/_app/") || path.starts_with("/ws") || path.starts_with("/hooks") || path.starts_with("/oauth") {
+    if path.starts_with("/_app/")
+        || path.starts_with("/ws")
+        || path.starts_with("/hooks")
+        || path.starts_with("/oauth")
+    {
         return false;
     }
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
@@ -116,7 +124,8 @@ fn is_navigation(path: &str, headers: &HeaderMap) -> bool {
 
 fn serve(file: &File, name: &str, headers: &HeaderMap) -> Response {
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|tags| {
-        tags.to_str().is_ok_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == file.etag))
+        tags.to_str()
+            .is_ok_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == file.etag))
     });
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let accepts = |coding: &str| {
@@ -139,7 +148,8 @@ fn serve(file: &File, name: &str, headers: &HeaderMap) -> Response {
     map.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.kind));
     map.insert(header::ETAG, file.etag.clone());
     map.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    let caching = if name.starts_with(IMMUTABLE) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching =
+        if name.starts_with(IMMUTABLE) { "public, max-age=31536000, immutable" } else { "no-cache" };
     map.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     if let Some(coding) = coding {
         map.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
@@ -272,7 +282,8 @@ mod tests {
 
     #[test]
     fn only_navigations_get_the_shell() {
-        let page = |accept: &'static str| HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+        let page =
+            |accept: &'static str| HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
         assert!(is_navigation("/patients/1", &page("text/html,*/*")));
         assert!(!is_navigation("/patients/1", &page("*/*")));
         assert!(!is_navigation("/missing.js", &page("text/html")));

@@ -93,10 +93,8 @@ async fn list_jobs(
     require(&caller.0, Capability::ManageJobs)?;
     let state = params.state.unwrap_or(JobState::Dead).stored();
     let limit = limit(params.limit);
-    let page = app
-        .record
-        .store_read(move |tx| store::job::list(tx, state, params.cursor.as_deref(), limit))
-        .await?;
+    let page =
+        app.record.store_read(move |tx| store::job::list(tx, state, params.cursor.as_deref(), limit)).await?;
     let row = |job: store::job::Job| JobRow {
         id: job.id.to_string(),
         queue: job.queue,
@@ -200,7 +198,8 @@ async fn list_messages(
     Params(params): Params<MessageParams>,
 ) -> Answer<Json<List<MessageRow>>> {
     require(&caller.0, Capability::ManageJobs)?;
-    let filter = store::message::Filter { state: params.state.map(MessageState::stored), ..Default::default() };
+    let filter =
+        store::message::Filter { state: params.state.map(MessageState::stored), ..Default::default() };
     let limit = limit(params.limit);
     let page = app
         .record
@@ -240,7 +239,11 @@ fn mask(to: &str) -> String {
 /// Puts a failed message back into the queue.
 #[utoipa::path(post, path = "/api/v1/admin/messages/{id}/retry", tag = "administration",
     params(("id" = String, Path)), responses((status = 204)))]
-async fn retry_message(State(app): State<AppState>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
+async fn retry_message(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
     require(&caller.0, Capability::ManageJobs)?;
     let id: Uuid = id.parse().map_err(|_| Error::NotFound)?;
     let done = app.record.store().write(move |tx| store::message::requeue(tx, &id)).await;
@@ -315,7 +318,8 @@ async fn get_overview(State(app): State<AppState>, caller: Caller) -> Answer<Jso
         .await?;
     let whole = |count: i64| u64::try_from(count).unwrap_or_default();
     let dead_jobs = jobs.iter().filter(|(s, _)| *s == store::job::State::Dead).map(|(_, n)| whole(*n)).sum();
-    let is_failed = |s: store::message::State| matches!(s, store::message::State::Failed | store::message::State::Dead);
+    let is_failed =
+        |s: store::message::State| matches!(s, store::message::State::Failed | store::message::State::Dead);
     let failed_messages = messages.iter().filter(|(s, _)| is_failed(*s)).map(|(_, n)| whole(*n)).sum();
     let counts = OverviewCounts {
         patients: patients(&app).await?,
@@ -341,9 +345,15 @@ async fn today(app: &App, ctx: &Ctx) -> Result<Vec<Appointment>, Error> {
     let mut all = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
-        let page =
-            care::appointment::list(&app.record, ctx, &clinic(app), &filter, super::types::LIMIT_MAX, cursor.as_deref())
-                .await?;
+        let page = care::appointment::list(
+            &app.record,
+            ctx,
+            &clinic(app),
+            &filter,
+            super::types::LIMIT_MAX,
+            cursor.as_deref(),
+        )
+        .await?;
         all.extend(page.items);
         cursor = page.next;
         if cursor.is_none() || all.len() >= TODAY_MAX {

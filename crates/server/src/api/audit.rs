@@ -99,7 +99,8 @@ async fn list_audit(
         from: params.from.as_deref().map(|text| instant(&app, "from", text, false)).transpose()?,
         to: params.to.as_deref().map(|text| instant(&app, "to", text, true)).transpose()?,
     };
-    let page = app.record.audit_list(&caller.0, filter, params.cursor.as_deref(), limit(params.limit)).await?;
+    let page =
+        app.record.audit_list(&caller.0, filter, params.cursor.as_deref(), limit(params.limit)).await?;
     Ok(Json(List::new(page.rows.into_iter().map(AuditEntry::from).collect(), page.next)))
 }
 

@@ -275,7 +275,8 @@ async fn reset_password(
     Json(body): Json<ResetRequest>,
 ) -> Answer<(StatusCode, Json<ResetBegun>)> {
     let sent = app.record.begin_reset(&caller.0, &body.login).await?;
-    let begun = ResetBegun { reset_id: sent.id, expires_at: sent.expires_at, resend_after_s: sent.resend_after_s };
+    let begun =
+        ResetBegun { reset_id: sent.id, expires_at: sent.expires_at, resend_after_s: sent.resend_after_s };
     Ok((StatusCode::ACCEPTED, Json(begun)))
 }
 
@@ -316,7 +317,11 @@ async fn get_me(State(app): State<AppState>, caller: SessionCaller) -> Answer<Js
 
 /// Changes what a person may change about her own account.
 #[utoipa::path(patch, path = "/api/v1/me", tag = "auth", request_body = MeChange, responses((status = 200, body = Me)))]
-async fn patch_me(State(app): State<AppState>, caller: SessionCaller, Json(body): Json<MeChange>) -> Answer<Json<Me>> {
+async fn patch_me(
+    State(app): State<AppState>,
+    caller: SessionCaller,
+    Json(body): Json<MeChange>,
+) -> Answer<Json<Me>> {
     let mut user = caller.info.user;
     if let Some(language) = body.language {
         let change = AccountChange { language: Some(language), ..AccountChange::default() };

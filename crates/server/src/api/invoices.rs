@@ -12,7 +12,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 pub fn routes() -> ApiRouter {
-    ApiRouter::new().routes(routes!(list_invoices)).routes(routes!(get_invoice)).routes(routes!(start_payment))
+    ApiRouter::new()
+        .routes(routes!(list_invoices))
+        .routes(routes!(get_invoice))
+        .routes(routes!(start_payment))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -53,8 +56,11 @@ async fn list_invoices(
         InvoiceStatus::Cancelled => "cancelled",
     });
     let page = (super::types::limit(params.limit), params.cursor.as_deref());
-    let (items, next) =
-        app.parts.billing.invoices(&caller.0, status, params.patient_id.as_deref(), params.date, page).await?;
+    let (items, next) = app
+        .parts
+        .billing
+        .invoices(&caller.0, status, params.patient_id.as_deref(), params.date, page)
+        .await?;
     Ok(Json(List::new(items, next)))
 }
 

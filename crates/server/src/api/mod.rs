@@ -44,13 +44,16 @@ use crate::http::error::{ApiError, FieldError, Problem, Refusal, RefusalKind};
 use crate::state::AppState;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 #[doc(no_inline)]
 pub use crate::http::{
-    Answer, Caller, ClientAddress, IfMatch, Json, Language, MaybeCaller, MaybeJson, Params, Path, SessionCaller, Versioned,
+    Answer, Caller, ClientAddress, IfMatch, Json, Language, MaybeCaller, MaybeJson, Params, Path,
+    SessionCaller, Versioned,
 };
 
 /// The routers that the files of this folder give.
@@ -91,10 +94,13 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
     // `Null` only if the document cannot be serialised; the test of the document notices.
     let json = serde_json::to_value(&document).unwrap_or_default().to_string();
     let router = router
-        .route("/api/v1/openapi.json", get(move || {
-            let json = json.clone();
-            async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], json) }
-        }))
+        .route(
+            "/api/v1/openapi.json",
+            get(move || {
+                let json = json.clone();
+                async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], json) }
+            }),
+        )
         .route("/api/{*rest}", axum::routing::any(unknown_route))
         .method_not_allowed_fallback(method_not_allowed);
     (router, document)
@@ -106,7 +112,10 @@ pub fn document() -> OpenApi {
 }
 
 async fn unknown_route() -> impl IntoResponse {
-    ApiError::from(Refusal::new(RefusalKind::RouteUnknown, "There is no such route; see /api/v1/openapi.json."))
+    ApiError::from(Refusal::new(
+        RefusalKind::RouteUnknown,
+        "There is no such route; see /api/v1/openapi.json.",
+    ))
 }
 
 async fn method_not_allowed() -> impl IntoResponse {
@@ -128,7 +137,8 @@ fn describe(document: &mut OpenApi) {
         schema("Problem", <Problem as utoipa::PartialSchema>::schema()),
         schema("FieldError", <FieldError as utoipa::PartialSchema>::schema()),
     ]);
-    components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("uzima"))));
+    components
+        .add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("uzima"))));
     components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     for (path, item) in &mut document.paths.paths {
         let operations = [
@@ -141,12 +151,15 @@ fn describe(document: &mut OpenApi) {
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
             let content = Content::new(Some(Ref::from_schema_name("Problem")));
-            let problem = ResponseBuilder::new().description("Any error").content("application/problem+json", content);
+            let problem =
+                ResponseBuilder::new().description("Any error").content("application/problem+json", content);
             operation.responses.responses.insert("default".into(), RefOr::T(problem.build()));
             if !PUBLIC.contains(&(method, path.as_str())) {
                 let none: [&str; 0] = [];
-                operation.security =
-                    Some(vec![SecurityRequirement::new("session", none), SecurityRequirement::new("bearer", none)]);
+                operation.security = Some(vec![
+                    SecurityRequirement::new("session", none),
+                    SecurityRequirement::new("bearer", none),
+                ]);
             }
         }
     }

@@ -15,7 +15,11 @@ pub fn routes() -> ApiRouter {
 /// A payment and how it stands.
 #[utoipa::path(get, path = "/api/v1/payments/{id}", tag = "money", params(("id" = String, Path)),
     responses((status = 200, body = PaymentView)))]
-async fn get_payment(State(app): State<AppState>, caller: Caller, Path(id): Path<String>) -> Answer<Json<PaymentView>> {
+async fn get_payment(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<PaymentView>> {
     Ok(Json(app.parts.billing.payment(&caller.0, &id).await?))
 }
 

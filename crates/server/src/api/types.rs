@@ -100,7 +100,8 @@ impl PersonName {
         let names = person.get("name").and_then(Value::as_array);
         let current = names.into_iter().flatten().find(|n| n["use"] != "old");
         let Some(name) = current else { return PersonName::default() };
-        let given: Vec<&str> = name["given"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let given: Vec<&str> =
+            name["given"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         PersonName { given: given.join(" "), family: name["family"].as_str().unwrap_or_default().to_owned() }
     }
 }

@@ -140,7 +140,8 @@ async fn list_users(
     Params(params): Params<UserParams>,
 ) -> Answer<Json<List<UserRow>>> {
     let text = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty());
-    let (rows, next) = app.record.accounts(&caller.0, text, limit(params.limit), params.cursor.as_deref()).await?;
+    let (rows, next) =
+        app.record.accounts(&caller.0, text, limit(params.limit), params.cursor.as_deref()).await?;
     Ok(Json(List::new(rows.into_iter().map(UserRow::from).collect(), next)))
 }
 
@@ -228,7 +229,10 @@ async fn create_practitioner(
     }
     let parse = |value: Value| Resource::from_value(value).map_err(Error::Malformed);
     let (practitioner, role) = (parse(practitioner)?, parse(role)?);
-    let keys = practitioner.key().zip(role.key()).ok_or_else(|| Error::Internal("a resource without a key".into()))?;
+    let keys = practitioner
+        .key()
+        .zip(role.key())
+        .ok_or_else(|| Error::Internal("a resource without a key".into()))?;
     let changes = vec![Change::Create { resource: practitioner }, Change::Create { resource: role }];
     let ctx = Ctx { idempotency_key: None, ..ctx.clone() };
     app.record.command(&ctx, "account.practitioner", ChangeSet { changes, ..ChangeSet::default() }).await?;
@@ -242,7 +246,8 @@ async fn undo_practitioner(app: &App, practitioner: ResourceKey, role: ResourceK
         Change::Delete { key: practitioner, if_match: None },
     ];
     let ctx = Ctx::system("account", app.record.now());
-    let undone = app.record.command(&ctx, "account.undo", ChangeSet { changes, ..ChangeSet::default() }).await;
+    let undone =
+        app.record.command(&ctx, "account.undo", ChangeSet { changes, ..ChangeSet::default() }).await;
     if let Err(error) = undone {
         tracing::error!(%error, "a Practitioner without an account stays behind");
     }

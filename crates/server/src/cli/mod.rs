@@ -108,7 +108,8 @@ fn parse_practitioner(text: &str) -> Result<String, String> {
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
-    Role::from_code(text).ok_or_else(|| "no such role, e.g. administrator, front-desk, cashier, it".to_owned())
+    Role::from_code(text)
+        .ok_or_else(|| "no such role, e.g. administrator, front-desk, cashier, it".to_owned())
 }
 
 /// Runs the program; the exit code is 0 if everything went well.
@@ -140,8 +141,8 @@ fn run(arguments: Uzima) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = config::load(arguments.config.as_deref(), environment)?;
     logs::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -45,8 +45,9 @@ pub fn load(
         let value = parse(variable, &text)?;
         set(&mut table, variable.path, value);
     }
-    let config: Config =
-        Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Wrong(e.message().to_owned()))?;
+    let config: Config = Value::Table(table)
+        .try_into()
+        .map_err(|e: toml::de::Error| ConfigError::Wrong(e.message().to_owned()))?;
     check(&config)?;
     Ok(config)
 }
@@ -58,9 +59,11 @@ fn read_file(file: Option<&Path>) -> Result<Table, ConfigError> {
         None => return Ok(Table::new()),
     };
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
     // The typed parse gives line and column of an unknown key; the table is what variables are laid over.
-    toml::from_str::<Config>(&text).map_err(|e| ConfigError::File { path: shown.clone(), text: without_value(&e) })?;
+    toml::from_str::<Config>(&text)
+        .map_err(|e| ConfigError::File { path: shown.clone(), text: without_value(&e) })?;
     text.parse::<Table>().map_err(|e| ConfigError::File { path: shown, text: without_value(&e) })
 }
 
@@ -80,7 +83,11 @@ fn parse(variable: &Variable, text: &str) -> Result<Value, ConfigError> {
             _ => return Err(wrong("true or false")),
         },
         Form::List => Value::Array(
-            text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| Value::String(t.to_owned())).collect(),
+            text.split(',')
+                .map(str::trim)
+                .filter(|t| !t.is_empty())
+                .map(|t| Value::String(t.to_owned()))
+                .collect(),
         ),
     })
 }
@@ -119,7 +126,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if config.limits.json_bytes < 1024 || config.limits.json_bytes > 256 * 1024 * 1024 {
         return wrong("limits.json_bytes must be 1024 to 268435456");
     }
-    if config.limits.concurrent_requests == 0 || config.limits.request_seconds == 0 || config.limits.bundle_seconds == 0 {
+    if config.limits.concurrent_requests == 0
+        || config.limits.request_seconds == 0
+        || config.limits.bundle_seconds == 0
+    {
         return wrong("limits must be at least 1");
     }
     if config.turn.port_min > config.turn.port_max {
@@ -164,8 +174,9 @@ mod tests {
     #[test]
     fn variables_go_before_the_file_and_unknown_keys_stop() {
         let file = "listen = \"127.0.0.1:9000\"\n[limits]\njson_bytes = 4096\n";
-        let config = from(file, &[("UZIMA_LISTEN", "127.0.0.1:9001"), ("UZIMA_PROXY_TRUSTED", "10.0.0.1, 10.0.0.2")])
-            .unwrap();
+        let config =
+            from(file, &[("UZIMA_LISTEN", "127.0.0.1:9001"), ("UZIMA_PROXY_TRUSTED", "10.0.0.1, 10.0.0.2")])
+                .unwrap();
         assert_eq!(config.listen.port(), 9001);
         assert_eq!(config.limits.json_bytes, 4096);
         assert_eq!(config.proxy.trusted.len(), 2);
@@ -209,7 +220,9 @@ mod tests {
 
     #[test]
     fn secrets_do_not_print() {
-        let config = from("", &[("UZIMA_TURN_SECRET", "very-secret"), ("UZIMA_DATABASE_URL", "postgres://u:pw@h/d")]).unwrap();
+        let config =
+            from("", &[("UZIMA_TURN_SECRET", "very-secret"), ("UZIMA_DATABASE_URL", "postgres://u:pw@h/d")])
+                .unwrap();
         let shown = format!("{config:?}{}", toml::to_string(&config).unwrap());
         assert!(!shown.contains("very-secret") && !shown.contains("pw@h"), "{shown}");
         assert_eq!(config.turn.secret.unwrap().expose(), "very-secret");

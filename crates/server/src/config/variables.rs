@@ -24,10 +24,20 @@ pub struct Variable {
 const fn text(name: &'static str, path: &'static str, default: &'static str, help: &'static str) -> Variable {
     Variable { name, path, form: Form::Text, default, help }
 }
-const fn integer(name: &'static str, path: &'static str, default: &'static str, help: &'static str) -> Variable {
+const fn integer(
+    name: &'static str,
+    path: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Variable {
     Variable { name, path, form: Form::Integer, default, help }
 }
-const fn boolean(name: &'static str, path: &'static str, default: &'static str, help: &'static str) -> Variable {
+const fn boolean(
+    name: &'static str,
+    path: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Variable {
     Variable { name, path, form: Form::Boolean, default, help }
 }
 const fn list(name: &'static str, path: &'static str, default: &'static str, help: &'static str) -> Variable {
@@ -38,44 +48,144 @@ const fn list(name: &'static str, path: &'static str, default: &'static str, hel
 pub const VARIABLES: &[Variable] = &[
     text("UZIMA_DATA", "data", "uzima-data", "folder of the database, files and import reports"),
     text("UZIMA_LISTEN", "listen", "127.0.0.1:8080", "address and port of HTTP; port 0 picks a free one"),
-    text("UZIMA_DATABASE_URL", "database_url", "sqlite: uzima.db in the data folder", "`sqlite:PATH` or `postgres://user:password@host/database`"),
-    text("UZIMA_PUBLIC_URL", "public_url", "http(s)://<listen>", "how browsers reach the server, without a trailing slash"),
-    text("UZIMA_KEY_FILE", "key.file", "<data>.key, made with mode 0600", "file with the database key, 64 hexadecimal digits"),
+    text(
+        "UZIMA_DATABASE_URL",
+        "database_url",
+        "sqlite: uzima.db in the data folder",
+        "`sqlite:PATH` or `postgres://user:password@host/database`",
+    ),
+    text(
+        "UZIMA_PUBLIC_URL",
+        "public_url",
+        "http(s)://<listen>",
+        "how browsers reach the server, without a trailing slash",
+    ),
+    text(
+        "UZIMA_KEY_FILE",
+        "key.file",
+        "<data>.key, made with mode 0600",
+        "file with the database key, 64 hexadecimal digits",
+    ),
     text("UZIMA_KEY", "key.value", "", "the database key itself; goes before the file"),
     text("UZIMA_TLS_CERTIFICATE", "tls.certificate", "", "PEM file with the certificate chain; serves HTTPS"),
     text("UZIMA_TLS_PRIVATE_KEY", "tls.private_key", "", "PEM file with the private key"),
-    text("UZIMA_PROXY_ADDRESS_HEADER", "proxy.address_header", "", "header with the client's address set by a trusted proxy"),
+    text(
+        "UZIMA_PROXY_ADDRESS_HEADER",
+        "proxy.address_header",
+        "",
+        "header with the client's address set by a trusted proxy",
+    ),
     list("UZIMA_PROXY_TRUSTED", "proxy.trusted", "", "addresses of trusted proxies, comma separated"),
     integer("UZIMA_LIMITS_JSON_BYTES", "limits.json_bytes", "2097152", "largest JSON body, bytes"),
-    integer("UZIMA_LIMITS_REQUEST_SECONDS", "limits.request_seconds", "30", "longest time for one request, seconds"),
-    integer("UZIMA_LIMITS_BUNDLE_SECONDS", "limits.bundle_seconds", "120", "longest time for a FHIR bundle, seconds"),
-    integer("UZIMA_LIMITS_CONCURRENT_REQUESTS", "limits.concurrent_requests", "1024", "requests worked on at once; more are answered 503"),
+    integer(
+        "UZIMA_LIMITS_REQUEST_SECONDS",
+        "limits.request_seconds",
+        "30",
+        "longest time for one request, seconds",
+    ),
+    integer(
+        "UZIMA_LIMITS_BUNDLE_SECONDS",
+        "limits.bundle_seconds",
+        "120",
+        "longest time for a FHIR bundle, seconds",
+    ),
+    integer(
+        "UZIMA_LIMITS_CONCURRENT_REQUESTS",
+        "limits.concurrent_requests",
+        "1024",
+        "requests worked on at once; more are answered 503",
+    ),
     integer("UZIMA_LIMITS_SOCKETS", "limits.sockets", "20000", "open WebSockets"),
-    integer("UZIMA_LIMITS_SOCKETS_PER_ACCOUNT", "limits.sockets_per_account", "20", "open WebSockets of one account"),
-    integer("UZIMA_LIMITS_DRAIN_SECONDS", "limits.drain_seconds", "20", "time to finish open requests at shutdown, seconds"),
+    integer(
+        "UZIMA_LIMITS_SOCKETS_PER_ACCOUNT",
+        "limits.sockets_per_account",
+        "20",
+        "open WebSockets of one account",
+    ),
+    integer(
+        "UZIMA_LIMITS_DRAIN_SECONDS",
+        "limits.drain_seconds",
+        "20",
+        "time to finish open requests at shutdown, seconds",
+    ),
     text("UZIMA_CLINIC_NAME", "clinic.name", "Uzima Clinic", "name on screens, receipts and in messages"),
     text("UZIMA_CLINIC_PHONE", "clinic.phone", "", "phone that patients may call"),
     text("UZIMA_CLINIC_TIMEZONE", "clinic.timezone", "Africa/Nairobi", "IANA time zone of the clinic"),
     text("UZIMA_CLINIC_CURRENCY", "clinic.currency", "KES", "ISO 4217 code of prices"),
     text("UZIMA_DARAJA_BASE_URL", "daraja.base_url", "", "Daraja, e.g. https://api.safaricom.co.ke"),
-    text("UZIMA_DARAJA_CONSUMER_KEY", "daraja.consumer_key", "", "Daraja application key; M-PESA is off without it"),
+    text(
+        "UZIMA_DARAJA_CONSUMER_KEY",
+        "daraja.consumer_key",
+        "",
+        "Daraja application key; M-PESA is off without it",
+    ),
     text("UZIMA_DARAJA_CONSUMER_SECRET", "daraja.consumer_secret", "", "Daraja application secret"),
     text("UZIMA_DARAJA_SHORTCODE", "daraja.shortcode", "", "paybill or till number"),
     text("UZIMA_DARAJA_PASSKEY", "daraja.passkey", "", "M-PESA Express passkey"),
-    text("UZIMA_DARAJA_CALLBACK_BASE_URL", "daraja.callback_base_url", "UZIMA_PUBLIC_URL", "public address under which Daraja reaches /hooks"),
-    list("UZIMA_DARAJA_IP_ALLOW_LIST", "daraja.ip_allow_list", "any", "addresses callbacks may come from, comma separated"),
-    text("UZIMA_AFRICASTALKING_BASE_URL", "africastalking.base_url", "", "Africa's Talking, e.g. https://api.africastalking.com"),
-    text("UZIMA_AFRICASTALKING_USERNAME", "africastalking.username", "", "Africa's Talking application user name"),
-    text("UZIMA_AFRICASTALKING_API_KEY", "africastalking.api_key", "", "Africa's Talking key; SMS is off without it"),
-    text("UZIMA_AFRICASTALKING_SENDER", "africastalking.sender", "the provider's own", "sender id or short code"),
-    text("UZIMA_AFRICASTALKING_CALLBACK_TOKEN", "africastalking.callback_token", "", "secret part of the delivery report address"),
-    text("UZIMA_TURN_LISTEN", "turn.listen", "", "UDP address of the relay for calls, e.g. 0.0.0.0:3478; no relay without it"),
-    text("UZIMA_TURN_PUBLIC_IP", "turn.public_ip", "that of turn.listen", "address at which clients reach the relay"),
+    text(
+        "UZIMA_DARAJA_CALLBACK_BASE_URL",
+        "daraja.callback_base_url",
+        "UZIMA_PUBLIC_URL",
+        "public address under which Daraja reaches /hooks",
+    ),
+    list(
+        "UZIMA_DARAJA_IP_ALLOW_LIST",
+        "daraja.ip_allow_list",
+        "any",
+        "addresses callbacks may come from, comma separated",
+    ),
+    text(
+        "UZIMA_AFRICASTALKING_BASE_URL",
+        "africastalking.base_url",
+        "",
+        "Africa's Talking, e.g. https://api.africastalking.com",
+    ),
+    text(
+        "UZIMA_AFRICASTALKING_USERNAME",
+        "africastalking.username",
+        "",
+        "Africa's Talking application user name",
+    ),
+    text(
+        "UZIMA_AFRICASTALKING_API_KEY",
+        "africastalking.api_key",
+        "",
+        "Africa's Talking key; SMS is off without it",
+    ),
+    text(
+        "UZIMA_AFRICASTALKING_SENDER",
+        "africastalking.sender",
+        "the provider's own",
+        "sender id or short code",
+    ),
+    text(
+        "UZIMA_AFRICASTALKING_CALLBACK_TOKEN",
+        "africastalking.callback_token",
+        "",
+        "secret part of the delivery report address",
+    ),
+    text(
+        "UZIMA_TURN_LISTEN",
+        "turn.listen",
+        "",
+        "UDP address of the relay for calls, e.g. 0.0.0.0:3478; no relay without it",
+    ),
+    text(
+        "UZIMA_TURN_PUBLIC_IP",
+        "turn.public_ip",
+        "that of turn.listen",
+        "address at which clients reach the relay",
+    ),
     text("UZIMA_TURN_REALM", "turn.realm", "uzima", "realm of the relay's passwords"),
     text("UZIMA_TURN_SECRET", "turn.secret", "random at each start", "secret of the relay's passwords"),
     integer("UZIMA_TURN_PORT_MIN", "turn.port_min", "49160", "first UDP port of relayed streams"),
     integer("UZIMA_TURN_PORT_MAX", "turn.port_max", "49999", "last UDP port of relayed streams"),
-    boolean("UZIMA_TURN_ALLOW_PRIVATE_RELAYS", "turn.allow_private_relays", "false", "lets clients relay to private addresses; tests and closed networks only"),
+    boolean(
+        "UZIMA_TURN_ALLOW_PRIVATE_RELAYS",
+        "turn.allow_private_relays",
+        "false",
+        "lets clients relay to private addresses; tests and closed networks only",
+    ),
     boolean("UZIMA_WORKER_ENABLED", "worker.enabled", "true", "runs the worker inside `uzima serve`"),
     integer("UZIMA_WORKER_CONCURRENCY", "worker.concurrency", "16", "jobs worked on at once"),
     text("UZIMA_LOG_FILTER", "log.filter", "info", "tracing filter, e.g. info,server=debug"),

@@ -53,8 +53,10 @@ mod tests {
         let peer = |text: &str| ConnectInfo(SocketAddr::new(text.parse().unwrap(), 1));
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", HeaderValue::from_static("1.2.3.4, 196.201.214.200"));
-        let proxy =
-            Proxy { address_header: Some("x-forwarded-for".into()), trusted: vec!["10.0.0.1".parse().unwrap()] };
+        let proxy = Proxy {
+            address_header: Some("x-forwarded-for".into()),
+            trusted: vec!["10.0.0.1".parse().unwrap()],
+        };
         let address = |socket: &str, proxy: &Proxy| {
             client_address(Some(&peer(socket)), &headers, proxy).0.unwrap().to_string()
         };

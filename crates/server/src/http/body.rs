@@ -81,9 +81,13 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 /// Reads the body up to `limit` bytes. Errors: 413, 408, 400.
 pub async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
-        Refusal::new(RefusalKind::BodyTooLarge, format!("The body is larger than {limit} bytes, which is the limit here."))
+        Refusal::new(
+            RefusalKind::BodyTooLarge,
+            format!("The body is larger than {limit} bytes, which is the limit here."),
+        )
     };
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
@@ -104,7 +108,10 @@ pub fn require_json(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Refusal
     if allowed.iter().any(|a| a.eq_ignore_ascii_case(essence)) {
         return Ok(());
     }
-    Err(Refusal::new(RefusalKind::MediaTypeUnsupported, format!("Send the body as {}.", allowed.join(" or "))))
+    Err(Refusal::new(
+        RefusalKind::MediaTypeUnsupported,
+        format!("Send the body as {}.", allowed.join(" or ")),
+    ))
 }
 
 /// Parses JSON into `T`. Errors: 400 with the kind of mistake and, where known, the JSON pointer of the field.
@@ -197,8 +204,16 @@ mod tests {
             ("{\"name\":\"a\",\"items\":[]} x", RefusalKind::BodyMalformed, ""),
             ("[]", RefusalKind::FieldWrong, ""),
             ("{\"name\":1,\"items\":[]}", RefusalKind::FieldWrong, "/name"),
-            ("{\"name\":\"a\",\"items\":[{\"count\":1},{\"count\":\"x\"}]}", RefusalKind::FieldWrong, "/items/1/count"),
-            ("{\"name\":\"a\",\"items\":[{\"count\":1,\"more\":2}]}", RefusalKind::FieldUnknown, "/items/0/more"),
+            (
+                "{\"name\":\"a\",\"items\":[{\"count\":1},{\"count\":\"x\"}]}",
+                RefusalKind::FieldWrong,
+                "/items/1/count",
+            ),
+            (
+                "{\"name\":\"a\",\"items\":[{\"count\":1,\"more\":2}]}",
+                RefusalKind::FieldUnknown,
+                "/items/0/more",
+            ),
             ("{\"items\":[]}", RefusalKind::FieldMissing, "/name"),
             ("{\"name\":\"a\",\"items\":[{}]}", RefusalKind::FieldMissing, "/items/0/count"),
         ];

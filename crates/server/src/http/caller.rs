@@ -64,7 +64,8 @@ pub fn credential(headers: &HeaderMap, cookie_name: &str) -> Option<Credential> 
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| Credential::Bearer(token.trim().to_owned()));
     }
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    let cookies =
+        headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
     cookies
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == cookie_name)
@@ -184,7 +185,8 @@ impl FromRequestParts<AppState> for Language {
             _ => None,
         };
         let known = user.filter(|language| LANGUAGES.contains(&language.as_str()));
-        let wanted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let wanted =
+            parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         Ok(Language(known.unwrap_or_else(|| best_language(wanted).to_owned())))
     }
 }
@@ -213,8 +215,14 @@ mod tests {
 
     #[test]
     fn languages_follow_their_weights() {
-        let cases =
-            [("", "en"), ("sw", "sw"), ("sw-KE,en;q=0.5", "sw"), ("en, sw;q=0.9", "en"), ("fr, de", "en"), ("sw;q=0", "en")];
+        let cases = [
+            ("", "en"),
+            ("sw", "sw"),
+            ("sw-KE,en;q=0.5", "sw"),
+            ("en, sw;q=0.9", "en"),
+            ("fr, de", "en"),
+            ("sw;q=0", "en"),
+        ];
         for (accept, expected) in cases {
             assert_eq!(best_language(accept), expected, "{accept}");
         }

@@ -24,7 +24,9 @@ pub async fn protect(State(app): State<AppState>, request: Request, next: Next) 
 }
 
 fn is_allowed(method: &Method, headers: &HeaderMap, public_url: &str, cookie_name: &str) -> bool {
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || headers.contains_key(header::AUTHORIZATION) {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+        || headers.contains_key(header::AUTHORIZATION)
+    {
         return true;
     }
     match headers.get("sec-fetch-site").and_then(|v| v.to_str().ok()) {
@@ -60,14 +62,26 @@ mod tests {
             ("POST", &[("cookie", "uzima=a")], false),
             ("POST", &[("cookie", "other=a")], true),
             ("POST", &[("cookie", "uzima=a"), ("origin", "https://clinic.example")], true),
-            ("POST", &[("cookie", "uzima=a"), ("origin", "http://localhost:1"), ("host", "localhost:1")], true),
-            ("POST", &[("cookie", "uzima=a"), ("origin", "https://evil.example"), ("host", "clinic.example")], false),
+            (
+                "POST",
+                &[("cookie", "uzima=a"), ("origin", "http://localhost:1"), ("host", "localhost:1")],
+                true,
+            ),
+            (
+                "POST",
+                &[("cookie", "uzima=a"), ("origin", "https://evil.example"), ("host", "clinic.example")],
+                false,
+            ),
             ("POST", &[("cookie", "uzima=a"), ("origin", "null")], false),
             ("POST", &[("origin", "https://evil.example")], false),
             ("DELETE", &[("cookie", "uzima=a"), ("sec-fetch-site", "same-origin")], true),
             ("PUT", &[("cookie", "uzima=a"), ("sec-fetch-site", "same-site")], false),
             ("PUT", &[("sec-fetch-site", "cross-site"), ("origin", "https://clinic.example")], false),
-            ("POST", &[("cookie", "uzima=a"), ("authorization", "Bearer x"), ("origin", "https://evil.example")], true),
+            (
+                "POST",
+                &[("cookie", "uzima=a"), ("authorization", "Bearer x"), ("origin", "https://evil.example")],
+                true,
+            ),
         ];
         for (method, pairs, expected) in cases {
             let mut headers = HeaderMap::new();
@@ -78,7 +92,11 @@ mod tests {
                 );
             }
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            assert_eq!(is_allowed(&method, &headers, "https://clinic.example", "uzima"), *expected, "{method} {pairs:?}");
+            assert_eq!(
+                is_allowed(&method, &headers, "https://clinic.example", "uzima"),
+                *expected,
+                "{method} {pairs:?}"
+            );
         }
     }
 }

@@ -86,9 +86,13 @@ impl RefusalKind {
             RefusalKind::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", IssueCode::NotSupported)
             }
-            RefusalKind::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", IssueCode::NotSupported),
+            RefusalKind::NotAcceptable => {
+                (StatusCode::NOT_ACCEPTABLE, "not-acceptable", IssueCode::NotSupported)
+            }
             RefusalKind::BodySlow => (StatusCode::REQUEST_TIMEOUT, "body-slow", IssueCode::Transient),
-            RefusalKind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", IssueCode::TooLong),
+            RefusalKind::BodyTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", IssueCode::TooLong)
+            }
             RefusalKind::MediaTypeUnsupported => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported", IssueCode::NotSupported)
             }
@@ -198,7 +202,9 @@ fn describe_record(error: Error) -> Description {
             ..plain(StatusCode::UNAUTHORIZED, "unauthenticated", IssueCode::Login, "Sign in first.")
         },
         Error::Denied => plain(StatusCode::FORBIDDEN, "denied", IssueCode::Forbidden, "You may not do this."),
-        Error::NotFound => plain(StatusCode::NOT_FOUND, "not-found", IssueCode::NotFound, "There is no such thing here."),
+        Error::NotFound => {
+            plain(StatusCode::NOT_FOUND, "not-found", IssueCode::NotFound, "There is no such thing here.")
+        }
         Error::Gone => plain(StatusCode::GONE, "gone", IssueCode::Deleted, "This was deleted."),
         Error::VersionConflict { current } => Description {
             details: current.map_or(Value::Null, |version| serde_json::json!({"current_version": version})),
@@ -210,10 +216,9 @@ fn describe_record(error: Error) -> Description {
             )
         },
         Error::Duplicate(rule) => with_rule(StatusCode::CONFLICT, IssueCode::Duplicate, rule),
-        Error::Rule(rule) if UNAUTHENTICATED_RULES.contains(&rule.code) => Description {
-            challenge: true,
-            ..with_rule(StatusCode::UNAUTHORIZED, IssueCode::Login, rule)
-        },
+        Error::Rule(rule) if UNAUTHENTICATED_RULES.contains(&rule.code) => {
+            Description { challenge: true, ..with_rule(StatusCode::UNAUTHORIZED, IssueCode::Login, rule) }
+        }
         Error::Rule(rule) => with_rule(StatusCode::UNPROCESSABLE_ENTITY, IssueCode::BusinessRule, rule),
         Error::Throttled { retry_after_s } => Description {
             retry_after_s: Some(retry_after_s),
@@ -284,7 +289,11 @@ fn with_rule(status: StatusCode, issue: IssueCode, rule: Rule) -> Description {
         // A form with several wrong fields: all of them, see `care`.
         Some(Ok(several)) => several,
         _ if rule.field.is_empty() => Vec::new(),
-        _ => vec![FieldError { field: rule.field.clone(), code: rule.code.to_owned(), text: rule.text.clone() }],
+        _ => vec![FieldError {
+            field: rule.field.clone(),
+            code: rule.code.to_owned(),
+            text: rule.text.clone(),
+        }],
     };
     Description {
         status,
@@ -397,7 +406,9 @@ impl IntoResponse for OAuthError {
                     StatusCode::UNAUTHORIZED => "invalid_client",
                     StatusCode::FORBIDDEN => "unauthorized_client",
                     _ if is_scope => "invalid_scope",
-                    StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
+                    StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                        "temporarily_unavailable"
+                    }
                     StatusCode::INTERNAL_SERVER_ERROR => "server_error",
                     _ => "invalid_request",
                 };

@@ -53,7 +53,8 @@ pub async fn serve(
     match tls {
         None => server.acceptor(NoDelayAcceptor::new()).serve(service).await,
         Some(config) => {
-            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(NoDelayAcceptor::new());
+            let acceptor =
+                RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(NoDelayAcceptor::new());
             server.acceptor(acceptor).serve(service).await
         }
     }
@@ -62,7 +63,9 @@ pub async fn serve(
 /// TLS 1.3 and 1.2 with ring, HTTP/2 and HTTP/1.1 by ALPN; `None` without a certificate.
 /// Errors: files that cannot be read or do not fit together.
 pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
-    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.private_key) else { return Ok(None) };
+    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.private_key) else {
+        return Ok(None);
+    };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(|all| all.collect::<Result<Vec<_>, _>>())
         .with_context(|| format!("cannot read the certificate {}", certificate.display()))?;

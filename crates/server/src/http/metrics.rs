@@ -74,7 +74,12 @@ impl Metrics {
     /// The Prometheus text format 0.0.4.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        gauge(&mut text, "uzima_requests_in_flight", "Requests being worked on.", self.in_flight.load(Relaxed));
+        gauge(
+            &mut text,
+            "uzima_requests_in_flight",
+            "Requests being worked on.",
+            self.in_flight.load(Relaxed),
+        );
         gauge(&mut text, "uzima_sockets", "Open WebSockets.", self.sockets.load(Relaxed));
         if let Some(bytes) = resident_bytes() {
             gauge(&mut text, "process_resident_memory_bytes", "Resident memory.", bytes);
@@ -112,7 +117,11 @@ impl Metrics {
             let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
             for (bound, bucket) in BOUNDS_MS.iter().zip(&series.buckets) {
                 let (whole, rest) = (bound / 1000, bound % 1000);
-                let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{whole}.{rest:03}\"}} {}", bucket.load(Relaxed));
+                let _ = writeln!(
+                    text,
+                    "{name}_bucket{{{labels},le=\"{whole}.{rest:03}\"}} {}",
+                    bucket.load(Relaxed)
+                );
             }
             let count = series.count.load(Relaxed);
             let sum_us = series.sum_us.load(Relaxed);

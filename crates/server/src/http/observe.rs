@@ -119,7 +119,9 @@ async fn run(app: &AppState, request: Request, next: Next, is_fhir: bool, route:
                 "Something went wrong on our side. Please report the request id.",
             )
         }
-        Err(_) => refuse(is_fhir, RefusalKind::TimedOut, "This took too long and was given up; it may be repeated."),
+        Err(_) => {
+            refuse(is_fhir, RefusalKind::TimedOut, "This took too long and was given up; it may be repeated.")
+        }
     }
 }
 

@@ -11,5 +11,6 @@ pub fn current() -> String {
 
 /// Whether a client's own `X-Request-Id` may be used: 8 to 64 of `A–Z a–z 0–9 - _`.
 pub(super) fn acceptable(text: &str) -> bool {
-    (8..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    (8..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -36,7 +36,8 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<u32>, Refusal> {
         return Ok(None);
     }
     parse_etag(text).map(Some).ok_or_else(|| {
-        Refusal::new(RefusalKind::ParameterWrong, "If-Match must be one version, e.g. W/\"3\".").at("If-Match")
+        Refusal::new(RefusalKind::ParameterWrong, "If-Match must be one version, e.g. W/\"3\".")
+            .at("If-Match")
     })
 }
 

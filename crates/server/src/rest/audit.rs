@@ -67,7 +67,9 @@ fn date(filter: &mut AuditFilter, value: &str) -> Result<(), FhirError> {
 
 fn wrong(name: &str) -> FhirError {
     let name = printable(name);
-    Refusal::new(RefusalKind::ParameterWrong, format!("`{name}` is unknown here or has a wrong value.")).at(name).into()
+    Refusal::new(RefusalKind::ParameterWrong, format!("`{name}` is unknown here or has a wrong value."))
+        .at(name)
+        .into()
 }
 
 fn bundle(base: &str, pairs: &[(String, String)], page: &AuditPage) -> Value {

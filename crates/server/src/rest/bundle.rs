@@ -10,7 +10,11 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 
 /// `POST /`
-pub async fn transact(State(app): State<AppState>, FhirCaller(ctx): FhirCaller, request: Request) -> FhirAnswer {
+pub async fn transact(
+    State(app): State<AppState>,
+    FhirCaller(ctx): FhirCaller,
+    request: Request,
+) -> FhirAnswer {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let query = negotiate::negotiate(request.headers(), &query)?;
     body::require_json(request.headers(), ACCEPTED_BODIES)?;

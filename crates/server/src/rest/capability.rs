@@ -15,7 +15,11 @@ use serde_json::{Value, json};
 const NOT_STORED: &[&str] = &["DomainResource", "Parameters", "Resource"];
 
 /// `GET /metadata`; needs no sign-in.
-pub async fn metadata(State(app): State<AppState>, RawQuery(query): RawQuery, headers: HeaderMap) -> FhirAnswer {
+pub async fn metadata(
+    State(app): State<AppState>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> FhirAnswer {
     let query = negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
     let statement = statement(&app.fhir_base(), &app.public_url, &app.config.clinic.name, app.started);
     Ok(negotiate::json(StatusCode::OK, negotiate::text(&statement, query.wishes.pretty)))
@@ -68,13 +72,13 @@ fn resource(kind: TypeId) -> Value {
             "searchParam": parameters,
         });
     }
-    let mut parameters: Vec<Value> = vec![
-        json!({"name": "_id", "type": "token"}),
-        json!({"name": "_lastUpdated", "type": "date"}),
-    ];
-    parameters.extend(definitions::params(kind).filter(|p| is_searchable(p)).map(|p| {
-        json!({"name": p.code, "definition": p.url, "type": p.param_type.code()})
-    }));
+    let mut parameters: Vec<Value> =
+        vec![json!({"name": "_id", "type": "token"}), json!({"name": "_lastUpdated", "type": "date"})];
+    parameters.extend(
+        definitions::params(kind)
+            .filter(|p| is_searchable(p))
+            .map(|p| json!({"name": p.code, "definition": p.url, "type": p.param_type.code()})),
+    );
     json!({
         "type": kind.name(),
         "interaction": codes(&[
@@ -94,5 +98,6 @@ fn resource(kind: TypeId) -> Value {
 
 /// Composite and special parameters are not indexed.
 fn is_searchable(parameter: &Param) -> bool {
-    !matches!(parameter.param_type, ParamType::Composite | ParamType::Special) && !parameter.expression.is_empty()
+    !matches!(parameter.param_type, ParamType::Composite | ParamType::Special)
+        && !parameter.expression.is_empty()
 }

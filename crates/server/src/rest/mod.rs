@@ -47,13 +47,15 @@ async fn unknown_route() -> FhirError {
 }
 
 async fn method_not_allowed() -> FhirError {
-    Refusal::new(RefusalKind::MethodNotAllowed, "This interaction is not supported; see /fhir/R4/metadata.").into()
+    Refusal::new(RefusalKind::MethodNotAllowed, "This interaction is not supported; see /fhir/R4/metadata.")
+        .into()
 }
 
 /// Errors: 404 for what is no R4 type.
 fn type_of(name: &str) -> Result<TypeId, FhirError> {
     TypeId::from_name(name).ok_or_else(|| {
-        Refusal::new(RefusalKind::RouteUnknown, format!("`{}` is no FHIR R4 resource type.", printable(name))).into()
+        Refusal::new(RefusalKind::RouteUnknown, format!("`{}` is no FHIR R4 resource type.", printable(name)))
+            .into()
     })
 }
 

@@ -63,7 +63,8 @@ pub fn negotiate(headers: &HeaderMap, query: &str) -> Result<Query, FhirError> {
         None => accepts_json(headers),
     };
     if !is_json {
-        let refusal = Refusal::new(RefusalKind::NotAcceptable, "This server speaks application/fhir+json only.");
+        let refusal =
+            Refusal::new(RefusalKind::NotAcceptable, "This server speaks application/fhir+json only.");
         return Err(refusal.into());
     }
     let (answer, handling) = prefer(headers);
@@ -71,7 +72,8 @@ pub fn negotiate(headers: &HeaderMap, query: &str) -> Result<Query, FhirError> {
 }
 
 fn accepts_json(headers: &HeaderMap) -> bool {
-    let mut ranges = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let mut ranges =
+        headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let mut any = false;
     ranges.by_ref().any(|range| {
         any = true;

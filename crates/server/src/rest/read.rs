@@ -69,7 +69,9 @@ pub async fn history(
 
 fn wrong(name: &str) -> FhirError {
     let name = super::printable(name);
-    Refusal::new(RefusalKind::ParameterWrong, format!("`{name}` is unknown here or has a wrong value.")).at(name).into()
+    Refusal::new(RefusalKind::ParameterWrong, format!("`{name}` is unknown here or has a wrong value."))
+        .at(name)
+        .into()
 }
 
 /// Errors: 400 for a parameter that this interaction does not know; `_summary=false` means the default.
@@ -82,7 +84,8 @@ fn no_more(pairs: &[(String, String)]) -> Result<(), FhirError> {
 
 fn version_answer(stored: Stored, headers: &HeaderMap, pretty: bool) -> Response {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
-    let is_known = known.is_some_and(|tags| tags.split(',').any(|tag| parse_etag(tag) == Some(stored.version)));
+    let is_known =
+        known.is_some_and(|tags| tags.split(',').any(|tag| parse_etag(tag) == Some(stored.version)));
     let mut response = match is_known {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => negotiate::json(StatusCode::OK, negotiate::stored(stored.content, pretty)),

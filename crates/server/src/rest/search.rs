@@ -96,7 +96,9 @@ fn summary(pairs: &mut Vec<(String, String)>, handling: Handling) -> Result<(boo
         (Some(text), Handling::Strict) => {
             return Err(Outcome::one(IssueCode::NotSupported, "_summary", text).into());
         }
-        (Some(text), Handling::Lenient) => warnings.push(Issue::warning(IssueCode::NotSupported, "_summary", text)),
+        (Some(text), Handling::Lenient) => {
+            warnings.push(Issue::warning(IssueCode::NotSupported, "_summary", text))
+        }
         (None, _) => {}
     }
     Ok((count_only, warnings))
@@ -144,7 +146,13 @@ fn bundle(
     text
 }
 
-fn link(relation: &str, base: &str, kind: TypeId, pairs: &[(String, String)], cursor: Option<&str>) -> String {
+fn link(
+    relation: &str,
+    base: &str,
+    kind: TypeId,
+    pairs: &[(String, String)],
+    cursor: Option<&str>,
+) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in pairs {
         if cursor.is_none() || name != CURSOR {

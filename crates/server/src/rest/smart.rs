@@ -17,9 +17,8 @@ pub async fn configuration(State(app): State<AppState>) -> FhirAnswer {
         "capabilities": ["client-confidential-symmetric", "permission-v2"],
     });
     let mut response = negotiate::json(StatusCode::OK, body.to_string());
-    response.headers_mut().insert(
-        axum::http::header::CONTENT_TYPE,
-        axum::http::HeaderValue::from_static("application/json"),
-    );
+    response
+        .headers_mut()
+        .insert(axum::http::header::CONTENT_TYPE, axum::http::HeaderValue::from_static("application/json"));
     Ok(response)
 }

@@ -48,7 +48,11 @@ pub async fn update(
     let (resource, wishes) = resource(&app, request).await?;
     check_type(&resource, key.kind.name())?;
     if resource.id() != Some(key.id.as_str()) {
-        let outcome = Outcome::one(IssueCode::Value, format!("{kind}.id"), "The id in the body must be that of the URL.");
+        let outcome = Outcome::one(
+            IssueCode::Value,
+            format!("{kind}.id"),
+            "The id in the body must be that of the URL.",
+        );
         return Err(outcome.into());
     }
     let written = commit(&app, &ctx, Change::Update { resource, if_match: expected }).await?;
@@ -105,7 +109,11 @@ fn check_type(resource: &Resource, kind: &str) -> Result<(), FhirError> {
 
 /// The audit trail is written by the server alone.
 fn refuse_audit(kind: &str) -> Result<(), FhirError> {
-    if kind == audit::TYPE { Err(Refusal::new(RefusalKind::MethodNotAllowed, "AuditEvents are made by the server.").into()) } else { Ok(()) }
+    if kind == audit::TYPE {
+        Err(Refusal::new(RefusalKind::MethodNotAllowed, "AuditEvents are made by the server.").into())
+    } else {
+        Ok(())
+    }
 }
 
 fn unsupported(text: &str) -> FhirError {

@@ -95,7 +95,8 @@ async fn handle_events(app: &AppState, registry: &Registry) -> Result<bool, stor
     let is_full = events.len() >= EVENTS as usize;
     let mut failed = Vec::new();
     for event in events {
-        let takers: Vec<_> = registry.subscriptions.iter().filter(|s| Registry::takes(s, &event.topic)).collect();
+        let takers: Vec<_> =
+            registry.subscriptions.iter().filter(|s| Registry::takes(s, &event.topic)).collect();
         if takers.is_empty() {
             continue;
         }
@@ -243,7 +244,8 @@ async fn run_event_job(app: &AppState, registry: &Registry, job: &Job) -> Result
     let text = |field: &str| job.data.get(field).and_then(Value::as_str);
     let subscriber = text("subscriber").ok_or_else(broken)?;
     let subscription = registry.subscriptions.iter().find(|s| s.name == subscriber);
-    let subscription = subscription.ok_or_else(|| Failure::Dead(format!("there is no subscriber {subscriber}")))?;
+    let subscription =
+        subscription.ok_or_else(|| Failure::Dead(format!("there is no subscriber {subscriber}")))?;
     let patients = job.data.get("patients").and_then(Value::as_array).into_iter().flatten();
     let event = LiveEvent {
         seq: job.data.get("seq").and_then(Value::as_i64).ok_or_else(broken)?,

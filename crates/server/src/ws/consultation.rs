@@ -122,10 +122,13 @@ pub async fn connect(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
     check_origin(&app, &headers)?;
-    let seat = app.sockets.seat(caller.info.user.account, Some(&caller.token)).map_err(|full| match full {
-        Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
-        Full::Account => Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account."),
-    })?;
+    let seat =
+        app.sockets.seat(caller.info.user.account, Some(&caller.token)).map_err(|full| match full {
+            Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
+            Full::Account => {
+                Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account.")
+            }
+        })?;
     let task = move |mut socket: WebSocket| async move {
         let hub = &app.parts.calls.hub;
         match hub.connect(&id, &opening.session, opening.seq, &opening.instance, Timestamp::now()) {

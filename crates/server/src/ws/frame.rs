@@ -49,7 +49,8 @@ pub async fn frames(app: &App, event: &LiveEvent) -> Result<Vec<Frame>, Error> {
     let id = &event.subject.id;
     let readers = |kind, data: &Value| Frame::new(Audience::Readers, kind, seq, data);
     if event.topic.starts_with("payment.") {
-        let payment = event.data.get("payment_id").or_else(|| event.data.get("id")).cloned().unwrap_or_default();
+        let payment =
+            event.data.get("payment_id").or_else(|| event.data.get("id")).cloned().unwrap_or_default();
         let state = event.data.get("state").cloned().unwrap_or_default();
         return Ok(vec![readers("payment_changed", &json!({"id": payment, "state": state}))]);
     }

@@ -121,7 +121,8 @@ pub fn join(app: &AppState, ctx: Ctx) -> Option<Membership> {
     let patient = user.patient.as_ref().map(|key| key.id.clone());
     let is_staff = user.roles.iter().any(|role| !matches!(role, access::Role::Patient | access::Role::Proxy));
     let account = user.account;
-    let listener = Arc::new(Listener { ctx, account, patient: patient.clone(), sender, lagged: AtomicBool::new(false) });
+    let listener =
+        Arc::new(Listener { ctx, account, patient: patient.clone(), sender, lagged: AtomicBool::new(false) });
     let number = app.hub.next.fetch_add(1, Relaxed);
     let mut index = app.hub.index.write();
     index.all.insert(number, listener.clone());

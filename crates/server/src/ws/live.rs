@@ -58,7 +58,13 @@ pub async fn connect(
     Ok(small(upgrade, MESSAGE_BYTES).on_upgrade(task))
 }
 
-async fn run(app: &AppState, mut socket: WebSocket, seat: Seat, mut membership: Membership, expires_at: Timestamp) {
+async fn run(
+    app: &AppState,
+    mut socket: WebSocket,
+    seat: Seat,
+    mut membership: Membership,
+    expires_at: Timestamp,
+) {
     let left = expires_at.duration_since(app.record.now());
     let expiry = tokio::time::sleep(Duration::try_from(left).unwrap_or_default());
     tokio::pin!(expiry);
@@ -137,7 +143,12 @@ async fn send_resync(app: &AppState, socket: &mut WebSocket) -> Result<(), axum:
 }
 
 /// Sends again what was committed after `seq`, or `resync` when that is too much or not known any more.
-async fn resume(app: &AppState, socket: &mut WebSocket, membership: &Membership, seq: i64) -> Result<(), axum::Error> {
+async fn resume(
+    app: &AppState,
+    socket: &mut WebSocket,
+    membership: &Membership,
+    seq: i64,
+) -> Result<(), axum::Error> {
     let missed = match app.record.events_after(seq.max(0), RESUME_MAX + 1).await {
         Ok(events) if events.len() <= RESUME_MAX as usize => events,
         _ => return send_resync(app, socket).await,

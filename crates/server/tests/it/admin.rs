@@ -14,7 +14,8 @@ async fn dead_letters_are_seen_and_replayed() {
     let store = world.app().record.store().clone();
     let id = store
         .write(move |tx| {
-            let id = job::insert(tx, &NewJob::new("reminder", "reminder/1", json!({"appointment": "1"}), now))?;
+            let id =
+                job::insert(tx, &NewJob::new("reminder", "reminder/1", json!({"appointment": "1"}), now))?;
             let leased = job::lease(tx, &["reminder"], 1, 60_000)?;
             job::bury(tx, id, leased[0].token, "no such appointment")?;
             Ok::<_, store::Error>(id)
@@ -45,7 +46,11 @@ async fn messages_are_listed_without_their_text() {
     assert_eq!(status, 200, "{list}");
     assert_eq!(list["items"][0]["to_masked"], "+254•••678");
     assert!(!list.to_string().contains("123456"));
-    assert_eq!(it.post(&format!("/api/v1/admin/messages/{id}/retry"), json!({})).await.0, 404, "it has not failed");
+    assert_eq!(
+        it.post(&format!("/api/v1/admin/messages/{id}/retry"), json!({})).await.0,
+        404,
+        "it has not failed"
+    );
     let (status, integrations) = it.get("/api/v1/admin/integrations").await;
     assert_eq!((status, integrations), (200, json!([])));
     world.stop().await;

@@ -50,7 +50,8 @@ async fn a_session_lives_by_its_cookie() {
     let (status, me) = read(allowed.send().await.unwrap()).await;
     assert_eq!((status, &me["language"]), (200, &json!("sw")));
 
-    let logout = request("POST", "/api/v1/auth/logout").header("sec-fetch-site", "same-origin").send().await.unwrap();
+    let logout =
+        request("POST", "/api/v1/auth/logout").header("sec-fetch-site", "same-origin").send().await.unwrap();
     assert_eq!(logout.status(), 204);
     assert!(header(&logout, "set-cookie").contains("Max-Age=0"));
     let (status, problem) = read(request("GET", "/api/v1/me").send().await.unwrap()).await;
@@ -92,7 +93,8 @@ async fn tokens_are_given_and_replaced() {
 async fn message(world: &World, phone: &str) -> String {
     let phone = phone.to_owned();
     let filter = store::message::Filter { to: Some(phone), ..Default::default() };
-    let page = world.app().record.store_read(move |tx| store::message::list(tx, &filter, None, 1)).await.unwrap();
+    let page =
+        world.app().record.store_read(move |tx| store::message::list(tx, &filter, None, 1)).await.unwrap();
     page.rows.first().map(|m| m.body.clone()).unwrap_or_default()
 }
 
@@ -186,7 +188,11 @@ async fn clients_get_tokens_by_their_secret() {
         (form(&[("grant_type", "password")]).basic_auth(&id, Some(&secret)), 400, "unsupported_grant_type"),
         (form(&[]).basic_auth(&id, Some(&secret)), 400, "invalid_request"),
         (form(&[grant, grant]).basic_auth(&id, Some(&secret)), 400, "invalid_request"),
-        (form(&[grant, ("scope", "system/Observation.rs")]).basic_auth(&id, Some(&secret)), 400, "invalid_scope"),
+        (
+            form(&[grant, ("scope", "system/Observation.rs")]).basic_auth(&id, Some(&secret)),
+            400,
+            "invalid_scope",
+        ),
         (world.client.post(&url).json(&json!({})), 400, "invalid_request"),
     ];
     for (request, status, error) in cases {

@@ -8,7 +8,11 @@ use std::process::{Command, Output};
 
 fn uzima(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uzima"));
-    command.current_dir(folder).env_clear().env("UZIMA_DATA", folder.join("data")).env("UZIMA_LOG_FILTER", "error");
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("UZIMA_DATA", folder.join("data"))
+        .env("UZIMA_LOG_FILTER", "error");
     command.args(arguments).output().unwrap()
 }
 
@@ -17,8 +21,10 @@ fn text(output: &Output) -> String {
 }
 
 fn bundle(n: usize, gender: &str) -> Value {
-    let entry = |resource: Value| json!({"fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap()),
-        "request": {"method": "POST", "url": resource["resourceType"]}, "resource": resource});
+    let entry = |resource: Value| {
+        json!({"fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap()),
+        "request": {"method": "POST", "url": resource["resourceType"]}, "resource": resource})
+    };
     let patient = format!("00000000-0000-4000-8000-00000000000{n}");
     let observation = format!("00000000-0000-4000-8000-00000000010{n}");
     json!({"resourceType": "Bundle", "type": "transaction", "entry": [
@@ -40,21 +46,31 @@ fn bundles_are_imported_once_and_refusals_are_told() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(bundle(2, "male").to_string().as_bytes()).unwrap();
     std::fs::write(input.join("b.json.gz"), gzip.finish().unwrap()).unwrap();
-    let lines = [json!({"resourceType": "Location", "id": "room-1", "name": "Room 1"}).to_string(),
-        json!({"resourceType": "Location", "id": "room-2", "name": "Room 2"}).to_string()];
+    let lines = [
+        json!({"resourceType": "Location", "id": "room-1", "name": "Room 1"}).to_string(),
+        json!({"resourceType": "Location", "id": "room-2", "name": "Room 2"}).to_string(),
+    ];
     std::fs::write(input.join("c.ndjson"), lines.join("\n")).unwrap();
 
     let first = uzima(folder.path(), &["import", "input", "--report", "first.json"]);
     assert!(first.status.success(), "{}", text(&first));
     let told = report(folder.path(), "first.json");
-    assert_eq!((&told["taken"], &told["refused"], &told["files"]), (&json!(6), &json!(0), &json!(3)), "{told}");
+    assert_eq!(
+        (&told["taken"], &told["refused"], &told["files"]),
+        (&json!(6), &json!(0), &json!(3)),
+        "{told}"
+    );
     assert_eq!(told["by_type"], json!({"Location": 2, "Observation": 2, "Patient": 2}));
 
     let again = uzima(folder.path(), &["import", "input", "--report", "again.json"]);
     assert!(again.status.success(), "{}", text(&again));
     assert_eq!(report(folder.path(), "again.json")["skipped_files"], 3);
 
-    std::fs::write(input.join("d.ndjson"), "{\"resourceType\":\"Patient\",\"id\":\"x\",\"gender\":\"f\"}\n{\n").unwrap();
+    std::fs::write(
+        input.join("d.ndjson"),
+        "{\"resourceType\":\"Patient\",\"id\":\"x\",\"gender\":\"f\"}\n{\n",
+    )
+    .unwrap();
     let bad = uzima(folder.path(), &["import", "input", "--report", "bad.json"]);
     assert_eq!(bad.status.code(), Some(1), "{}", text(&bad));
     let told = report(folder.path(), "bad.json");
@@ -90,12 +106,14 @@ fn the_key_is_made_once_and_never_twice() {
 #[test]
 fn operators_make_clients_and_users() {
     let folder = tempfile::tempdir().unwrap();
-    let made = uzima(folder.path(), &["admin", "create-client", "--name", "lab", "--scope", "system/*.cruds"]);
+    let made =
+        uzima(folder.path(), &["admin", "create-client", "--name", "lab", "--scope", "system/*.cruds"]);
     assert!(made.status.success(), "{}", text(&made));
     let client: Value = serde_json::from_slice(&made.stdout).unwrap();
     assert!(client["client_id"].as_str().is_some_and(|t| !t.is_empty()));
     assert!(client["client_secret"].as_str().is_some_and(|t| t.len() > 20));
-    let user = ["admin", "create-user", "--login", "boss", "--display", "The Boss", "--role", "administrator"];
+    let user =
+        ["admin", "create-user", "--login", "boss", "--display", "The Boss", "--role", "administrator"];
     let made = uzima(folder.path(), &user);
     assert!(made.status.success(), "{}", text(&made));
     let again = uzima(folder.path(), &user);
@@ -130,7 +148,8 @@ async fn commands_reach_a_running_server() {
         let folder = folder.clone();
         tokio::task::spawn_blocking(move || uzima(&folder, arguments))
     };
-    let made = run(&["admin", "create-client", "--name", "lab", "--scope", "system/Patient.rs"]).await.unwrap();
+    let made =
+        run(&["admin", "create-client", "--name", "lab", "--scope", "system/Patient.rs"]).await.unwrap();
     assert!(made.status.success(), "{}", text(&made));
     let client: Value = serde_json::from_slice(&made.stdout).unwrap();
     let url = format!("{}/oauth/token", world.url());

@@ -79,11 +79,18 @@ impl World {
     /// Writes as the system.
     pub async fn put(&self, value: Value) -> ResourceKey {
         let resource = resource(value);
-        let committed = self.app().record.write(&self.ctx(), set(vec![Change::Create { resource }])).await.unwrap();
+        let committed =
+            self.app().record.write(&self.ctx(), set(vec![Change::Create { resource }])).await.unwrap();
         committed.written[0].key.clone()
     }
 
-    async fn account(&self, login: &str, role: Role, person: Option<ResourceKey>, phone: Option<&str>) -> Signed {
+    async fn account(
+        &self,
+        login: &str,
+        role: Role,
+        person: Option<ResourceKey>,
+        phone: Option<&str>,
+    ) -> Signed {
         let is_patient = role == Role::Patient;
         let spec = AccountSpec {
             display: format!("Test {login}"),
@@ -98,7 +105,13 @@ impl World {
         };
         let (account, _) = self.app().record.create_account(&self.ctx(), spec).await.unwrap();
         let session = self.app().record.login(login, PASSWORD, None).await.unwrap();
-        Signed { client: self.client.clone(), base: self.url().to_owned(), token: session.token, account, person }
+        Signed {
+            client: self.client.clone(),
+            base: self.url().to_owned(),
+            token: session.token,
+            account,
+            person,
+        }
     }
 
     /// Staff; clinical and desk roles get a Practitioner.

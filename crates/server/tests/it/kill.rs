@@ -135,7 +135,17 @@ async fn kill_minus_nine_loses_nothing() {
     let client: Value = serde_json::from_str(&printed).unwrap();
     let field = |name: &str| client[name].as_str().unwrap().to_owned();
     let password = "tatu-mbili-moja-ndege";
-    let user = ["admin", "create-user", "--login", "till", "--display", "Till", "--role", "cashier", "--password-stdin"];
+    let user = [
+        "admin",
+        "create-user",
+        "--login",
+        "till",
+        "--display",
+        "Till",
+        "--role",
+        "cashier",
+        "--password-stdin",
+    ];
     machine.run(&user, password);
 
     let mut child = machine.start().await;
@@ -190,7 +200,9 @@ async fn kill_minus_nine_loses_nothing() {
                             (format!("/api/v1/invoices/{invoice}/payments"), &till, cash)
                         }
                     };
-                    let Some((status, answer)) = machine.send("POST", &path, token, &body).await else { return };
+                    let Some((status, answer)) = machine.send("POST", &path, token, &body).await else {
+                        return;
+                    };
                     if status == 503 {
                         continue;
                     }
@@ -223,14 +235,23 @@ async fn kill_minus_nine_loses_nothing() {
         acknowledged.pairs.len(),
         acknowledged.payments.len()
     );
-    assert!(acknowledged.observations.len() + acknowledged.pairs.len() > cycles as usize, "hardly anything was written");
+    assert!(
+        acknowledged.observations.len() + acknowledged.pairs.len() > cycles as usize,
+        "hardly anything was written"
+    );
     for id in &acknowledged.observations {
-        let (status, _) = machine.send("GET", &format!("/fhir/R4/Observation/{id}"), &token, &Value::Null).await.unwrap();
+        let (status, _) =
+            machine.send("GET", &format!("/fhir/R4/Observation/{id}"), &token, &Value::Null).await.unwrap();
         assert_eq!(status, 200, "acknowledged Observation/{id} is lost");
     }
     for id in &acknowledged.payments {
-        let (status, payment) = machine.send("GET", &format!("/api/v1/payments/{id}"), &till, &Value::Null).await.unwrap();
-        assert_eq!((status, &payment["state"]), (200, &json!("paid")), "acknowledged payment {id} is lost: {payment}");
+        let (status, payment) =
+            machine.send("GET", &format!("/api/v1/payments/{id}"), &till, &Value::Null).await.unwrap();
+        assert_eq!(
+            (status, &payment["state"]),
+            (200, &json!("paid")),
+            "acknowledged payment {id} is lost: {payment}"
+        );
     }
     // Transactions: every acknowledged one is there, and none, acknowledged or not, is half there.
     let encounters = tags(&machine, &token, "Encounter").await;

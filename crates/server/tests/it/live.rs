@@ -79,7 +79,8 @@ fn appointment(patient: &Signed, doctor: &Signed, start: &str) -> Value {
 async fn those_who_may_see_it_hear_of_it() {
     let world = World::start().await;
     let (amina, zawadi) = (world.patient("Amina").await, world.patient("Zawadi").await);
-    let (doctor, cashier) = (world.staff("doctor", Role::Doctor).await, world.staff("cashier", Role::Cashier).await);
+    let (doctor, cashier) =
+        (world.staff("doctor", Role::Doctor).await, world.staff("cashier", Role::Cashier).await);
     let mut sockets = Vec::new();
     for who in [&amina, &doctor, &zawadi, &cashier] {
         let mut socket = open(&world, who, None).await.unwrap();
@@ -97,7 +98,10 @@ async fn those_who_may_see_it_hear_of_it() {
     // Others only learn that the doctor's free times changed.
     for socket in &mut sockets[2..] {
         let (frame, before) = until(socket, "schedule_changed").await;
-        assert_eq!((frame["data"].clone(), before), (json!({"provider_id": doctor.id()}), Vec::<String>::new()));
+        assert_eq!(
+            (frame["data"].clone(), before),
+            (json!({"provider_id": doctor.id()}), Vec::<String>::new())
+        );
     }
     world.stop().await;
 }

@@ -1,7 +1,7 @@
 //! The OpenAPI document: complete, strict, and the committed copy is current.
 
-use server::api;
 use serde_json::Value;
+use server::api;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const METHODS: &[&str] = &["get", "put", "post", "patch", "delete"];
@@ -119,7 +119,10 @@ fn type_names_are_unique() {
         let text = std::fs::read_to_string(&path).unwrap();
         let mut is_schema = false;
         for line in text.lines() {
-            let line = line.trim_start_matches("pub ").trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
+            let line = line
+                .trim_start_matches("pub ")
+                .trim_start_matches("pub(crate) ")
+                .trim_start_matches("pub(super) ");
             if line.starts_with("#[derive(") {
                 is_schema = line.contains("ToSchema");
             }
@@ -139,7 +142,8 @@ fn type_names_are_unique() {
 #[test]
 fn the_committed_document_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
-    let committed: Value = serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default();
+    let committed: Value =
+        serde_json::from_slice(&std::fs::read(path).unwrap_or_default()).unwrap_or_default();
     let now = serde_json::to_value(api::document()).unwrap();
     assert!(
         committed == now,

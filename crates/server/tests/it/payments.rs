@@ -21,12 +21,16 @@ struct Till {
 impl Till {
     async fn open() -> Till {
         let sandbox = sandbox::serve(sandbox::Config::default()).await.unwrap();
-        sandbox.sandbox().change_settings(serde_json::from_value(json!({"processing_ms": 10})).unwrap()).unwrap();
+        sandbox
+            .sandbox()
+            .change_settings(serde_json::from_value(json!({"processing_ms": 10})).unwrap())
+            .unwrap();
         let base = sandbox.base_url();
         let world = World::start_with(|config| {
             config.daraja.base_url = base.clone();
             config.daraja.consumer_key = Some(server::config::Secret::new(sandbox::config::CONSUMER_KEY));
-            config.daraja.consumer_secret = Some(server::config::Secret::new(sandbox::config::CONSUMER_SECRET));
+            config.daraja.consumer_secret =
+                Some(server::config::Secret::new(sandbox::config::CONSUMER_SECRET));
             config.daraja.shortcode = sandbox::config::SHORTCODE.into();
             config.daraja.passkey = Some(server::config::Secret::new(sandbox::config::PASSKEY));
             config.africastalking.base_url = base;
@@ -91,7 +95,8 @@ impl Till {
     /// What the M-PESA account holds, minor units.
     async fn on_mpesa(&self) -> i64 {
         let day = self.day().await;
-        let line = day["ledger"].as_array().unwrap().iter().find(|l| l["account"] == "1020-mpesa").unwrap().clone();
+        let line =
+            day["ledger"].as_array().unwrap().iter().find(|l| l["account"] == "1020-mpesa").unwrap().clone();
         line["balance"]["amount_minor"].as_i64().unwrap()
     }
 
@@ -104,14 +109,20 @@ impl Till {
         let paid = self.until(payment, &["paid"]).await;
         assert!(paid["receipt_number"].is_string(), "{paid}");
         let invoice = self.invoice().await;
-        assert_eq!((&invoice["status"], &invoice["due"]["amount_minor"]), (&json!("balanced"), &json!(0)), "{invoice}");
+        assert_eq!(
+            (&invoice["status"], &invoice["due"]["amount_minor"]),
+            (&json!("balanced"), &json!(0)),
+            "{invoice}"
+        );
         assert_eq!(self.on_mpesa().await, 100_000);
     }
 }
 
 /// A finished video visit that costs KSh 1,000; the invoice's id.
 async fn bill(world: &World, patient: &Signed) -> String {
-    let doctor = world.put(json!({"resourceType": "Practitioner", "active": true, "name": [{"family": "Achieng"}]})).await;
+    let doctor = world
+        .put(json!({"resourceType": "Practitioner", "active": true, "name": [{"family": "Achieng"}]}))
+        .await;
     let doctor = json!({"reference": doctor.to_string()});
     world
         .put(json!({"resourceType": "PractitionerRole", "active": true, "practitioner": doctor,
@@ -146,10 +157,13 @@ async fn a_paid_prompt_settles_the_invoice_and_tells_the_patient() {
     let receipt = till.until(&payment, &["paid"]).await["receipt_number"].as_str().unwrap().to_owned();
     let sms = till.sandbox.sandbox().wait_for_message(&till.msisdn, 0, &receipt, WAIT).await;
     assert!(sms.is_some(), "an SMS with the receipt number");
-    let pdf = till.patient.bytes(&format!("/api/v1/payments/{}/receipt", payment["id"].as_str().unwrap())).await;
+    let pdf =
+        till.patient.bytes(&format!("/api/v1/payments/{}/receipt", payment["id"].as_str().unwrap())).await;
     assert!(pdf.starts_with(b"%PDF"));
-    let (status, problem) =
-        till.patient.post(&format!("/api/v1/invoices/{}/payments", till.invoice), json!({"method": "mpesa"})).await;
+    let (status, problem) = till
+        .patient
+        .post(&format!("/api/v1/invoices/{}/payments", till.invoice), json!({"method": "mpesa"}))
+        .await;
     assert_eq!((status, &problem["code"]), (422, &json!("nothing-due")));
 }
 
@@ -255,7 +269,10 @@ async fn another_amount_is_set_aside_until_a_cashier_gives_it_a_place() {
     let path = format!("/api/v1/cashier/unallocated/{}/allocate", held["key"].as_str().unwrap());
     let (status, invoice) = till.cashier.post(&path, json!({"invoice_id": till.invoice})).await;
     assert_eq!(status, 200, "{invoice}");
-    assert_eq!((&invoice["paid"]["amount_minor"], &invoice["due"]["amount_minor"]), (&json!(60_000), &json!(40_000)));
+    assert_eq!(
+        (&invoice["paid"]["amount_minor"], &invoice["due"]["amount_minor"]),
+        (&json!(60_000), &json!(40_000))
+    );
     assert_eq!(till.day().await["unallocated"], json!([]));
     assert_eq!(till.on_mpesa().await, 60_000);
 }
@@ -280,8 +297,10 @@ async fn a_forged_callback_finds_no_address_and_changes_nothing() {
 async fn two_taps_start_one_payment() {
     let till = Till::open().await;
     let path = format!("/api/v1/invoices/{}/payments", till.invoice);
-    let (a, b) =
-        tokio::join!(till.patient.post(&path, json!({"method": "mpesa"})), till.patient.post(&path, json!({"method": "mpesa"})));
+    let (a, b) = tokio::join!(
+        till.patient.post(&path, json!({"method": "mpesa"})),
+        till.patient.post(&path, json!({"method": "mpesa"}))
+    );
     let mut statuses = [a.0, b.0];
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409], "{} {}", a.1, b.1);
@@ -305,7 +324,11 @@ async fn wrong_numbers_and_amounts_are_refused_at_their_field() {
     ] {
         let (status, problem) = till.patient.post(&path, body.clone()).await;
         assert_eq!(status, 422, "{body} {problem}");
-        assert_eq!((&problem["code"], &problem["errors"][0]["field"]), (&json!(code), &json!(field)), "{problem}");
+        assert_eq!(
+            (&problem["code"], &problem["errors"][0]["field"]),
+            (&json!(code), &json!(field)),
+            "{problem}"
+        );
     }
     let (status, _) = till.patient.post(&path, json!({"method": "cash"})).await;
     assert_eq!(status, 403, "patients take no cash");
@@ -339,5 +362,9 @@ async fn cash_is_settled_at_the_desk() {
     assert_eq!(payment["amount"]["amount_minor"], 70_000);
     assert_eq!(till.invoice().await["status"], "balanced");
     let day = till.day().await;
-    assert_eq!((&day["by_method"][0]["method"], &day["by_method"][0]["count"]), (&json!("cash"), &json!(2)), "{day}");
+    assert_eq!(
+        (&day["by_method"][0]["method"], &day["by_method"][0]["count"]),
+        (&json!("cash"), &json!(2)),
+        "{day}"
+    );
 }

@@ -16,14 +16,17 @@ async fn a_resource_lives_through_its_versions() {
     // Decimals, unknown extensions and the order of keys stay as sent.
     let sent = r#"{"resourceType":"Observation","extension":[{"url":"http://example.org/x","valueDecimal":1.10}],
         "status":"final","code":{"text":"weight"},"valueQuantity":{"value":60.50,"unit":"kg"}}"#;
-    let request = client.request("POST", "/fhir/R4/Observation").header("content-type", "application/fhir+json");
+    let request =
+        client.request("POST", "/fhir/R4/Observation").header("content-type", "application/fhir+json");
     let response = request.body(sent).send().await.unwrap();
     assert_eq!(response.status(), 201);
-    let (etag, modified) = (header(&response, "etag").to_owned(), header(&response, "last-modified").to_owned());
+    let (etag, modified) =
+        (header(&response, "etag").to_owned(), header(&response, "last-modified").to_owned());
     let location = header(&response, "location").to_owned();
     assert_eq!(etag, "W/\"1\"");
     assert!(modified.ends_with(" GMT"), "{modified}");
-    let id = location.strip_prefix(&format!("{base}/Observation/")).unwrap().strip_suffix("/_history/1").unwrap();
+    let id =
+        location.strip_prefix(&format!("{base}/Observation/")).unwrap().strip_suffix("/_history/1").unwrap();
     let path = format!("/fhir/R4/Observation/{id}");
 
     let response = client.request("GET", &path).send().await.unwrap();
@@ -38,7 +41,8 @@ async fn a_resource_lives_through_its_versions() {
     assert_eq!((known.status().as_u16(), known.text().await.unwrap().len()), (304, 0));
     let stale = client.request("GET", &path).header("if-none-match", "W/\"7\"").send().await.unwrap();
     assert_eq!(stale.status(), 200);
-    let pretty = client.request("GET", &format!("{path}?_pretty=true")).send().await.unwrap().text().await.unwrap();
+    let pretty =
+        client.request("GET", &format!("{path}?_pretty=true")).send().await.unwrap().text().await.unwrap();
     assert!(pretty.contains("\n  \"status\"") && pretty.contains("60.50"), "{pretty}");
 
     let (_, mut observation) = client.get(&path).await;
@@ -76,11 +80,18 @@ async fn a_resource_lives_through_its_versions() {
 async fn the_client_says_what_it_wants_back() {
     let (world, client) = world().await;
     let patient = json!({"resourceType": "Patient", "name": [{"family": "Mwangi"}]});
-    for (prefer, expected) in
-        [("return=minimal", ""), ("return=OperationOutcome", "OperationOutcome"), ("return=representation", "Patient")]
-    {
-        let response =
-            client.request("POST", "/fhir/R4/Patient").header("prefer", prefer).json(&patient).send().await.unwrap();
+    for (prefer, expected) in [
+        ("return=minimal", ""),
+        ("return=OperationOutcome", "OperationOutcome"),
+        ("return=representation", "Patient"),
+    ] {
+        let response = client
+            .request("POST", "/fhir/R4/Patient")
+            .header("prefer", prefer)
+            .json(&patient)
+            .send()
+            .await
+            .unwrap();
         assert!(!header(&response, "location").is_empty());
         let (status, body) = read(response).await;
         assert_eq!((status, body["resourceType"].as_str().unwrap_or_default()), (201, expected), "{prefer}");
@@ -120,7 +131,8 @@ async fn searches_page_and_count() {
             "birthDate": format!("199{n}-01-01")});
         assert_eq!(client.put(&format!("/fhir/R4/Patient/p{n}"), patient).await.0, 201);
     }
-    let (status, page) = client.get("/fhir/R4/Patient?family=kamau%20%26%20s&_sort=-birthdate&_count=3").await;
+    let (status, page) =
+        client.get("/fhir/R4/Patient?family=kamau%20%26%20s&_sort=-birthdate&_count=3").await;
     assert_eq!(status, 200, "{page}");
     assert_eq!(ids(&page), ["p6", "p5", "p4"]);
     assert_eq!(page["entry"][0]["fullUrl"], format!("{}/fhir/R4/Patient/p6", world.url()));
@@ -138,7 +150,8 @@ async fn searches_page_and_count() {
     let (_, counted) = client.get("/fhir/R4/Patient?birthdate=ge1995&_summary=count").await;
     assert_eq!((&counted["total"], counted.get("entry")), (&json!(2), None), "{counted}");
 
-    let lenient = client.request("GET", "/fhir/R4/Patient?shoe=40&birthdate=1996").header("prefer", "handling=lenient");
+    let lenient =
+        client.request("GET", "/fhir/R4/Patient?shoe=40&birthdate=1996").header("prefer", "handling=lenient");
     let (status, found) = read(lenient.send().await.unwrap()).await;
     assert_eq!((status, ids(&found)), (200, vec!["p6".to_owned()]));
     let entries = found["entry"].as_array().unwrap();
@@ -246,7 +259,9 @@ async fn the_capability_statement_is_true() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
     // What is not listed does not work.
-    for (method, path) in [("PATCH", "/fhir/R4/Patient/1"), ("GET", "/fhir/R4"), ("DELETE", "/fhir/R4/Patient?family=x")] {
+    for (method, path) in
+        [("PATCH", "/fhir/R4/Patient/1"), ("GET", "/fhir/R4"), ("DELETE", "/fhir/R4/Patient?family=x")]
+    {
         assert_eq!(client.request(method, path).send().await.unwrap().status(), 405, "{method} {path}");
     }
     let (status, smart) = world.anonymous().get("/fhir/R4/.well-known/smart-configuration").await;

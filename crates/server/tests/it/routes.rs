@@ -11,9 +11,11 @@ fn filled(path: &str) -> String {
 }
 
 async fn status(who: &Signed, method: &str, path: &str) -> u16 {
-    let request = who.request(&method.to_uppercase(), &filled(path)).header("content-type", "application/json");
+    let request =
+        who.request(&method.to_uppercase(), &filled(path)).header("content-type", "application/json");
     // No body that any route would take: what matters is who gets as far as reading it.
-    let request = if method == "get" || method == "delete" { request } else { request.body("{\"no\":\"such field\"}") };
+    let request =
+        if method == "get" || method == "delete" { request } else { request.body("{\"no\":\"such field\"}") };
     request.send().await.unwrap().status().as_u16()
 }
 
@@ -34,9 +36,15 @@ async fn nobody_gets_in_without_signing_in() {
         }
     }
     for (method, path) in [
-        ("GET", "/fhir/R4/Patient"), ("GET", "/fhir/R4/Patient/1"), ("GET", "/fhir/R4/Patient/1/_history"),
-        ("GET", "/fhir/R4/Patient/1/_history/1"), ("POST", "/fhir/R4"), ("POST", "/fhir/R4/Patient"),
-        ("PUT", "/fhir/R4/Patient/1"), ("DELETE", "/fhir/R4/Patient/1"), ("POST", "/fhir/R4/Patient/_search"),
+        ("GET", "/fhir/R4/Patient"),
+        ("GET", "/fhir/R4/Patient/1"),
+        ("GET", "/fhir/R4/Patient/1/_history"),
+        ("GET", "/fhir/R4/Patient/1/_history/1"),
+        ("POST", "/fhir/R4"),
+        ("POST", "/fhir/R4/Patient"),
+        ("PUT", "/fhir/R4/Patient/1"),
+        ("DELETE", "/fhir/R4/Patient/1"),
+        ("POST", "/fhir/R4/Patient/_search"),
         ("GET", "/fhir/R4/AuditEvent"),
     ] {
         for who in [&nobody, &wrong] {
@@ -53,8 +61,15 @@ async fn nobody_gets_in_without_signing_in() {
 /// GETs that this role may do in an empty clinic.
 fn may_get(role: Role) -> BTreeSet<&'static str> {
     let everybody = [
-        "/api/v1/me", "/api/v1/specialties", "/api/v1/providers", "/api/v1/turn-credentials", "/api/v1/codes/diagnoses",
-        "/api/v1/codes/medicines", "/api/v1/appointments", "/api/v1/consultations", "/api/v1/price-list",
+        "/api/v1/me",
+        "/api/v1/specialties",
+        "/api/v1/providers",
+        "/api/v1/turn-credentials",
+        "/api/v1/codes/diagnoses",
+        "/api/v1/codes/medicines",
+        "/api/v1/appointments",
+        "/api/v1/consultations",
+        "/api/v1/price-list",
         "/api/v1/invoices",
     ];
     let more: &[&str] = match role {
@@ -74,8 +89,12 @@ async fn no_role_reaches_what_is_not_its_own() {
     let cashier = world.staff("cashier", Role::Cashier).await;
     let officer = world.staff("officer", Role::PrivacyOfficer).await;
     let client = world.client("system/Patient.rs").await;
-    let people =
-        [(Role::Patient, &patient), (Role::It, &it), (Role::Cashier, &cashier), (Role::PrivacyOfficer, &officer)];
+    let people = [
+        (Role::Patient, &patient),
+        (Role::It, &it),
+        (Role::Cashier, &cashier),
+        (Role::PrivacyOfficer, &officer),
+    ];
     let mut wrong = Vec::new();
     for (method, path, _) in operations() {
         if path.starts_with("/api/v1/auth/") {
@@ -98,7 +117,9 @@ async fn no_role_reaches_what_is_not_its_own() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
-    for (path, who) in [("/fhir/R4/Patient", &it), ("/fhir/R4/Observation", &it), ("/fhir/R4/Observation", &cashier)] {
+    for (path, who) in
+        [("/fhir/R4/Patient", &it), ("/fhir/R4/Observation", &it), ("/fhir/R4/Observation", &cashier)]
+    {
         assert_eq!(who.get(path).await.0, 403, "{path}");
     }
     world.stop().await;

@@ -51,8 +51,11 @@ async fn jobs_are_retried_and_at_last_dead() {
     });
     registry.job("hopeless", |_, _| async { Err(Failure::Dead("never".into())) });
     registry.job("broken", |_, _| async { panic!("a bug") });
-    let (flaky, hopeless, broken) =
-        (insert(&world, "flaky", 3).await, insert(&world, "hopeless", 9).await, insert(&world, "broken", 1).await);
+    let (flaky, hopeless, broken) = (
+        insert(&world, "flaky", 3).await,
+        insert(&world, "hopeless", 9).await,
+        insert(&world, "broken", 1).await,
+    );
     let running = tokio::spawn(server::worker::run(world.app().clone(), registry));
     assert_eq!(ended(&world, hopeless).await, (State::Dead, Some("never".into())));
     assert_eq!(ended(&world, broken).await, (State::Dead, Some("the handler panicked".into())));
