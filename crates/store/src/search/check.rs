@@ -260,7 +260,7 @@ pub(super) fn unit(
 fn quantity_any(values: &mut Values, number: i64, prefix: Prefix, range: (f64, f64, f64)) -> String {
     let (param, odd) = (values.bind(number), values.bind(number + ODD));
     let (closed, open) = (quantity_test(values, prefix, range), open_test(values, prefix, range));
-    format!("((+param = {param} AND {closed}) OR (+param = {odd} AND {open}))")
+    format!("param IN ({param}, {odd}) AND ((param = {param} AND {closed}) OR (param = {odd} AND {open}))")
 }
 
 pub(super) fn uri_test(values: &mut Values, matching: Match, uri: &str) -> String {

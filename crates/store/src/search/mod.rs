@@ -2,8 +2,8 @@
 //!
 //! A search starts from one *source*, a range of an index table that is as narrow as can be had ([plan]), tests
 //! each of its rows for the other filters and the rights by point lookups ([check]), and stops after a page. Sources
-//! that give rows in the wanted order need no sorting. The cursor holds the source, so that the pages of one search
-//! stay in one order however the data changes.
+//! that give rows in the wanted order need no sorting. Without `_sort` the source gives the order; the cursor names it,
+//! so that all pages of one search stay in one order however the data changes.
 //!
 //! Order: by `_sort`; a value is the least of a row's values, a missing one comes before all others ascending and
 //! after them descending; then by row. Without `_sort`: a patient's record newest first, a prefix by its string,
@@ -26,7 +26,13 @@ use cursor::{Cursor, fingerprint};
 use fhir::search::{MAX_PAGE, Query, Total};
 use jiff::Timestamp;
 use order::Key;
-use source::{Maker, Source};
+use source::{Maker, Source, Walk};
+
+/// How far a walk is followed before a large source is collected instead.
+const NEAR: i64 = 3_000;
+
+/// Rows, and the values of their sort keys.
+type Found = (Vec<Stored>, Vec<Vec<builder::Value>>);
 
 /// One page of a search.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,18 +88,30 @@ fn run_from(
         query.kind, query.filters, query.ids, query.last_updated, query.sort
     ));
     let cursor = query.cursor.as_deref().map(Cursor::parse).transpose()?;
-    let source = match (&cursor, first) {
-        (Some(cursor), _) => Source::from_tag(&cursor.source, query, predicate)
-            .filter(|_| cursor.fingerprint == own)
-            .ok_or(Error::Invalid("cursor"))?,
-        (None, Some(source)) => source,
-        (None, None) => maker.choose(tx)?,
+    if cursor.as_ref().is_some_and(|cursor| cursor.fingerprint != own) {
+        return Err(Error::Invalid("cursor"));
+    }
+    let choice = match (&cursor, first) {
+        // Without `_sort` the source gives the order, so all pages come from the same.
+        (Some(cursor), _) if query.sort.is_empty() => {
+            Source::from_tag(&cursor.source, query, predicate).ok_or(Error::Invalid("cursor"))?.into()
+        }
+        (_, Some(source)) => source.into(),
+        _ => maker.choose(tx)?,
     };
+    let source = choice.source;
     let total = if wants_total { Some(maker.total(tx, source)?) } else { None };
     if query.count == 0 {
         return Ok(Page { rows: Vec::new(), next: None, total });
     }
-    let (mut rows, keys) = maker.page(tx, source, cursor.as_ref())?;
+    let near = match choice.walk_first {
+        Some(walk) => maker.near(tx, walk, cursor.as_ref())?,
+        None => None,
+    };
+    let (mut rows, keys) = match near {
+        Some(found) => found,
+        None => maker.page(tx, source, cursor.as_ref(), None)?,
+    };
     let count = query.count.min(MAX_PAGE) as usize;
     let next = (rows.len() > count).then(|| {
         rows.truncate(count);
@@ -107,9 +125,10 @@ fn run_from(
 #[cfg(feature = "test-support")]
 pub fn explain(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Timestamp) -> Result<Vec<String>> {
     let maker = Maker { query, predicate, now_us: now.as_microsecond(), dialect: tx.dialect() };
-    let source = maker.choose(tx)?;
+    let choice = maker.choose(tx)?;
+    let source = choice.walk_first.map_or(choice.source, Source::All);
     let mut values = Values::default();
-    let (sql, _) = maker.statement(tx, &mut values, source, None)?;
+    let (sql, _) = maker.statement(tx, &mut values, source, None, None)?;
     let (verb, column) = match tx.dialect() {
         crate::Dialect::Sqlite => ("EXPLAIN QUERY PLAN", 3),
         crate::Dialect::Postgres => ("EXPLAIN", 0),
@@ -169,16 +188,43 @@ impl Maker<'_> {
         Ok(count.max(0) as u64)
     }
 
-    /// The rows of the page and one more, each with the values of its sort keys.
-    #[expect(clippy::type_complexity, reason = "rows and keys, side by side")]
+    /// The page, if a short way of the walk holds it.
+    fn near(&self, tx: &mut dyn Tx, walk: Walk, cursor: Option<&Cursor>) -> Result<Option<Found>> {
+        let source = Source::All(walk);
+        let mut values = Values::default();
+        let rows = self.rows(tx, &mut values, source)?;
+        let keys = order::keys(&mut values, self.query, source, &rows);
+        let [key] = &keys[..] else { return Ok(None) };
+        let mut conditions = rows.conditions.clone();
+        if let Some(cursor) = cursor {
+            conditions.push(order::after(&mut values, &keys, rows.rid, cursor)?);
+        }
+        let direction = if key.descending { " DESC" } else { "" };
+        let sql = format!(
+            "SELECT {0} FROM {1} WHERE {2} ORDER BY {0}{direction}, {3}{direction} LIMIT 1 OFFSET {4}",
+            key.sql,
+            rows.from,
+            conditions.join(" AND "),
+            rows.rid,
+            values.bind(NEAR)
+        );
+        let end = tx.one(&sql, &values.params(), |row| key.read(row, 0))?;
+        let found = self.page(tx, source, cursor, end.as_ref())?;
+        let full = found.0.len() > self.query.count.min(MAX_PAGE) as usize;
+        Ok((full || end.is_none()).then_some(found))
+    }
+
+    /// The rows of the page and one more, each with the values of its sort keys; with `end`, only up to this value
+    /// of the first key.
     fn page(
         &self,
         tx: &mut dyn Tx,
         source: Source,
         cursor: Option<&Cursor>,
-    ) -> Result<(Vec<Stored>, Vec<Vec<builder::Value>>)> {
+        end: Option<&builder::Value>,
+    ) -> Result<Found> {
         let mut values = Values::default();
-        let (sql, keys) = self.statement(tx, &mut values, source, cursor)?;
+        let (sql, keys) = self.statement(tx, &mut values, source, cursor, end)?;
         let params: Vec<Param<'_>> = values.params();
         let (mut rows, mut key_values, mut more) = (Vec::new(), Vec::new(), Vec::new());
         tx.query(&sql, &params, &mut |row| {
@@ -208,6 +254,7 @@ impl Maker<'_> {
         values: &mut Values,
         source: Source,
         cursor: Option<&Cursor>,
+        end: Option<&builder::Value>,
     ) -> Result<(String, Vec<Key>)> {
         let (rows, mut conditions, mut needs_resource) = self.from_where(tx, values, source)?;
         let keys = order::keys(values, self.query, source, &rows);
@@ -215,6 +262,10 @@ impl Maker<'_> {
         let joins: String = keys.iter().filter_map(|key| key.join.as_deref()).collect();
         if let Some(cursor) = cursor {
             conditions.push(order::after(values, &keys, rows.rid, cursor)?);
+        }
+        if let (Some(end), Some(key)) = (end, keys.first()) {
+            let sign = if key.descending { ">=" } else { "<=" };
+            conditions.push(format!("{} {sign} {}", key.sql, values.bind(end.clone())));
         }
         let last_descends = keys.last().is_some_and(|key| key.descending);
         let direction = |descending: bool| if descending { " DESC" } else { "" };

@@ -120,7 +120,7 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
             let (param, odd, none) = (values.bind(number), values.bind(number + ODD), values.bind(f64::MIN));
             Key::new(
                 format!(
-                    "coalesce((SELECT min(value) FROM quantity WHERE rid = {rid} AND +param IN ({param}, {odd})), {none})"
+                    "coalesce((SELECT min(value) FROM quantity WHERE param IN ({param}, {odd}) AND rid = {rid}), {none})"
                 ),
                 descending,
                 Type::Real,

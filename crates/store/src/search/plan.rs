@@ -8,62 +8,63 @@ use fhir::search::Operand;
 
 /// A source with so few rows is taken at once.
 const FEW: i64 = 50;
-/// Sources are compared up to this many rows.
+/// Sources are compared up to this many rows; larger ones are not collected and sorted unless nothing else is left.
 const SOME: i64 = 1_000;
-/// Up to so many rows are collected and sorted rather than walking the type in order: when there are more, a walk
-/// meets them soon.
-const MANY: i64 = 20_000;
+
+/// Where to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// Every source is large: walk a little way in the wanted order first, since rows that are so many are met soon.
+    pub walk_first: Option<Walk>,
+    pub source: Source,
+}
+
+impl From<Source> for Choice {
+    fn from(source: Source) -> Choice {
+        Choice { walk_first: None, source }
+    }
+}
 
 impl Maker<'_> {
-    /// The source to start from, and how it was found for tests.
-    pub fn choose(&self, tx: &mut dyn Tx) -> Result<Source> {
+    pub fn choose(&self, tx: &mut dyn Tx) -> Result<Choice> {
         let query = self.query;
         if !query.ids.is_empty() {
-            return Ok(Source::Ids);
+            return Ok(Source::Ids.into());
         }
         let sorted = query.sort.first();
         let walk = sorted.and_then(|sort| walk_of(query.kind, sort)).filter(|_| query.sort.len() == 1);
         let all = candidates(query, self.predicate);
         if all.is_empty() {
             let walk = walk.unwrap_or(if query.last_updated.is_empty() { Walk::Row } else { Walk::Updated });
-            return Ok(Source::All(walk));
+            return Ok(Source::All(walk).into());
         }
         // A patient's record by date: the commonest search of all.
         if walk == Some(Walk::Date)
             && let Some(source) = all.iter().find(|source| self.is_patients(**source))
         {
-            return Ok(*source);
+            return Ok((*source).into());
         }
         if let [only] = all[..]
-            && (sorted.is_none() || walk.is_some_and(|walk| only.is_in_order(query, walk)))
+            && (walk.is_none() || walk.is_some_and(|walk| only.is_in_order(query, walk)))
         {
-            return Ok(only);
+            return Ok(only.into());
         }
         let mut least = (i64::MAX, all[0]);
         for source in &all {
             let count = self.count(tx, *source, SOME)?;
             if count < FEW {
-                return Ok(*source);
+                return Ok((*source).into());
             }
             // Among the many, the first kind that streams is best.
             if count < least.0 || (count == least.0 && self.rank(*source) < self.rank(least.1)) {
                 least = (count, *source);
             }
         }
-        if least.0 < SOME || sorted.is_none() {
-            return Ok(least.1);
+        let (Some(walk), SOME..) = (walk, least.0) else { return Ok(least.1.into()) };
+        match all.iter().find(|source| source.is_in_order(query, walk)) {
+            Some(source) => Ok((*source).into()),
+            None => Ok(Choice { walk_first: Some(walk), source: least.1 }),
         }
-        if let Some(walk) = walk
-            && let Some(source) = all.iter().find(|source| source.is_in_order(query, walk))
-        {
-            return Ok(*source);
-        }
-        for source in &all {
-            if self.count(tx, *source, MANY)? < MANY {
-                return Ok(*source);
-            }
-        }
-        Ok(walk.map_or(least.1, Source::All))
     }
 
     fn is_patients(&self, source: Source) -> bool {

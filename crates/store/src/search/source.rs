@@ -114,7 +114,7 @@ pub(super) fn is_prefix(filter: &Filter) -> bool {
 
 /// The sources that hold only part of the type.
 pub(super) fn candidates(query: &Query, predicate: &Predicate) -> Vec<Source> {
-    let mut all = Vec::new();
+    let (mut all, mut last) = (Vec::new(), Vec::new());
     let mut dates: Vec<ParamId> = Vec::new();
     for (n, filter) in query.filters.iter().enumerate() {
         let useful = !filter.any.is_empty()
@@ -122,7 +122,11 @@ pub(super) fn candidates(query: &Query, predicate: &Predicate) -> Vec<Source> {
             && filter.any.iter().all(narrows);
         let is_date = matches!(filter.any.first(), Some(Operand::Date { .. }));
         if useful && !(is_date && dates.contains(&filter.param)) {
-            all.push(Source::Filter(n));
+            if filter.any.iter().any(|operand| scans(filter, operand)) {
+                last.push(Source::Filter(n));
+            } else {
+                all.push(Source::Filter(n));
+            }
         }
         if is_date {
             dates.push(filter.param);
@@ -133,7 +137,16 @@ pub(super) fn candidates(query: &Query, predicate: &Predicate) -> Vec<Source> {
         Predicate::InCareOf(_) => all.push(Source::Care),
         _ => {}
     }
-    all
+    if all.is_empty() { last } else { all }
+}
+
+/// Whether all values of the parameter must be looked at: even counting such a source is dear.
+fn scans(filter: &Filter, operand: &Operand) -> bool {
+    match operand {
+        Operand::Quantity { .. } | Operand::Token { code: None, .. } => true,
+        Operand::String { .. } => filter.matching == Match::Contains,
+        _ => false,
+    }
 }
 
 fn narrows(operand: &Operand) -> bool {

@@ -691,3 +691,43 @@ fn differential(temp: &TempStore) {
 fn every_plan_agrees_with_a_plain_evaluator() {
     both().iter().for_each(differential);
 }
+
+/// Filters too common to collect: a short walk in the wanted order finds the page, or the walk is given up.
+fn common_codes(temp: &TempStore) {
+    const DOCS: i64 = 3_600;
+    temp.store
+        .write_blocking(|tx| {
+            for n in 0..DOCS {
+                // `old` has many rows, none of them near the newest.
+                let code = if n < 1_050 { "old" } else { "common" };
+                let doc = Doc::new(&format!("Observation/n{n}"))
+                    .token("code", "", code)
+                    .date("date", n * 1_000, n * 1_000 + 1)
+                    .updated(n);
+                insert(tx, &doc)?;
+            }
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    let newest = |parameters: &str, pages: usize| -> Vec<i64> {
+        let mut query = parse("Observation", parameters);
+        let mut found = Vec::new();
+        for _ in 0..pages {
+            let page = run(temp, &query, &Predicate::Everything);
+            found.extend(ids(&page).into_iter().map(|id| id[1..].parse::<i64>().unwrap()));
+            query.cursor = page.next;
+        }
+        found
+    };
+    let down = |from: i64, count: i64| (0..count).map(|n| from - n).collect::<Vec<i64>>();
+    assert_eq!(newest("code=common&_sort=-date&_count=20", 2), down(DOCS - 1, 40));
+    assert_eq!(newest("code=common&_sort=-_lastUpdated&_count=20", 2), down(DOCS - 1, 40));
+    assert_eq!(newest("code=old&_sort=-date&_count=20", 2), down(1_049, 40));
+    assert_eq!(newest("code=common&_sort=date&_count=3", 1), [1_050, 1_051, 1_052]);
+    assert_eq!(newest("code=old,common&_sort=-date&_count=600", 6), down(DOCS - 1, DOCS));
+}
+
+#[test]
+fn common_filters_walk_in_order_first() {
+    both().iter().for_each(common_codes);
+}
