@@ -1,4 +1,10 @@
 //! The real server on real sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod admin;
 mod auth;
