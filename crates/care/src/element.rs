@@ -34,9 +34,9 @@ pub fn instant(value: &Value, pointer: &str) -> Option<Timestamp> {
     text(value, pointer)?.parse().ok()
 }
 
-/// How instants are written in resources and answers: UTC, whole seconds unless there is a fraction.
+/// How instants are written in resources and answers: UTC, to the millisecond, whole seconds without a fraction.
 pub fn written(at: Timestamp) -> String {
-    at.to_string()
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at).to_string()
 }
 
 /// `meta.versionId`; 0 for a resource that was not stored yet.

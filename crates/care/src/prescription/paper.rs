@@ -17,6 +17,15 @@ fn age(birth_date: &str, day: Date) -> Option<i16> {
     Some(day.year() - born.year() - i16::from(before))
 }
 
+/// Breaks only between the parts of a line, never between a number and its unit.
+fn unbroken(rest: &str) -> String {
+    let parts = rest.split(" – ").map(|part| match part.chars().count() {
+        0..=40 => part.replace(' ', "\u{a0}"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(" –\u{a0}")
+}
+
 /// A5 with a QR code once signed, marked as a draft before.
 ///
 /// Errors: [PdfError].
@@ -71,7 +80,7 @@ pub fn render(
         let imported = item.route.is_empty() || !line.starts_with(&lead);
         document = match imported {
             true => document.item(line.clone(), "", details),
-            false => document.item(lead, format!("– {rest}"), details),
+            false => document.item(lead, format!("–\u{a0}{}", unbroken(&rest)), details),
         };
     }
     document = document.space();

@@ -149,7 +149,9 @@ pub fn wrap(text: &str, weight: Weight, size: f32, width: f32) -> Vec<String> {
         let mut line = String::new();
         let mut used = 0.0;
         let space = width_em(" ", weight) * size;
-        for word in paragraph.split_whitespace() {
+        // A no-break space keeps a number with its unit.
+        let words = paragraph.split(|c: char| c.is_whitespace() && c != '\u{a0}' && c != '\u{202f}');
+        for word in words.filter(|word| !word.is_empty()) {
             let wide = width_em(word, weight) * size;
             if !line.is_empty() && used + space + wide <= width {
                 line.push(' ');

@@ -74,6 +74,8 @@ fn lines_never_exceed_the_width() {
         }
     }
     assert_eq!(shape::wrap("", Weight::Bold, 10.0, 50.0), [""]);
+    let kept = shape::wrap("for 5\u{a0}days", Weight::Regular, 10.0, 40.0);
+    assert_eq!(kept, ["for", "5\u{a0}days"], "a number stays with its unit");
 }
 
 #[test]
