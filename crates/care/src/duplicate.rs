@@ -92,7 +92,7 @@ pub async fn list(
             .into_iter()
             .filter_map(|(id, score)| Some(Candidate::new(patients.get(&id)?, score)))
             .collect();
-        all.sort_by(|a, b| b.score.cmp(&a.score));
+        all.sort_by_key(|candidate| std::cmp::Reverse(candidate.score));
         Some(DuplicateReview {
             task_id: task.id()?.to_owned(),
             new: PatientRow::read(new),

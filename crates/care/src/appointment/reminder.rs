@@ -2,7 +2,7 @@
 
 use super::Status;
 use super::plan::message;
-use super::resource::read;
+use super::resource::{Facts, read};
 use crate::clinic::Clinic;
 use crate::element::{instant, key, text};
 use crate::texts::Notice;
@@ -42,6 +42,9 @@ pub async fn remind(record: &Record, clinic: &Clinic, job: i64, data: &Value) ->
     record.command(&ctx, "appointment.remind", set).await.map(|_| ())
 }
 
+/// Appointments claimed in one transaction.
+const ADOPT_BATCH: usize = 100;
+
 /// Claims the times of coming appointments that were imported as plain resources. Safe to run again.
 ///
 /// Returns how many are claimed now, and how many overlap others and could not be.
@@ -50,21 +53,41 @@ pub async fn adopt(record: &Record, limit: u32) -> Result<(usize, usize), Error>
     let ctx = Ctx::system("adopt-appointments", record.now());
     let from = format!("ge{}", ctx.now);
     let parameters = [("date", from.as_str()), ("status", "booked,arrived,pending,checked-in")];
+    let rows = record.find(&ctx, "Appointment", &parameters, limit).await?;
+    let all: Vec<Facts> = rows.iter().filter_map(|(appointment, _)| read(appointment)).collect();
     let (mut claimed, mut overlapping) = (0, 0);
-    for (appointment, _) in record.find(&ctx, "Appointment", &parameters, limit).await? {
-        let Some(facts) = read(&appointment) else { continue };
-        let claim = |actor: &fhir::ResourceKey| Effect::Claim {
+    for batch in all.chunks(ADOPT_BATCH) {
+        if claim(record, &ctx, batch).await? {
+            claimed += batch.len();
+            continue;
+        }
+        // One of them overlaps: find out which.
+        for one in batch {
+            if claim(record, &ctx, std::slice::from_ref(one)).await? {
+                claimed += 1;
+            } else {
+                overlapping += 1;
+            }
+        }
+    }
+    Ok((claimed, overlapping))
+}
+
+/// Whether all of these could be claimed; otherwise none is. Errors: of `record` other than overlaps.
+async fn claim(record: &Record, ctx: &Ctx, appointments: &[Facts]) -> Result<bool, Error> {
+    let claims = appointments.iter().flat_map(|facts| {
+        [&facts.provider, &facts.patient].map(|actor| Effect::Claim {
             actor: actor.clone(),
             start: facts.span.start,
             end: facts.span.end,
             by: facts.key.clone(),
-        };
-        let effects = vec![claim(&facts.provider), claim(&facts.patient)];
-        match record.command(&ctx, "appointment.adopt", ChangeSet { effects, ..ChangeSet::default() }).await {
-            Ok(_) => claimed += 1,
-            Err(Error::Duplicate(_) | Error::Rule(_)) => overlapping += 1,
-            Err(error) => return Err(error),
-        }
+        })
+    });
+    let set = ChangeSet { effects: claims.collect(), ..ChangeSet::default() };
+    match record.command(ctx, "appointment.adopt", set).await {
+        Ok(_) => Ok(true),
+        // Taken by another, or not on five-minute marks.
+        Err(Error::Duplicate(_) | Error::Rule(_)) => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok((claimed, overlapping))
 }

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Coming appointments whose times are claimed after an import.
+const APPOINTMENTS_MAX: u32 = 1_000_000;
 /// Refusals printed; the report file has more.
 const PRINTED: usize = 20;
 
@@ -41,13 +43,23 @@ pub async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCod
     let progress = Arc::new(move |progress: Progress| show(&shown, progress));
     let result = record.import(&ctx, &arguments.paths, progress).await;
     bar.finish_and_clear();
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    // Imported bookings take their time like those made here, or the same slot would be offered again.
+    let adopted = match &result {
+        Ok(_) => care::appointment::adopt(&record, APPOINTMENTS_MAX).await,
+        Err(_) => Ok((0, 0)),
+    };
     let closing = record.clone();
     tokio::task::spawn_blocking(move || closing.store().close()).await?;
     let report = result?;
-    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (claimed, overlapping) = adopted?;
     let file = arguments.report.unwrap_or_else(|| data.join(format!("import-{}.json", now.as_millisecond())));
     write(&file, &report, took_ms)?;
     print(&report, took_ms, &file);
+    println!("{:32} {claimed:>10}", "coming appointments");
+    if overlapping > 0 {
+        println!("{:32} {overlapping:>10}", "of them overlapping others");
+    }
     let is_clean = report.refused == 0;
     Ok(if is_clean || arguments.lenient { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
