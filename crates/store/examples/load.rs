@@ -306,6 +306,10 @@ async fn main() -> Result<(), Error> {
     })
     .await;
 
+    if std::env::var("LOAD_WRITES_ONLY").is_ok() {
+        tokio::task::block_in_place(|| store.close());
+        return Ok(());
+    }
     let copy = store.clone();
     measure("read by id, audit", seconds, move |n| {
         let store = copy.clone();

@@ -19,7 +19,6 @@ CREATE TABLE resource (
   content {{bytes}}
 ) {{heap}};
 CREATE UNIQUE INDEX resource_key ON resource (type_id, id);
-CREATE INDEX resource_type ON resource (type_id, rid) WHERE deleted = 0;
 CREATE INDEX resource_updated ON resource (type_id, last_updated_us, rid) WHERE deleted = 0;
 CREATE INDEX resource_date ON resource (type_id, sort_date_us, rid) WHERE deleted = 0;
 CREATE INDEX resource_text ON resource (type_id, sort_text, rid) WHERE deleted = 0 AND sort_text IS NOT NULL;

@@ -1,12 +1,15 @@
 -- One table per kind of search value, clustered in the order of the search. Whether a row has a value is a point
 -- lookup: `rid` stands right behind the value, or there is an index by row, which only ever grows at its end.
+-- A row's tokens with the same code lie side by side, whatever their parameters (`code` and `combo-code`): a page
+-- less to dirty.
 CREATE TABLE token (
-  param {{small}} NOT NULL,
+  type_id {{small}} NOT NULL,
   code {{text}} NOT NULL,
   rid {{int}} NOT NULL,
+  param {{small}} NOT NULL,
   -- A term; 0 for none.
   system {{small}} NOT NULL,
-  PRIMARY KEY (param, code, rid, system)
+  PRIMARY KEY (type_id, code, rid, param, system)
 ) {{clustered}};
 
 -- A resource's values of one parameter are sorted; `shared` is how many characters a value shares with the one

@@ -50,7 +50,8 @@ pub(crate) fn primary_text(kind: TypeId) -> Option<ParamId> {
 /// Everything the index holds of one version. Sorted: rows that are equal before and after a change are not touched.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Rows {
-    pub tokens: Vec<(i64, String, i64)>,
+    /// code, param, system: in the order of the table.
+    pub tokens: Vec<(String, i64, i64)>,
     pub strings: Vec<(i64, String, String, i64)>,
     pub dates: Vec<(i64, i64, i64)>,
     pub quantities: Vec<Quantity>,
@@ -92,7 +93,7 @@ impl Rows {
             match &entry.value {
                 IndexValue::Token { system, code } => {
                     let system = term(tx, system)?;
-                    rows.tokens.push((param, cut(code, MAX_CHARS).to_owned(), system));
+                    rows.tokens.push((cut(code, MAX_CHARS).to_owned(), param, system));
                 }
                 IndexValue::String { folded, exact } => {
                     let (folded, exact) = (cut(folded, MAX_CHARS), cut(exact, MAX_CHARS));
@@ -195,10 +196,10 @@ impl Rows {
 
     /// Writes what is in `self` and not in `before`, and removes what is in `before` and not in `self`.
     pub fn replace(&self, tx: &mut dyn Tx, kind: TypeId, rid: i64, before: &Rows) -> Result<()> {
-        for (param, code, system) in only_in(&before.tokens, &self.tokens) {
+        for (code, param, system) in only_in(&before.tokens, &self.tokens) {
             tx.execute(
-                "DELETE FROM token WHERE param = $1 AND code = $2 AND rid = $3 AND system = $4",
-                crate::params![*param, code, rid, *system],
+                "DELETE FROM token WHERE type_id = $1 AND code = $2 AND rid = $3 AND param = $4 AND system = $5",
+                crate::params![kind.0, code, rid, *param, *system],
             )?;
         }
         for (param, folded, exact, _) in only_in(&before.strings, &self.strings) {
@@ -237,10 +238,10 @@ impl Rows {
 
     fn insert(&self, tx: &mut dyn Tx, kind: TypeId, rid: i64, before: &Rows) -> Result<()> {
         let mut values: Vec<Param<'_>> = Vec::with_capacity(48);
-        for (param, code, system) in only_in(&self.tokens, &before.tokens) {
-            values.extend_from_slice(crate::params![*param, code, rid, *system]);
+        for (code, param, system) in only_in(&self.tokens, &before.tokens) {
+            values.extend_from_slice(crate::params![kind.0, code, rid, *param, *system]);
         }
-        many(tx, "INSERT INTO token (param, code, rid, system)", 4, &mut values)?;
+        many(tx, "INSERT INTO token (type_id, code, rid, param, system)", 5, &mut values)?;
         for (param, folded, exact, shared) in only_in(&self.strings, &before.strings) {
             values.extend_from_slice(crate::params![*param, folded, rid, exact, *shared]);
         }

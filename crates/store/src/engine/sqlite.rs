@@ -25,7 +25,7 @@ const WRITER_CACHE_KIB: i64 = 48 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
 const STATEMENTS: usize = 256;
 /// Log pages after which the background thread copies them into the file.
-const CHECKPOINT_PAGES: i64 = 4_000;
+const CHECKPOINT_PAGES: i64 = 8_000;
 /// Log pages after which the writer waits a moment so that the log can start over at its beginning.
 const RESTART_PAGES: i64 = 24_000;
 /// Numbers a crash may waste.

@@ -128,16 +128,19 @@ impl Subject<'_> {
             let Some(term) = system_term(tx, system)? else { return Ok(NEVER.into()) };
             of_system = format!(" AND system = {}", values.bind(term));
         }
-        let param = values.bind(number);
+        let (kind, param) = (values.bind(i64::from(self.kind.0)), values.bind(number));
         Ok(match code {
             Some(code) => {
                 let code = values.bind(cut(code, MAX_CHARS));
                 format!(
-                    "EXISTS (SELECT 1 FROM token WHERE param = {param} AND code = {code} AND rid = {rid}{of_system})"
+                    "EXISTS (SELECT 1 FROM token WHERE type_id = {kind} AND code = {code} AND rid = {rid} \
+                     AND param = {param}{of_system})"
                 )
             }
             // The materialised list is made once per query.
-            None => format!("{rid} IN (SELECT rid FROM token WHERE param = {param}{of_system})"),
+            None => format!(
+                "{rid} IN (SELECT rid FROM token WHERE type_id = {kind} AND param = {param}{of_system})"
+            ),
         })
     }
 

@@ -6,8 +6,8 @@
 //! so that all pages of one search stay in one order however the data changes.
 //!
 //! Order: by `_sort`; a value is the least of a row's values, a missing one comes before all others ascending and
-//! after them descending; then by row. Without `_sort`: a patient's record newest first, a prefix by its string,
-//! anything else by creation.
+//! after them descending; then by row. Without `_sort`: a patient's record or a whole type newest first, a prefix
+//! by its string, anything else by creation.
 
 mod builder;
 mod check;

@@ -71,6 +71,7 @@ fn own_order(query: &Query, source: Source, rows: &Rows) -> Option<Key> {
     };
     match source {
         Source::Compartment => rows.date.map(|date| Key::new(date, true, Type::Int)),
+        Source::All(Walk::Date) => rows.date.map(|date| Key::new(date, true, Type::Int)),
         Source::All(Walk::Updated) => Some(Key::of_resource("last_updated_us", false, Type::Int)),
         _ if filter.is_some_and(is_reference) => rows.date.map(|date| Key::new(date, true, Type::Int)),
         _ if filter.is_some_and(is_prefix) => rows.text.map(|text| Key::new(text, false, Type::Text)),
@@ -147,8 +148,10 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
             joined(n, rid, descending, Type::Text, "''", &list)
         }
         _ => {
-            let param = values.bind(number);
-            let list = format!("SELECT rid, min(code) AS k FROM token WHERE param = {param} GROUP BY rid");
+            let (kind, param) = (values.bind(i64::from(query.kind.0)), values.bind(number));
+            let list = format!(
+                "SELECT rid, min(code) AS k FROM token WHERE type_id = {kind} AND param = {param} GROUP BY rid"
+            );
             joined(n, rid, descending, Type::Text, "''", &list)
         }
     }

@@ -35,7 +35,7 @@ impl Maker<'_> {
         let walk = sorted.and_then(|sort| walk_of(query.kind, sort)).filter(|_| query.sort.len() == 1);
         let all = candidates(query, self.predicate);
         if all.is_empty() {
-            let walk = walk.unwrap_or(if query.last_updated.is_empty() { Walk::Row } else { Walk::Updated });
+            let walk = walk.unwrap_or(if query.last_updated.is_empty() { Walk::Date } else { Walk::Updated });
             return Ok(Source::All(walk).into());
         }
         // A patient's record by date: the commonest search of all.

@@ -13,7 +13,6 @@ use fhir::{ParamId, TypeId};
 /// The order of a walk through a whole type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Walk {
-    Row,
     Updated,
     Date,
     Text,
@@ -57,7 +56,6 @@ impl Source {
             Source::Filter(n) => format!("f{n}"),
             Source::Compartment => "p".into(),
             Source::Care => "c".into(),
-            Source::All(Walk::Row) => "ar".into(),
             Source::All(Walk::Updated) => "au".into(),
             Source::All(Walk::Date) => "ad".into(),
             Source::All(Walk::Text) => "at".into(),
@@ -70,7 +68,6 @@ impl Source {
             "i" => Source::Ids,
             "p" => Source::Compartment,
             "c" => Source::Care,
-            "ar" => Source::All(Walk::Row),
             "au" => Source::All(Walk::Updated),
             "ad" => Source::All(Walk::Date),
             "at" => Source::All(Walk::Text),
@@ -78,7 +75,6 @@ impl Source {
         };
         let possible = match source {
             Source::Ids => !query.ids.is_empty(),
-            Source::All(Walk::Date) => fhir::definitions::primary_date(query.kind).is_some(),
             Source::All(Walk::Text) => primary_text(query.kind).is_some(),
             Source::All(_) => true,
             _ => candidates(query, predicate).contains(&source),
@@ -306,14 +302,16 @@ impl Maker<'_> {
                     },
                     None => None,
                 };
-                let mut conditions = vec![format!("d.param = {}", values.bind(number))];
+                let mut conditions =
+                    vec![format!("d.type_id = {}", values.bind(i64::from(self.query.kind.0)))];
                 conditions.push(format!("d.code = {}", values.bind(cut(code, MAX_CHARS))));
+                conditions.push(format!("d.param = {}", values.bind(number)));
                 match term {
                     Some(term) => conditions.push(format!("d.system = {}", values.bind(term))),
                     // A row with the same code in two systems counts once.
                     None => conditions.push(
-                        "NOT EXISTS (SELECT 1 FROM token e WHERE e.param = d.param AND e.code = d.code \
-                         AND e.rid = d.rid AND e.system < d.system)"
+                        "NOT EXISTS (SELECT 1 FROM token e WHERE e.type_id = d.type_id AND e.code = d.code \
+                         AND e.rid = d.rid AND e.param = d.param AND e.system < d.system)"
                             .into(),
                     ),
                 }
@@ -381,7 +379,8 @@ impl Maker<'_> {
                     },
                     None => None,
                 };
-                let mut text = format!("SELECT rid FROM token WHERE param = {}", values.bind(number));
+                let (kind, param) = (values.bind(i64::from(self.query.kind.0)), values.bind(number));
+                let mut text = format!("SELECT rid FROM token WHERE type_id = {kind} AND param = {param}");
                 if let Some(code) = code {
                     text.push_str(&format!(" AND code = {}", values.bind(cut(code, MAX_CHARS))));
                 }
