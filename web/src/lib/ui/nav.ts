@@ -4,6 +4,8 @@ import type { Component } from 'svelte';
 export interface NavItem {
   href: string;
   label: string;
+  /** For the narrow tabs of a phone. */
+  short?: string;
   icon: Component<{ size?: number }>;
   /** Also current under this address; otherwise only on `href` itself. */
   under?: boolean;
