@@ -94,6 +94,8 @@ export async function servePage(folder, hub, port = 0) {
         for (const one of (server.relayPort && answer.ice_servers) || []) {
           one.urls = one.urls.filter((url) => !url.includes('tcp')).map((url) => url.replace(/:\d+(?=$|\?)/, `:${server.relayPort}`));
         }
+        for (const one of (server.only && answer.ice_servers) || []) one.urls = one.urls.filter((url) => url.includes(server.only));
+        if (server.only && answer.ice_servers) answer.ice_servers = answer.ice_servers.filter((one) => one.urls.length > 0);
         response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
         return;
       }

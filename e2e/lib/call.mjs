@@ -100,6 +100,10 @@ export function figures(page) {
       bytesReceived: transport.bytesReceived ?? 0,
       local: candidate(pair.localCandidateId).candidateType,
       remote: candidate(pair.remoteCandidateId).candidateType,
+      localPort: candidate(pair.localCandidateId).port,
+      remotePort: candidate(pair.remoteCandidateId).port,
+      packetsReceived: stats.filter((stat) => stat.type === 'inbound-rtp').reduce((sum, stat) => sum + (stat.packetsReceived ?? 0), 0),
+      packetsLost: stats.filter((stat) => stat.type === 'inbound-rtp').reduce((sum, stat) => sum + (stat.packetsLost ?? 0), 0),
       relayProtocol: candidate(pair.localCandidateId).relayProtocol,
       rttMs: Math.round((pair.currentRoundTripTime ?? 0) * 1000)
     };

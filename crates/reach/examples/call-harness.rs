@@ -48,7 +48,10 @@ async fn main() -> Result<(), Failure> {
     let sink: LogSink = Arc::new(move |event| kept.lock().push(event));
     let hub = Hub::new(Arc::clone(&sink));
     tokio::spawn(Arc::clone(&hub).run());
-    println!("{}", json!({"ws": format!("ws://{}", listener.local_addr()?), "turn": turn.local_udp().to_string()}));
+    println!(
+        "{}",
+        json!({"ws": format!("ws://{}", listener.local_addr()?), "turn": turn.local_udp().to_string()})
+    );
     let harness =
         Arc::new(Harness { hub: Mutex::new(hub), sink, log, turn, refuse_until: Mutex::new(Instant::now()) });
     let accepting = Arc::clone(&harness);
@@ -64,7 +67,9 @@ async fn main() -> Result<(), Failure> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let answer = match serde_json::from_str::<Value>(&line) {
-            Ok(command) => obey(&harness, &command).unwrap_or_else(|error| json!({"error": error.to_string()})),
+            Ok(command) => {
+                obey(&harness, &command).unwrap_or_else(|error| json!({"error": error.to_string()}))
+            }
             Err(error) => json!({"error": error.to_string()}),
         };
         println!("{answer}");
@@ -97,7 +102,9 @@ fn obey(harness: &Harness, command: &Value) -> Result<Value, Failure> {
                 "expires_at": granted.expires_at,
             }))
         }
-        "credentials" => Ok(json!({"ice_servers": harness.turn.credentials(text("account"), now).ice_servers})),
+        "credentials" => {
+            Ok(json!({"ice_servers": harness.turn.credentials(text("account"), now).ice_servers}))
+        }
         "admit" => {
             hub.admit(id, now);
             Ok(json!({}))
@@ -157,15 +164,15 @@ async fn serve(harness: &Harness, stream: TcpStream) -> Result<(), Failure> {
     let value = |key: &str| query.get(key).copied().unwrap_or_default();
     let hub = harness.hub.lock().clone();
     let seen = value("seq").parse().unwrap_or(0);
-    let mut connection: Connection = match hub.connect(id, value("session"), seen, value("instance"), Timestamp::now())
-    {
-        Ok(connection) => connection,
-        Err(refused) => {
-            let frame = CloseFrame { code: refused.close_code().into(), reason: "".into() };
-            socket.close(Some(frame)).await?;
-            return Ok(());
-        }
-    };
+    let mut connection: Connection =
+        match hub.connect(id, value("session"), seen, value("instance"), Timestamp::now()) {
+            Ok(connection) => connection,
+            Err(refused) => {
+                let frame = CloseFrame { code: refused.close_code().into(), reason: "".into() };
+                socket.close(Some(frame)).await?;
+                return Ok(());
+            }
+        };
     loop {
         tokio::select! {
             outgoing = connection.next() => match outgoing {

@@ -121,13 +121,14 @@ impl Sms {
             return Sent::Failed { error: "the provider named no recipient".into() };
         };
         match recipient.class() {
-            SendClass::Accepted => Sent::Accepted {
-                provider_id: recipient.message_id,
-                cost: recipient.cost.map(|c| cost(&c)),
-            },
+            SendClass::Accepted => {
+                Sent::Accepted { provider_id: recipient.message_id, cost: recipient.cost.map(|c| cost(&c)) }
+            }
             SendClass::RetryLater => Sent::Retry { after_ms: RETRY_MS, error: recipient.status },
             SendClass::TopUpNeeded => Sent::Retry { after_ms: TOP_UP_RETRY_MS, error: recipient.status },
-            SendClass::BadNumber | SendClass::OptedOut | SendClass::Refused => Sent::Failed { error: recipient.status },
+            SendClass::BadNumber | SendClass::OptedOut | SendClass::Refused => {
+                Sent::Failed { error: recipient.status }
+            }
         }
     }
 
@@ -135,7 +136,9 @@ impl Sms {
         let mut health = self.health.lock();
         match result {
             Sent::Accepted { .. } => health.last_ok = Some(now),
-            Sent::Retry { error, .. } | Sent::Failed { error } => health.last_error = Some((now, error.clone())),
+            Sent::Retry { error, .. } | Sent::Failed { error } => {
+                health.last_error = Some((now, error.clone()))
+            }
         }
     }
 }
@@ -151,16 +154,16 @@ pub async fn receive_report(record: &Record, body: &[u8]) -> Result<(), Error> {
         DeliveryStatus::Success => State::Delivered,
         DeliveryStatus::Failed | DeliveryStatus::Rejected => State::Failed,
         // On its way: `sent` is what we know already.
-        DeliveryStatus::Submitted | DeliveryStatus::Sent | DeliveryStatus::Buffered | DeliveryStatus::Other(_) => {
+        DeliveryStatus::Submitted
+        | DeliveryStatus::Sent
+        | DeliveryStatus::Buffered
+        | DeliveryStatus::Other(_) => {
             return Ok(());
         }
     };
     let reason = Some(report.failure_reason).filter(|r| !r.is_empty());
     let id = report.message_id;
-    record
-        .store()
-        .write(move |tx| store::message::delivery(tx, &id, state, reason.as_deref()))
-        .await?;
+    record.store().write(move |tx| store::message::delivery(tx, &id, state, reason.as_deref())).await?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@
 //! | `answer` | `{sdp, id?}`; `id` is that of the offer it answers | yes |
 //! | `candidate` | `{candidate, sdp_mid?, sdp_m_line_index?, username_fragment?}`; empty text ends them | yes |
 //! | `ice_restart` | `{reason?}`: asks the peer to offer with an ICE restart | yes |
+//! | | the four above take `to`: the participant they are for; all others when left out | |
 //! | `media_state` | `{audio, video, screen}` | yes |
 //! | `chat` | `{id, text}`; `id` is the client's, a repeated one is ignored | yes |
 //! | `quality` | [Quality] | yes |
@@ -184,7 +185,11 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClientMessage {
     /// `offer`, `answer`, `candidate`, `ice_restart`: passed on as they are.
-    Forward(Value),
+    Forward {
+        data: Value,
+        /// The participant it is for; everybody else when None.
+        to: Option<String>,
+    },
     MediaState(MediaState),
     Chat {
         id: String,
@@ -260,6 +265,8 @@ struct Ack {
 
 fn check(kind: &str, data: Value) -> Result<ClientMessage, Refused> {
     let text = |key: &str| data.get(key).and_then(Value::as_str);
+    let forward =
+        |keys: &[&str]| ClientMessage::Forward { data: pick(&data, keys), to: text("to").map(str::to_owned) };
     match kind {
         "offer" | "answer" => {
             let sdp = text("sdp").ok_or(Refused::DataInvalid)?;
@@ -270,17 +277,16 @@ fn check(kind: &str, data: Value) -> Result<ClientMessage, Refused> {
             if !sdp.starts_with("v=0") {
                 return Err(Refused::DataInvalid);
             }
-            Ok(ClientMessage::Forward(pick(&data, &["sdp", "id", "fresh"])))
+            Ok(forward(&["sdp", "id", "fresh"]))
         }
         "candidate" => {
             let candidate = text("candidate").ok_or(Refused::DataInvalid)?;
             if candidate.len() > CANDIDATE_BYTES_MAX {
                 return Err(Refused::DataInvalid);
             }
-            let keys = ["candidate", "sdp_mid", "sdp_m_line_index", "username_fragment"];
-            Ok(ClientMessage::Forward(pick(&data, &keys)))
+            Ok(forward(&["candidate", "sdp_mid", "sdp_m_line_index", "username_fragment"]))
         }
-        "ice_restart" => Ok(ClientMessage::Forward(pick(&data, &["reason"]))),
+        "ice_restart" => Ok(forward(&["reason"])),
         "media_state" => read(data).map(ClientMessage::MediaState),
         "chat" => {
             let Chat { id, text } = read(data)?;
@@ -380,12 +386,11 @@ mod tests {
 
     #[test]
     fn only_known_fields_are_passed_on() {
-        let frame =
-            parse(r#"{"type":"offer","seq":1,"data":{"sdp":"v=0","fresh":true,"from":"p9","x":{"y":1}}}"#)
-                .unwrap();
-        assert_eq!(
-            frame.message,
-            Ok(ClientMessage::Forward(serde_json::json!({"sdp": "v=0", "fresh": true})))
-        );
+        let frame = parse(
+            r#"{"type":"offer","seq":1,"data":{"sdp":"v=0","fresh":true,"from":"p9","to":"p2","x":{"y":1}}}"#,
+        )
+        .unwrap();
+        let data = serde_json::json!({"sdp": "v=0", "fresh": true});
+        assert_eq!(frame.message, Ok(ClientMessage::Forward { data, to: Some("p2".into()) }));
     }
 }

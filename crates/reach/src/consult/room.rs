@@ -409,14 +409,14 @@ impl Room {
             return Err(Refused::Ended);
         }
         match message {
-            ClientMessage::Forward(data) => self.forward(index, kind, data, effects),
+            ClientMessage::Forward { data, to } => self.forward(index, kind, data, to.as_deref(), effects),
             ClientMessage::MediaState(media) => {
                 self.participants[index].media = media;
-                self.forward(index, kind, serde_json::to_value(media).unwrap_or_default(), effects);
+                self.forward(index, kind, serde_json::to_value(media).unwrap_or_default(), None, effects);
             }
             ClientMessage::Chat { id, text } => self.add_chat(index, id, text, now, effects),
             ClientMessage::Quality(quality) => {
-                self.forward(index, kind, serde_json::to_value(&quality).unwrap_or_default(), effects);
+                self.forward(index, kind, serde_json::to_value(&quality).unwrap_or_default(), None, effects);
                 let one = &mut self.participants[index];
                 let due =
                     one.quality_logged_at.is_none_or(|last| now.duration_since(last) >= QUALITY_LOG_EVERY);
@@ -432,9 +432,24 @@ impl Room {
         Ok(())
     }
 
-    fn forward(&mut self, index: usize, kind: &str, mut data: Value, effects: &mut Vec<Effect>) {
+    fn forward(
+        &mut self,
+        index: usize,
+        kind: &str,
+        mut data: Value,
+        to: Option<&str>,
+        effects: &mut Vec<Effect>,
+    ) {
         data["from"] = Value::String(self.participants[index].id.clone());
-        self.tell_others(index, kind, &data, effects);
+        match to {
+            // Somebody who has left meanwhile gets nothing; the sender hears of the leaving anyway.
+            Some(to) => {
+                if let Some(one) = self.participants.iter().position(|one| one.id == to) {
+                    self.tell(one, kind, data, effects);
+                }
+            }
+            None => self.tell_others(index, kind, &data, effects),
+        }
     }
 
     fn add_chat(

@@ -240,6 +240,20 @@ fn quality_reaches_the_peer_always_and_the_log_now_and_then() {
 }
 
 #[test]
+fn what_is_for_one_reaches_only_that_one() {
+    let mut room = both();
+    room.grant([3; 32], grant(Role::Guest, "interpreter"), at(14_400), at(2));
+    room.connect(&[3; 32], 0, "page-c", 3, at(2)).unwrap();
+    let offer = room.receive(2, r#"{"type":"offer","seq":1,"data":{"sdp":"v=0","to":"p1"}}"#, at(3));
+    assert_eq!(data(&offer, 1, "offer"), json!({"sdp": "v=0", "from": "p2"}));
+    assert_eq!(seen(&offer, 3), Vec::<String>::new());
+    let nobody = room.receive(2, r#"{"type":"offer","seq":2,"data":{"sdp":"v=0","to":"p9"}}"#, at(3));
+    assert_eq!(seen(&nobody, 1).len() + seen(&nobody, 3).len(), 0);
+    let line = room.receive(3, &chat(1, "one"), at(4));
+    assert_eq!((seen(&line, 1).len(), seen(&line, 2).len(), seen(&line, 3).len()), (1, 1, 2));
+}
+
+#[test]
 fn a_room_made_again_after_a_restart_is_active_at_once() {
     let mut room = Room::new("visit".into(), true, at(0));
     room.grant(PATIENT, grant(Role::Patient, "amina"), at(14_400), at(0));

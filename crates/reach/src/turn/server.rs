@@ -349,12 +349,12 @@ impl Relay {
         let mut ips = Vec::new();
         for address in message.addresses(attribute::XOR_PEER_ADDRESS) {
             let Some(address) = address else { return refuse(message, 400, "Bad Request", key) };
-            if address.is_ipv4() != allocation.relayed.is_ipv4() {
-                return refuse(message, 443, "Peer Address Family Mismatch", key);
-            }
             if !self.may_permit(address.ip()) {
                 add(&self.counters.peer_refused, 1);
                 return refuse(message, 403, "Forbidden", key);
+            }
+            if address.is_ipv4() != allocation.relayed.is_ipv4() {
+                return refuse(message, 443, "Peer Address Family Mismatch", key);
             }
             ips.push(address.ip());
         }
@@ -378,12 +378,12 @@ impl Relay {
         let (Some(number @ 0x4000..=0x4FFF), Some(peer)) = (number, peer) else {
             return refuse(message, 400, "Bad Request", key);
         };
-        if peer.is_ipv4() != allocation.relayed.is_ipv4() {
-            return refuse(message, 443, "Peer Address Family Mismatch", key);
-        }
         if !self.may_relay_to(peer) {
             add(&self.counters.peer_refused, 1);
             return refuse(message, 403, "Forbidden", key);
+        }
+        if peer.is_ipv4() != allocation.relayed.is_ipv4() {
+            return refuse(message, 443, "Peer Address Family Mismatch", key);
         }
         match allocation.bind(number, peer, Instant::now()) {
             Ok(()) => Builder::new(Method::ChannelBind, Class::Success, &message.transaction).finish(key),

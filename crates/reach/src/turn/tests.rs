@@ -161,7 +161,13 @@ impl Raw {
 
 #[tokio::test]
 async fn private_peers_are_forbidden_except_the_relays_own_allocations() {
-    let turn = start(|config| config.allow_private_peers = false).await;
+    // Another loopback address than the clients', so that 127.0.0.1 is a stranger here.
+    let turn = start(|config| {
+        config.allow_private_peers = false;
+        config.relay_bind = [127, 0, 0, 2].into();
+        config.relay_address = config.relay_bind;
+    })
+    .await;
     let mut raw = Raw::new(&turn, "patient").await;
     let relayed = raw.allocate().await.relayed.unwrap();
     for peer in [
@@ -171,6 +177,11 @@ async fn private_peers_are_forbidden_except_the_relays_own_allocations() {
         "100.64.0.1:1",
         "172.20.0.1:5432",
         "0.0.0.0:9",
+        "127.0.0.1:80",
+        "[::1]:80",
+        "[fe80::1]:80",
+        "[fd00::1]:80",
+        "[::ffff:10.0.0.1]:80",
     ] {
         let peer: SocketAddr = peer.parse().unwrap();
         let permission =
@@ -184,8 +195,7 @@ async fn private_peers_are_forbidden_except_the_relays_own_allocations() {
         assert_eq!(channel.code, Some(403), "{peer}");
     }
     // Our own address: open for relay sockets, closed for everything else that listens on this host.
-    let victim = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let outside = SocketAddr::from(([127, 0, 0, 1], 7));
+    let outside = SocketAddr::new(relayed.ip(), 7);
     let channel = raw
         .request(Method::ChannelBind, |b| {
             b.number(attribute::CHANNEL_NUMBER, 0x4001 << 16).address(attribute::XOR_PEER_ADDRESS, outside)
@@ -205,7 +215,6 @@ async fn private_peers_are_forbidden_except_the_relays_own_allocations() {
     raw.request(Method::Refresh, |b| b).await;
     assert_eq!(turn.metrics().peer_refused_total, refused_before + 1);
     assert_eq!(turn.metrics().bytes_to_peers_total, 0);
-    drop(victim);
     turn.shutdown().await;
 }
 

@@ -12,6 +12,7 @@ import {
   type JoinGrant,
   type Level,
   type MediaState,
+  type Peer,
   type Quality,
   type Role,
   type ServerMessage
@@ -158,6 +159,7 @@ export class Call {
   #self = '';
   #polite = true;
   #peer: { participant: string; instance: string } | undefined;
+  #others = new Map<string, Peer>();
   #ladder = new Ladder();
   #stall = new StallWatch();
   #troubleAt: number | undefined;
@@ -264,10 +266,12 @@ export class Call {
       chat: [...known, ...chat],
       ...(this.#chatOpen || !hello.resumed ? {} : { unread: this.state.unread })
     });
-    const [peer] = hello.peers;
+    const counterparts = hello.peers.filter((one) => this.#isCounterpart(one));
+    const peer = counterparts.find((one) => one.instance === this.#peer?.instance) ?? counterparts[0];
     // A session that continues without a gap needs no news of the peer: what was missed follows.
     if (!hello.resumed || hello.reset) {
       this.#told = '';
+      this.#others = new Map(counterparts.filter((one) => one !== peer).map((one) => [one.participant, one]));
       if (peer) this.#peerIs(peer);
       // After a restart of the server the peer's page comes back a moment later; what flows meanwhile must not be cut.
       else if (this.#link) this.#setPeer({ connected: false });
@@ -281,13 +285,12 @@ export class Call {
   #message(message: ServerMessage): void {
     switch (message.type) {
       case 'peer_joined':
-        return this.#peerIs(message.data);
+        return this.#joined(message.data);
       case 'peer_state':
         if (message.data.participant === this.#peer?.participant) this.#setPeer({ connected: message.data.connected });
         return;
       case 'peer_left':
-        if (message.data.participant === this.#peer?.participant) this.#peerGone();
-        return;
+        return this.#left(message.data.participant);
       case 'waiting':
         return this.#set({ position: message.data.position });
       case 'admitted':
@@ -325,6 +328,31 @@ export class Call {
     }
   }
 
+  /** A call has two ends: patient and clinician. Others in the room read and write only. */
+  #isCounterpart(peer: Peer): boolean {
+    return this.#polite ? peer.role === 'clinician' : peer.role === 'patient';
+  }
+
+  #joined(peer: Peer): void {
+    if (!this.#isCounterpart(peer)) return;
+    const current = this.#peer;
+    const same = current?.participant === peer.participant || current?.instance === peer.instance;
+    // A second clinician does not take the call from the first; she gets it when the first leaves.
+    if (current && !same && this.state.peer?.connected) this.#others.set(peer.participant, peer);
+    else this.#peerIs(peer);
+  }
+
+  #left(participant: string): void {
+    this.#others.delete(participant);
+    if (participant !== this.#peer?.participant) return;
+    this.#peerGone();
+    const [next] = this.#others.values();
+    if (!next) return;
+    this.#others.delete(next.participant);
+    this.#peerIs(next);
+    if (this.#polite) this.#askRenewal();
+  }
+
   #fromPeer(data: { from: string }): boolean {
     return data.from === this.#peer?.participant;
   }
@@ -334,7 +362,7 @@ export class Call {
     return { id, display, text, at, mine: line.from === this.#self, status: 'sent' };
   }
 
-  #peerIs(peer: { participant: string; instance: string; display: string; role: Role; connected: boolean; media: MediaState }): void {
+  #peerIs(peer: Peer): void {
     const { participant, instance, display, role, connected, media } = peer;
     // A restarted server counts participants anew; the page is what the connection belongs to.
     const same = this.#peer?.instance === instance;
@@ -393,16 +421,20 @@ export class Call {
       iceServers: this.#ice.servers,
       policy: this.#ice.policy,
       hooks: this.#options.hooks,
-      send: (type, data) => this.#signalling?.send(type, data),
-      candidate: (candidate) => this.#signalling?.send('candidate', candidate),
+      send: (type, data) => this.#signalling?.send(type, { ...data, to: this.#peer?.participant }),
+      candidate: (candidate) => this.#signalling?.send('candidate', { ...candidate, to: this.#peer?.participant }),
       stream: (stream) => this.#set({ remoteStream: stream }),
       state: (state) => this.#connectionChanged(link, state),
-      lost: () => this.#signalling?.send('ice_restart', { reason: 'renew' })
+      lost: () => this.#askRenewal()
     });
     this.#link = link;
     this.#set({ remoteStream: null });
     void link.setRung(RUNGS[this.#ladder.rung]!);
     if (this.#isOpen()) void this.#attach();
+  }
+
+  #askRenewal(): void {
+    this.#signalling?.send('ice_restart', { reason: 'renew', to: this.#peer?.participant });
   }
 
   /** Whether media may flow. */

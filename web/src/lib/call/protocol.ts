@@ -104,12 +104,15 @@ export interface ServerMessages {
 export type ServerType = keyof ServerMessages;
 export type ServerMessage = { [T in ServerType]: { type: T; data: ServerMessages[T] } }[ServerType];
 
+/** The participant a message is for; everybody else in the room when left out. */
+type Addressed = { to?: string };
+
 /** Lasting messages of the client, by type. */
 export interface ClientMessages {
-  offer: Description;
-  answer: Description;
-  candidate: Candidate;
-  ice_restart: { reason?: string };
+  offer: Description & Addressed;
+  answer: Description & Addressed;
+  candidate: Candidate & Addressed;
+  ice_restart: { reason?: string } & Addressed;
   media_state: MediaState;
   chat: { id: string; text: string };
   quality: Quality;
