@@ -188,6 +188,8 @@ async fn work(config: Config) -> anyhow::Result<()> {
     app.stopping.cancel();
     task.await?;
     app.parts.stop().await;
+    let store = app.record.store().clone();
+    tokio::task::spawn_blocking(move || store.close()).await?;
     Ok(())
 }
 

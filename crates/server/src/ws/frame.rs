@@ -77,7 +77,8 @@ pub async fn frames(app: &App, event: &LiveEvent) -> Result<Vec<Frame>, Error> {
         }
         "Encounter" => {
             let subject = subject(app, &event.subject).await?;
-            let state = subject.as_ref().and_then(|s| s.text("status")).map(consultation_state);
+            let visit = subject.as_ref().and_then(care::consultation::read);
+            let state = visit.map(|visit| visit.state.code());
             vec![readers("consultation_changed", &json!({"id": id, "state": state}))]
         }
         "Invoice" => vec![readers("invoice_changed", &json!({"id": id}))],
@@ -89,16 +90,6 @@ pub async fn frames(app: &App, event: &LiveEvent) -> Result<Vec<Frame>, Error> {
 
 fn schedule_changed(seq: i64, provider: &str) -> Frame {
     Frame::new(Audience::Everybody, "schedule_changed", seq, &json!({"provider_id": provider}))
-}
-
-/// What the client shows for an Encounter's status; the client reads the rest itself.
-fn consultation_state(status: &str) -> &'static str {
-    match status {
-        "planned" | "arrived" | "triaged" => "waiting",
-        "in-progress" | "onleave" => "active",
-        "finished" => "finished",
-        _ => "cancelled",
-    }
 }
 
 async fn subject(app: &App, key: &ResourceKey) -> Result<Option<Resource>, Error> {

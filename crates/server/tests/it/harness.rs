@@ -155,6 +155,11 @@ impl World {
 }
 
 impl Signed {
+    /// The same person at another server of the same database.
+    pub fn at(&self, url: &str) -> Signed {
+        Signed { base: url.to_owned(), ..self.clone() }
+    }
+
     pub fn id(&self) -> &str {
         &self.person.as_ref().unwrap().id
     }

@@ -10,12 +10,12 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Long enough for a loaded machine; a passing test never waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn open(world: &World, who: &Signed, origin: Option<&str>) -> Result<Socket, tungstenite::Error> {
+pub async fn open(world: &World, who: &Signed, origin: Option<&str>) -> Result<Socket, tungstenite::Error> {
     let mut request = format!("{}/ws", world.url().replacen("http", "ws", 1)).into_client_request().unwrap();
     if !who.token.is_empty() {
         request.headers_mut().insert("authorization", format!("Bearer {}", who.token).parse().unwrap());
@@ -27,7 +27,7 @@ async fn open(world: &World, who: &Signed, origin: Option<&str>) -> Result<Socke
 }
 
 /// The next frame of ours; panics when the socket closes.
-async fn frame(socket: &mut Socket) -> Value {
+pub async fn frame(socket: &mut Socket) -> Value {
     loop {
         match tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame").unwrap().unwrap() {
             Message::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -38,7 +38,7 @@ async fn frame(socket: &mut Socket) -> Value {
 }
 
 /// Frames until one of this type.
-async fn until(socket: &mut Socket, kind: &str) -> (Value, Vec<String>) {
+pub async fn until(socket: &mut Socket, kind: &str) -> (Value, Vec<String>) {
     let mut before = Vec::new();
     loop {
         let frame = frame(socket).await;
@@ -68,7 +68,7 @@ fn refused(result: Result<Socket, tungstenite::Error>) -> u16 {
     }
 }
 
-fn appointment(patient: &Signed, doctor: &Signed, start: &str) -> Value {
+pub fn appointment(patient: &Signed, doctor: &Signed, start: &str) -> Value {
     json!({"resourceType": "Appointment", "status": "booked", "start": format!("{start}:00:00Z"),
         "end": format!("{start}:20:00Z"), "participant": [
             {"actor": {"reference": format!("Patient/{}", patient.id())}, "status": "accepted"},

@@ -15,6 +15,7 @@ mod kill;
 mod live;
 mod openapi;
 mod payments;
+mod postgres;
 mod rest;
 mod routes;
 mod serving;

@@ -1,0 +1,83 @@
+//! Two servers on one PostgreSQL database, where `UZIMA_TEST_POSTGRES_URL` names a server whose user may create databases.
+
+use crate::harness::{World, read};
+use crate::live::{frame, open, until};
+use access::Role;
+use serde_json::json;
+use server::config::Secret;
+
+/// A database of its own; dropped at the end.
+struct Database {
+    admin: String,
+    name: String,
+}
+
+/// The client brings a runtime of its own, which cannot run inside a test's.
+fn execute(url: &str, sql: String) {
+    let url = url.to_owned();
+    let work = std::thread::spawn(move || {
+        postgres::Client::connect(&url, postgres::NoTls).unwrap().batch_execute(&sql).unwrap();
+    });
+    work.join().unwrap();
+}
+
+impl Database {
+    fn make() -> Option<Database> {
+        let admin = std::env::var("UZIMA_TEST_POSTGRES_URL").ok()?;
+        let name = format!("uzima_server_{}", uuid::Uuid::now_v7().simple());
+        execute(&admin, format!("CREATE DATABASE {name}"));
+        Some(Database { admin, name })
+    }
+    fn url(&self) -> String {
+        let (server, _) = self.admin.rsplit_once('/').unwrap();
+        format!("{server}/{}", self.name)
+    }
+    async fn serve(&self) -> World {
+        let url = self.url();
+        World::start_with(|config| config.database_url = Some(Secret::new(url))).await
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        execute(&self.admin, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_are_one() {
+    let Some(database) = Database::make() else {
+        eprintln!("SKIPPED: UZIMA_TEST_POSTGRES_URL is not set");
+        return;
+    };
+    let (first, second) = (database.serve().await, database.serve().await);
+    let amina = first.patient("Amina").await;
+    let doctor = first.staff("doctor", Role::Doctor).await;
+    // A session of one server is one of the other.
+    let (status, me) = read(amina.at(second.url()).request("GET", "/api/v1/me").send().await.unwrap()).await;
+    assert_eq!((status, &me["patient_id"]), (200, &json!(amina.id())), "{me}");
+
+    // What is written on the first is heard of on the second.
+    let mut socket = open(&second, &amina, None).await.unwrap();
+    assert_eq!(frame(&mut socket).await["type"], "ready");
+    let key = first.put(crate::live::appointment(&amina, &doctor, "2026-12-01T07")).await;
+    let (heard, _) = until(&mut socket, "appointment_changed").await;
+    assert_eq!(heard["data"]["id"], key.id);
+
+    // An idempotent write is done once, whichever server gets it.
+    let client = first.client("system/*.cruds").await;
+    let patient = json!({"resourceType": "Patient", "name": [{"family": "Once"}]});
+    let write = |world: &World| {
+        let request = client.at(world.url()).request("POST", "/fhir/R4/Patient");
+        request.header("idempotency-key", "once").json(&patient).send()
+    };
+    let (here, there) = tokio::join!(write(&first), write(&second));
+    let locations: Vec<String> = [here, there]
+        .into_iter()
+        .map(|answer| crate::harness::header(&answer.unwrap(), "location").replace(first.url(), "").replace(second.url(), ""))
+        .collect();
+    assert!(!locations[0].is_empty());
+    assert_eq!(locations[0], locations[1]);
+    first.stop().await;
+    second.stop().await;
+}
