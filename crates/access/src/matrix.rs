@@ -175,7 +175,9 @@ pub fn print() -> String {
     );
     let _ =
         writeln!(out, "all: every patient. A + marks rights that exist only inside the product's own steps");
-    let _ = writeln!(out, "(booking, check-in, finishing a visit …), not for free editing.\n");
+    let _ = writeln!(out, "(booking, check-in, finishing a visit …), not for free editing.");
+    let _ =
+        writeln!(out, "Patients see notes, prescriptions and reports once they are signed, not before.\n");
     for role in Role::ALL {
         let _ = writeln!(out, "{}", role.title());
         let mut any = false;

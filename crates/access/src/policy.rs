@@ -125,6 +125,20 @@ pub fn existence_is_private(ctx: &Ctx, kind: TypeId) -> bool {
     ctx.user().is_some_and(|u| !u.roles.iter().any(|r| r.is_staff())) && !is_impersonal(kind)
 }
 
+/// Statuses that make a row unreadable for this caller: a patient sees notes, prescriptions and reports once they are
+/// signed, not while somebody is still writing them. Empty for everybody else.
+pub fn unreadable_statuses(ctx: &Ctx, kind: TypeId) -> &'static [&'static str] {
+    if !ctx.user().is_some_and(|u| !u.roles.iter().any(|r| r.is_staff())) {
+        return &[];
+    }
+    match kind.name() {
+        "Composition" => &["preliminary"],
+        "DiagnosticReport" => &["registered", "partial", "preliminary"],
+        "MedicationRequest" => &["draft"],
+        _ => &[],
+    }
+}
+
 /// Staff, places, opening hours, prices, definitions: nothing about a patient.
 pub fn is_impersonal(kind: TypeId) -> bool {
     matches!(Class::of(kind), Class::Directory | Class::Calendar | Class::PriceList | Class::Knowledge)

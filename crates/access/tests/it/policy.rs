@@ -116,6 +116,14 @@ fn private_existence() {
     assert!(!policy::existence_is_private(&person(&[Role::Doctor]), kind("Observation")));
 }
 
+#[test]
+fn patients_do_not_read_drafts() {
+    assert_eq!(policy::unreadable_statuses(&person(&[Role::Patient]), kind("Composition")), ["preliminary"]);
+    assert!(policy::unreadable_statuses(&person(&[Role::Patient]), kind("Observation")).is_empty());
+    assert!(policy::unreadable_statuses(&person(&[Role::Doctor]), kind("Composition")).is_empty());
+    assert!(policy::unreadable_statuses(&client(&["system/*.rs"]), kind("Composition")).is_empty());
+}
+
 /// Roles without the resource they speak for own nothing.
 #[test]
 fn a_role_alone_owns_nothing() {

@@ -49,7 +49,8 @@ pub fn to_fhir(row: &AuditRow) -> Value {
 
 /// AuditEvent.action, interaction code, and the BALP profile.
 fn interaction(row: &AuditRow) -> (&'static str, &'static str, Option<&'static str>) {
-    let patient = row.patient.is_some();
+    // The patient profiles ask for exactly one patient; a search that found several is a plain query naming them all.
+    let patient = row.patients.len() == 1;
     let pick = |with: &'static str, without: &'static str| Some(if patient { with } else { without });
     match row.action.as_str() {
         "read" => ("R", "read", pick("IHE.BasicAudit.PatientRead", "IHE.BasicAudit.Read")),
@@ -107,7 +108,7 @@ fn agents(row: &AuditRow) -> Value {
 
 fn entities(row: &AuditRow) -> Value {
     let mut entities = Vec::new();
-    if let Some(patient) = &row.patient {
+    for patient in &row.patients {
         entities.push(json!({
             "what": {"reference": format!("Patient/{patient}")},
             "type": {"system": ENTITY_TYPE, "code": "1", "display": "Person"},

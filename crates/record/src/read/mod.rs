@@ -80,6 +80,7 @@ impl Record {
     /// `Unauthenticated`.
     pub async fn read(&self, ctx: &Ctx, key: &ResourceKey) -> Result<Stored, Error> {
         let predicate = self.right(ctx, Action::Read, "read", key).await?;
+        let drafts = policy::unreadable_statuses(ctx, key.kind);
         let (wanted, now) = (key.clone(), self.now());
         let (look, patients) = self
             .reading(move |tx| {
@@ -90,6 +91,9 @@ impl Record {
                     return Ok((Look::Refused, row.patients));
                 }
                 let patients = row.patients.clone();
+                if !row.deleted && !drafts.is_empty() && parsed(&wanted, &row.content)?.is(drafts) {
+                    return Ok((Look::Refused, patients));
+                }
                 Ok((if row.deleted { Look::Deleted } else { Look::Found(stored(row)) }, patients))
             })
             .await?;
@@ -100,6 +104,7 @@ impl Record {
     /// Errors: as [Record::read]; `Gone` for a version that is a deletion.
     pub async fn vread(&self, ctx: &Ctx, key: &ResourceKey, version: u32) -> Result<Stored, Error> {
         let predicate = self.right(ctx, Action::Read, "vread", key).await?;
+        let drafts = policy::unreadable_statuses(ctx, key.kind);
         let (wanted, now) = (key.clone(), self.now());
         let (look, patients) = self
             .reading(move |tx| {
@@ -115,9 +120,9 @@ impl Record {
                 if found.deleted {
                     return Ok((Look::Deleted, head.patients));
                 }
-                let then = patients_of(&wanted, &found.content)?;
-                if !holds(tx, &predicate, &wanted, &then, now)? {
-                    return Ok((Look::Refused, then));
+                let then = parsed(&wanted, &found.content)?;
+                if !holds(tx, &predicate, &wanted, &then.patients, now)? || then.is(drafts) {
+                    return Ok((Look::Refused, then.patients));
                 }
                 let stored = Stored {
                     key: wanted,
@@ -125,7 +130,7 @@ impl Record {
                     last_updated: found.last_updated,
                     content: found.content,
                 };
-                Ok((Look::Found(stored), then))
+                Ok((Look::Found(stored), then.patients))
             })
             .await?;
         self.answer(ctx, "vread", key, &format!("{key}/_history/{version}"), look, &patients).await
@@ -142,6 +147,7 @@ impl Record {
         count: u32,
     ) -> Result<HistoryPage, Error> {
         let predicate = self.right(ctx, Action::History, "history", key).await?;
+        let drafts = policy::unreadable_statuses(ctx, key.kind);
         let (wanted, now) = (key.clone(), self.now());
         let (cursor, count) = (cursor.map(str::to_owned), count.clamp(1, fhir::search::MAX_PAGE));
         let (look, patients) = self
@@ -157,8 +163,8 @@ impl Record {
                 let mut entries = Vec::with_capacity(page.rows.len());
                 for row in page.rows {
                     if !row.deleted {
-                        let then = patients_of(&wanted, &row.content)?;
-                        if !holds(tx, &predicate, &wanted, &then, now)? {
+                        let then = parsed(&wanted, &row.content)?;
+                        if !holds(tx, &predicate, &wanted, &then.patients, now)? || then.is(drafts) {
                             continue;
                         }
                     }
@@ -172,6 +178,10 @@ impl Record {
                         },
                         content: (!row.deleted).then_some(row.content),
                     });
+                }
+                // Nothing of it may be seen: as if it were not there.
+                if entries.is_empty() && page.next.is_none() {
+                    return Ok((Look::Refused, head.patients));
                 }
                 Ok((Look::Found(HistoryPage { key: wanted, entries, next: page.next }), head.patients))
             })
@@ -189,9 +199,10 @@ impl Record {
     async fn search_as(
         &self,
         ctx: &Ctx,
-        query: fhir::search::Query,
+        mut query: fhir::search::Query,
         what: &str,
     ) -> Result<SearchPage, Error> {
+        hide_drafts(ctx, &mut query);
         let predicate = policy::predicate(ctx, Action::Search, query.kind);
         if predicate == Predicate::Nothing {
             return Err(self.denied(ctx, "query", what).await);
@@ -357,7 +368,35 @@ fn holds(
     Ok(predicate.holds(&RowFacts { key, patients, in_care: &in_care }))
 }
 
-fn patients_of(key: &ResourceKey, content: &[u8]) -> Result<Vec<String>, Error> {
+/// What the rights on one version depend on.
+struct Parsed {
+    patients: Vec<String>,
+    status: String,
+}
+
+impl Parsed {
+    fn is(&self, statuses: &[&str]) -> bool {
+        statuses.contains(&self.status.as_str())
+    }
+}
+
+fn parsed(key: &ResourceKey, content: &[u8]) -> Result<Parsed, Error> {
     let resource = Resource::parse(content).map_err(|o| Error::Internal(format!("stored {key}: {o}")))?;
-    Ok(compartment(&resource))
+    let status = resource.text("status").unwrap_or_default().to_owned();
+    Ok(Parsed { patients: compartment(&resource), status })
+}
+
+/// As [Record::read] refuses them: rows of these statuses are not there for the caller, not even in the total.
+fn hide_drafts(ctx: &Ctx, query: &mut fhir::search::Query) {
+    let statuses = policy::unreadable_statuses(ctx, query.kind);
+    if statuses.is_empty() {
+        return;
+    }
+    if let Some(param) = fhir::definitions::param(query.kind, "status") {
+        let any = statuses
+            .iter()
+            .map(|code| fhir::search::Operand::Token { system: None, code: Some((*code).to_owned()) })
+            .collect();
+        query.filters.push(fhir::search::Filter { param: param.id, matching: fhir::search::Match::Not, any });
+    }
 }

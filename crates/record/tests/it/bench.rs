@@ -111,18 +111,18 @@ impl Bench {
         };
         ctx
     }
-    /// `action outcome what` of the newest audit events, oldest of them first.
-    pub async fn audit_tail(&self, count: u32) -> Vec<String> {
-        let filter = record::audit::AuditFilter::default();
-        let page = self.record.audit_list(&self.system(), filter, None, count + 1).await.unwrap();
-        // The listing itself is audited after it was read.
-        let mut lines: Vec<String> = page
-            .rows
-            .iter()
-            .take(count as usize)
-            .map(|r| format!("{} {} {} {}", r.agent, r.action, r.outcome, r.what))
-            .collect();
-        lines.reverse();
+    /// Everything before this call is older than everything after it.
+    pub fn mark(&self) -> Timestamp {
+        self.turn(SignedDuration::from_secs(1));
+        self.record.now()
+    }
+    /// `agent action outcome what` of all audit events from then on, sorted: PostgreSQL numbers them per connection.
+    pub async fn audit_since(&self, from: Timestamp) -> Vec<String> {
+        let filter = record::audit::AuditFilter { from: Some(from), ..Default::default() };
+        let page = self.record.audit_list(&self.system(), filter, None, 100).await.unwrap();
+        let mut lines: Vec<String> =
+            page.rows.iter().map(|r| format!("{} {} {} {}", r.agent, r.action, r.outcome, r.what)).collect();
+        lines.sort();
         lines
     }
 }

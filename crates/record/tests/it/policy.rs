@@ -162,6 +162,36 @@ async fn versions_stay_with_their_patient() {
     .await;
 }
 
+#[tokio::test]
+async fn patients_see_what_is_signed() {
+    each_engine(|bench| async move {
+        let note = |status: &str| {
+            json!({"resourceType": "Composition", "id": "note", "status": status, "type": {"text": "Note"}, "title": "Note",
+                "subject": {"reference": "Patient/p1"}, "date": "2026-11-20", "author": [{"reference": "Practitioner/d1"}]})
+        };
+        let target = key("Composition/note");
+        let (patient, doctor) = (bench.patient(), bench.doctor());
+        let found = async |ctx: &Ctx| bench.record.find(ctx, "Composition", &[], 10).await.unwrap().len();
+        bench.seed(set(vec![create(note("preliminary"))])).await;
+        assert!(bench.record.read(&doctor, &target).await.is_ok());
+        assert_eq!((found(&doctor).await, found(&patient).await), (1, 0));
+        for error in [
+            bench.record.read(&patient, &target).await.map(|_| ()).unwrap_err(),
+            bench.record.vread(&patient, &target, 1).await.map(|_| ()).unwrap_err(),
+            bench.record.history(&patient, &target, None, 10).await.map(|_| ()).unwrap_err(),
+        ] {
+            assert_eq!(name(&error), "NotFound");
+        }
+        bench.seed(set(vec![crate::update(note("final"), None)])).await;
+        assert_eq!((found(&doctor).await, found(&patient).await), (1, 1));
+        assert!(bench.record.read(&patient, &target).await.is_ok());
+        assert_eq!(name(&bench.record.vread(&patient, &target, 1).await.unwrap_err()), "NotFound");
+        let history = bench.record.history(&patient, &target, None, 10).await.unwrap();
+        assert_eq!(history.entries.iter().map(|e| e.version).collect::<Vec<_>>(), [2]);
+    })
+    .await;
+}
+
 /// facts/security-controls.md Z3: whatever is asked, in whatever order and pages, the answer is what it would be if the
 /// rows that the caller may not see did not exist.
 #[tokio::test]
