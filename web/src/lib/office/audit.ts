@@ -8,17 +8,28 @@ export interface Thing {
   about?: string;
 }
 
+/** How a list was cut and ordered says nothing about what was looked for. */
+const HOW = /^_(sort|count|cursor|total|summary|elements|format)=/;
+
+/** `code=a%20b` decoded; a long list of ids becomes its length. */
+function spoken(part: string): string {
+  const [name = '', value = ''] = part.split(/=(.*)/s);
+  let text = value.replaceAll('+', ' ');
+  try {
+    text = decodeURIComponent(text);
+  } catch {
+    // Half an escape: shown as it was recorded.
+  }
+  const ids = text.split(',');
+  return name === '_id' && ids.length > 1 ? `_id × ${ids.length}` : `${name}=${text}`;
+}
+
 export function thingOf(what: string): Thing | undefined {
   if (!what) return undefined;
   const question = what.indexOf('?');
   if (question >= 0) {
-    let about = what.slice(question + 1).replaceAll('&', ', ');
-    try {
-      about = decodeURIComponent(about.replaceAll('+', ' '));
-    } catch {
-      // Half an escape: shown as it was recorded.
-    }
-    return { kind: what.slice(0, question), about };
+    const parts = what.slice(question + 1).split('&').filter((part) => !HOW.test(part));
+    return { kind: what.slice(0, question), about: parts.map(spoken).join(', ') || undefined };
   }
   const [kind, ...rest] = what.split('/');
   return { kind: kind!, id: rest.join('/') || undefined };
