@@ -115,8 +115,11 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 /// Longest text of a query kept; what is longer is cut.
 pub const MAX_WHAT_BYTES: usize = 2000;
 
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_WHAT_BYTES)]
+/// Longest agent with roles and name; what is longer is cut.
+const MAX_AGENT_BYTES: usize = 1000;
+
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// Adds events, in order. For reads use [crate::Store::append_audit], which shares a commit with others.
@@ -129,13 +132,14 @@ pub fn append(tx: &mut dyn Tx, events: &[Event]) -> Result<()> {
 
 fn append_one(tx: &mut dyn Tx, event: &Event) -> Result<()> {
     // Both are small sets of our own words; the agent's name and role would cost 30 bytes a row otherwise.
-    let action = tx.term(&event.action, true)?;
-    let agent = tx.term(&format!("{}\n{}\n{}", event.agent, event.role, event.agent_display), true)?;
-    let agent_key = tx.term(&event.agent, true)?;
+    let action = tx.term(cut(&event.action, MAX_AGENT_BYTES), true)?;
+    let details = format!("{}\n{}\n{}", event.agent, event.role, event.agent_display);
+    let agent = tx.term(cut(&details, MAX_AGENT_BYTES), true)?;
+    let agent_key = tx.term(cut(&event.agent, MAX_AGENT_BYTES), true)?;
     let seq = tx.next(crate::Counter::Audit)?;
     let address = event.address.map(address_bytes);
     let key = fhir::ResourceKey::parse(&event.what).map(|key| crate::ids::encode_key(&key));
-    let what = if key.is_some() { None } else { Some(cut(&event.what)) };
+    let what = if key.is_some() { None } else { Some(cut(&event.what, MAX_WHAT_BYTES)) };
     let request = (!event.request_id.is_empty()).then(|| encode_id(&event.request_id));
     tx.execute(
         "INSERT INTO audit (seq, at_us, action, outcome, agent, agent_details, address, request, purpose, target, what, patients) \

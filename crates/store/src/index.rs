@@ -74,7 +74,7 @@ pub(crate) struct Quantity {
 }
 
 fn term(tx: &mut dyn Tx, text: &str) -> Result<i64> {
-    if text.is_empty() { Ok(0) } else { Ok(tx.term(text, true)?.unwrap_or(0)) }
+    if text.is_empty() { Ok(0) } else { Ok(tx.term(cut(text, MAX_CHARS), true)?.unwrap_or(0)) }
 }
 
 impl Rows {

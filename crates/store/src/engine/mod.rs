@@ -209,6 +209,16 @@ impl Drop for Inner {
     }
 }
 
+/// Waits for the threads; but for the one that runs this, when the last clone of a store goes with a closure.
+fn join_all(threads: Vec<std::thread::JoinHandle<()>>) {
+    for thread in threads {
+        if thread.thread().id() != std::thread::current().id() {
+            // A thread that panicked has nothing to give back.
+            drop(thread.join());
+        }
+    }
+}
+
 fn answer<R, E: From<Error>>(
     refused: Option<Error>,
     received: std::result::Result<Result<R, E>, oneshot::error::RecvError>,

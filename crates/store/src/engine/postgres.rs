@@ -71,9 +71,7 @@ impl Engine {
     pub fn join(self) {
         self.notify.close();
         self.stop.close();
-        for thread in self.threads {
-            drop(thread.join());
-        }
+        super::join_all(self.threads);
     }
 }
 
@@ -206,6 +204,13 @@ fn write(connection: &mut Connection, shared: &Shared, mut task: Box<dyn Write>)
                 }
                 Err(Error::Serialization) => {}
                 Err(error) => {
+                    if connection.client.is_closed() {
+                        // Not Busy: nobody may take it for "nothing was written" without an idempotency key.
+                        let text = format!(
+                            "the connection was lost during commit, which may have happened: {error}"
+                        );
+                        return task.finish(Err(Error::Database(text)));
+                    }
                     end(connection);
                     return task.finish(Err(error));
                 }
@@ -303,7 +308,7 @@ fn listener(shared: &Shared) {
 struct PgTx<'c> {
     connection: &'c mut Connection,
     terms: &'c Terms,
-    pending: Vec<(String, i64)>,
+    pending: HashMap<String, i64>,
     wake: bool,
     /// A statement met a serialization failure or a deadlock: whatever the closure makes of it, it runs again.
     retry: bool,
@@ -311,7 +316,7 @@ struct PgTx<'c> {
 
 impl<'c> PgTx<'c> {
     fn new(connection: &'c mut Connection, terms: &'c Terms) -> PgTx<'c> {
-        PgTx { connection, terms, pending: Vec::new(), wake: false, retry: false }
+        PgTx { connection, terms, pending: HashMap::new(), wake: false, retry: false }
     }
 
     fn statement(&mut self, sql: &str) -> Result<Statement> {
@@ -421,7 +426,7 @@ impl Tx for PgTx<'_> {
         if let Some(number) = self.terms.number(text) {
             return Ok(Some(number));
         }
-        if let Some((_, number)) = self.pending.iter().find(|(known, _)| known == text) {
+        if let Some(number) = self.pending.get(text) {
             return Ok(Some(*number));
         }
         let tx: &mut dyn Tx = self;
@@ -436,7 +441,7 @@ impl Tx for PgTx<'_> {
             }
         }
         if let Some(number) = number {
-            self.pending.push((text.to_owned(), number));
+            self.pending.insert(text.to_owned(), number);
         }
         Ok(number)
     }

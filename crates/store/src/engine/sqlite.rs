@@ -87,10 +87,7 @@ impl Engine {
 
     pub fn join(self) {
         self.checkpoint.close();
-        for thread in self.threads {
-            // A thread that panicked has nothing to give back.
-            drop(thread.join());
-        }
+        super::join_all(self.threads);
     }
 }
 
@@ -239,7 +236,7 @@ impl WriterThread {
             return;
         }
         let started = Instant::now();
-        let mut terms: Vec<(String, i64)> = Vec::new();
+        let mut terms: HashMap<String, i64> = HashMap::new();
         let mut wake = false;
         let mut next = Some(first);
         let mut broken = None;
@@ -401,7 +398,7 @@ struct SqliteTx<'c> {
     terms: &'c Terms,
     texts: &'c mut Texts,
     /// Terms this transaction made or looked up.
-    pending: Vec<(String, i64)>,
+    pending: HashMap<String, i64>,
     wake: bool,
 }
 
@@ -412,7 +409,7 @@ impl<'c> SqliteTx<'c> {
         terms: &'c Terms,
         texts: &'c mut Texts,
     ) -> SqliteTx<'c> {
-        SqliteTx { connection, counters, terms, texts, pending: Vec::new(), wake: false }
+        SqliteTx { connection, counters, terms, texts, pending: HashMap::new(), wake: false }
     }
 }
 
@@ -475,7 +472,7 @@ impl Tx for SqliteTx<'_> {
         if let Some(number) = self.terms.number(text) {
             return Ok(Some(number));
         }
-        if let Some((_, number)) = self.pending.iter().find(|(known, _)| known == text) {
+        if let Some(number) = self.pending.get(text) {
             return Ok(Some(*number));
         }
         let tx: &mut dyn Tx = self;
@@ -485,7 +482,7 @@ impl Tx for SqliteTx<'_> {
                 tx.one("INSERT INTO term (text) VALUES ($1) RETURNING id", &[text.into()], |row| row.int(0))?;
         }
         if let Some(number) = number {
-            self.pending.push((text.to_owned(), number));
+            self.pending.insert(text.to_owned(), number);
         }
         Ok(number)
     }

@@ -239,7 +239,7 @@ fn reference(target: &str, type_id: &str, date: &str, rid: &str, param: &str) ->
 
 /// The number of a system; 0 for none, `None` for one that is stored nowhere.
 pub(super) fn system_term(tx: &mut dyn Tx, system: &str) -> Result<Option<i64>> {
-    if system.is_empty() { Ok(Some(0)) } else { tx.term(system, false) }
+    if system.is_empty() { Ok(Some(0)) } else { tx.term(cut(system, MAX_CHARS), false) }
 }
 
 /// Conditions on the unit; `None` if no stored quantity can have it.
