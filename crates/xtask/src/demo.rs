@@ -17,6 +17,9 @@ pub struct Options {
     listen: String,
     #[arg(long, default_value = "127.0.0.1:7100")]
     sandbox_listen: String,
+    /// UDP and TCP address of the relay for calls.
+    #[arg(long, default_value = "127.0.0.1:3478")]
+    turn_listen: String,
     /// Where the demonstration lives; removed and made anew unless --keep.
     #[arg(long)]
     data: Option<PathBuf>,
@@ -53,6 +56,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         data: options.data.clone().unwrap_or_else(|| target().join("demo")),
         listen: options.listen.clone(),
         sandbox_listen: options.sandbox_listen.clone(),
+        turn_listen: options.turn_listen.clone(),
         patients: options.patients,
         database_url: options.database_url.clone(),
         keep: options.keep,
@@ -86,6 +90,7 @@ pub struct Setup {
     pub data: PathBuf,
     pub listen: String,
     pub sandbox_listen: String,
+    pub turn_listen: String,
     pub patients: u64,
     pub database_url: Option<String>,
     pub keep: bool,
@@ -221,21 +226,13 @@ fn uzima(setup: &Setup) -> Command {
         .env("UZIMA_AFRICASTALKING_USERNAME", "sandbox")
         .env("UZIMA_AFRICASTALKING_API_KEY", "uzima-sandbox-api-key")
         .env("UZIMA_AFRICASTALKING_CALLBACK_TOKEN", SMS_TOKEN)
-        .env("UZIMA_TURN_LISTEN", turn_listen(&setup.listen))
+        .env("UZIMA_TURN_LISTEN", &setup.turn_listen)
         .env("UZIMA_TURN_ALLOW_PRIVATE_RELAYS", "true")
         .env("UZIMA_LOG_FORMAT", "text");
     if let Some(url) = &setup.database_url {
         command.env("UZIMA_DATABASE_URL", url);
     }
     command
-}
-
-/// The relay listens beside the server: same address, UDP port 3478 or, for tests on free ports, the server's own number.
-fn turn_listen(listen: &str) -> String {
-    match listen.rsplit_once(':') {
-        Some((host, "8080")) => format!("{host}:3478"),
-        _ => listen.to_owned(),
-    }
 }
 
 fn account(

@@ -25,6 +25,8 @@ enum Task {
     Demo(demo::Options),
     /// Everything: installs or starts what is missing, then runs every test there is.
     Test(suite::Options),
+    /// Only the visit in real browsers, with debug binaries.
+    E2e,
     /// The fast part: formatting, lints, crate rules, type checks, unit tests.
     Check,
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
@@ -41,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => suite::test(&options),
+        Task::E2e => suite::browser(),
         Task::Check => suite::check(),
         Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),

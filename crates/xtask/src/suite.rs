@@ -55,7 +55,7 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
 }
 
 /// The end-to-end run against a small demonstration hospital, with the binaries that the tests before it have built.
-fn browser() -> anyhow::Result<()> {
+pub fn browser() -> anyhow::Result<()> {
     let chromium = prerequisites::chromium()?;
     run(cargo().args([
         "build",
@@ -75,6 +75,7 @@ fn browser() -> anyhow::Result<()> {
         data: folder.path().join("demo"),
         listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
         sandbox_listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
+        turn_listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
         patients: 40,
         database_url: None,
         keep: false,
