@@ -123,10 +123,10 @@ fn is_navigation(path: &str, headers: &HeaderMap) -> bool {
 }
 
 fn serve(file: &File, name: &str, headers: &HeaderMap) -> Response {
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|tags| {
-        tags.to_str()
-            .is_ok_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == file.etag))
-    });
+    let own = file.etag.to_str().unwrap_or_default();
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|tags| tags.to_str().is_ok_and(|tags| tags.split(',').any(|tag| tag.trim() == own)));
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let accepts = |coding: &str| {
         accepted.split(',').any(|range| {
@@ -194,7 +194,8 @@ fn bundle() -> HashMap<String, Bytes> {
 fn etag(content: &[u8]) -> HeaderValue {
     let digest = Sha256::digest(content);
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&digest[..18]);
-    HeaderValue::from_str(&format!("\"{text}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
+    // Weak: the same for every content coding of the file.
+    HeaderValue::from_str(&format!("W/\"{text}\"")).unwrap_or(HeaderValue::from_static("W/\"0\""))
 }
 
 fn media_type(path: &str) -> &'static str {

@@ -230,12 +230,19 @@ async fn end_consultation(
     MaybeJson(body): MaybeJson<ConsultationEnd>,
 ) -> Answer<Versioned<Consultation>> {
     let quality = body.unwrap_or_default().quality;
-    app.parts.call_log.flush(&app.record, &id).await?;
+    flush_log(&app, &id).await;
     let visit = care::consultation::end(&app.record, &caller.0, &clinic(&app), &id, quality).await?;
     if visit.state == VisitState::Ended {
         app.parts.calls.hub.end(&id, Some(role_of(&caller)), Timestamp::now());
     }
     Ok(versioned(visit))
+}
+
+/// A log that cannot be written now must not keep a visit from ending; it is tried again with the next entry.
+async fn flush_log(app: &App, id: &str) {
+    if let Err(error) = app.parts.call_log.flush(&app.record, id).await {
+        tracing::warn!(%error, "a call's session log waits to be written");
+    }
 }
 
 /// What finishing made.
@@ -255,7 +262,7 @@ async fn finish_consultation(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<Json<VisitFinished>> {
-    app.parts.call_log.flush(&app.record, &id).await?;
+    flush_log(&app, &id).await;
     care::consultation::finish(&app.record, &caller.0, &clinic(&app), &id).await?;
     app.parts.calls.hub.end(&id, Some(role_of(&caller)), Timestamp::now());
     // The key of the request belongs to the visit's own write.
@@ -284,7 +291,7 @@ async fn report_quality(
     // Only somebody who may see the visit may add to its log.
     care::consultation::visit_facts(&app.record, &caller.0, &id).await?;
     if app.parts.call_log.add(&id, Entry::Quality(body)) {
-        app.parts.call_log.flush(&app.record, &id).await?;
+        flush_log(&app, &id).await;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,8 +7,16 @@ use toml::{Table, Value};
 /// The file read when `--config` is not given and it exists.
 pub const DEFAULT_FILE: &str = "uzima.toml";
 
-/// Variables with these beginnings belong to other programs of the project.
-const FOREIGN_PREFIXES: &[&str] = &["UZIMA_SANDBOX_", "UZIMA_TEST_", "UZIMA_DEMO_", "UZIMA_BENCH_"];
+/// Variables with these beginnings belong to other programs of the project: the sandbox, the tests, the browsers' scripts.
+const FOREIGN_PREFIXES: &[&str] = &[
+    "UZIMA_SANDBOX_",
+    "UZIMA_TEST_",
+    "UZIMA_DEMO_",
+    "UZIMA_BENCH_",
+    "UZIMA_E2E_",
+    "UZIMA_CALL_",
+    "UZIMA_CHROMIUM",
+];
 
 /// Why the configuration was not accepted; the text names the key.
 #[derive(Debug, thiserror::Error)]

@@ -60,6 +60,8 @@ async fn search(
     mut pairs: Vec<(String, String)>,
     wishes: Wishes,
 ) -> FhirAnswer {
+    // For the links of the answer, which say everything that was asked.
+    let asked = pairs.clone();
     let (count_only, mut warnings) = summary(&mut pairs, wishes.handling)?;
     if kind.name() == audit::TYPE {
         return audit::search(app, ctx, &pairs, wishes).await;
@@ -71,7 +73,7 @@ async fn search(
         query.total = Total::Accurate;
     }
     let page = app.record.search(ctx, query).await?;
-    let body = bundle(&app.fhir_base(), kind, &pairs, &page, warnings);
+    let body = bundle(&app.fhir_base(), kind, &asked, &page, warnings);
     Ok(negotiate::json(StatusCode::OK, negotiate::stored(body.into_bytes().into(), wishes.pretty)))
 }
 
@@ -89,7 +91,6 @@ fn summary(pairs: &mut Vec<(String, String)>, handling: Handling) -> Result<(boo
             "false" => {}
             _ => wrong = Some("_summary is supported with `count` and `false`."),
         }
-        // Kept for the self link, but not for the parser.
         false
     });
     match (wrong, handling) {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 /// Frames that may wait for a slow socket; one that falls further behind is told to load everything anew.
 const QUEUE: usize = 32;
 /// Changes of one provider's free times within this time make one frame to everybody.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(500);
 /// Providers whose changes are gathered at once.
 const GATHER_MAX: usize = 1000;
 

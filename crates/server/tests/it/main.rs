@@ -19,4 +19,5 @@ mod postgres;
 mod rest;
 mod routes;
 mod serving;
+mod visit;
 mod worker;
