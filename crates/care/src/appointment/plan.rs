@@ -25,7 +25,7 @@ pub struct Booking {
     pub reason: String,
     /// BCP-47; the patient's own if not given.
     pub language: Option<String>,
-    /// Staff may book inside the lead time.
+    /// Staff may book inside the lead time, and the slot that is running.
     pub by_staff: bool,
     /// Id of the confirmation message.
     pub message_id: uuid::Uuid,
@@ -68,11 +68,15 @@ fn wanted(start: Timestamp, by_staff: bool, snapshot: &BookSnapshot<'_>) -> Resu
         return Err(Rule::new("slot-not-offered", "This kind of visit is not offered here.").at("/kind"));
     };
     let mut rules = rules.clone();
+    let mut now = snapshot.now;
     if by_staff {
         rules.lead_minutes = 0;
+        // Somebody who walks in is booked into the slot that is running.
+        let running = SignedDuration::from_mins(i64::from(rules.slot_minutes));
+        now = now.checked_sub(running).unwrap_or(now);
     }
     let zone = &snapshot.clinic.zone;
-    let span = slot::at(&rules, zone, start, snapshot.now)?;
+    let span = slot::at(&rules, zone, start, now)?;
     let clash = |taken: &[Span]| taken.iter().any(|t| t.overlaps(&span));
     let (provider_busy, patient_busy) = (clash(snapshot.provider_taken), clash(snapshot.patient_taken));
     if !provider_busy && !patient_busy {
@@ -81,7 +85,7 @@ fn wanted(start: Timestamp, by_staff: bool, snapshot: &BookSnapshot<'_>) -> Resu
     let taken: Vec<Span> = snapshot.provider_taken.iter().chain(snapshot.patient_taken).copied().collect();
     // From the start of the wanted day on: nearby times first, also earlier ones of that day.
     let day = start.to_zoned(zone.clone()).start_of_day().map_or(start, |midnight| midnight.timestamp());
-    let mut free = slot::next_free(&rules, zone, day, snapshot.now, &taken, 200);
+    let mut free = slot::next_free(&rules, zone, day, now, &taken, 200);
     free.sort_by_key(|s| (s.start.duration_since(start).abs(), s.start));
     free.truncate(NEXT_FREE);
     free.sort();

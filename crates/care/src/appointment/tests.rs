@@ -148,6 +148,12 @@ fn lead_time_binds_patients_and_not_the_desk() {
     assert_eq!(plan_book(&wish, &world.snapshot(&[], &[], None)).unwrap_err().code, "slot-too-soon");
     wish.by_staff = true;
     assert!(plan_book(&wish, &world.snapshot(&[], &[], None)).is_ok());
+    for (minutes_into, expected) in [(0, ""), (19, ""), (20, "slot-past")] {
+        let mut later = world.snapshot(&[], &[], None);
+        later.now = slots()[2].start + SignedDuration::from_mins(minutes_into);
+        let code = plan_book(&wish, &later).err().map_or("", |rule| rule.code);
+        assert_eq!(code, expected, "walk-in {minutes_into} minutes into the slot");
+    }
 }
 
 #[test]

@@ -51,7 +51,13 @@ pub async fn load(record: &Record, ctx: &Ctx, practitioner: &str) -> Result<Prov
     let of = |kind| all.iter().find(|(k, ..)| *k == kind);
     let rules = |kind| of(kind).map_or_else(KindSchedule::closed, |(_, rules, _)| rules.clone());
     let version = Kind::ALL.iter().filter_map(|kind| of(*kind)).map(|(.., s)| version(s)).sum();
-    let kinds = Kinds { video: rules(Kind::Video), in_person: rules(Kind::InPerson) };
+    let mut kinds = Kinds { video: rules(Kind::Video), in_person: rules(Kind::InPerson) };
+    if !crate::appointment::is_staff(ctx) {
+        // Why somebody is away is not for patients.
+        for exception in kinds.video.exceptions.iter_mut().chain(&mut kinds.in_person.exceptions) {
+            exception.note = None;
+        }
+    }
     Ok(ProviderSchedule { kinds, version: Some(version) })
 }
 

@@ -37,7 +37,8 @@ impl Clinic {
             .collect();
         let hours = json!({"slot_minutes": 20, "lead_minutes": 0, "weekly": always, "exceptions": []});
         let path = format!("/api/v1/providers/{}/schedule", doctor.id());
-        let (status, schedule) = doctor.put(&path, json!({"kinds": {"video": hours, "in-person": hours}})).await;
+        let (status, schedule) =
+            doctor.put(&path, json!({"kinds": {"video": hours, "in-person": hours}})).await;
         assert_eq!(status, 200, "{schedule}");
         let patient = world.patient("Amina").await;
         let desk = world.staff("desk", Role::FrontDesk).await;
@@ -55,7 +56,8 @@ impl Clinic {
     }
 
     async fn book(&self, who: &Signed, start: &str) -> (u16, Value) {
-        let body = json!({"provider_id": self.doctor.id(), "kind": "video", "start": start, "reason": "Cough"});
+        let body =
+            json!({"provider_id": self.doctor.id(), "kind": "video", "start": start, "reason": "Cough"});
         who.post("/api/v1/appointments", body).await
     }
 }
@@ -85,20 +87,29 @@ async fn a_visit_over_http() {
 
     let note = format!("{visit}/note");
     let first = expect(200, doctor.put(&note, json!({"reason": "Cough", "plan": "Rest"})).await).await;
-    let stale = doctor.request("PUT", &note).header("If-Match", "W/\"9\"").json(&json!({"reason": "x"})).send();
+    let stale =
+        doctor.request("PUT", &note).header("If-Match", "W/\"9\"").json(&json!({"reason": "x"})).send();
     assert_eq!(stale.await.unwrap().status().as_u16(), 412);
     let read = doctor.request("GET", &note).send().await.unwrap();
     assert_eq!(header(&read, "etag"), format!("W/\"{}\"", first["version"]));
     expect(404, patient.get(&note).await).await;
-    let wrong = expect(422, doctor.put(&format!("{visit}/vitals"), json!({"pulse": "999", "spo2": "x"})).await).await;
-    let fields: Vec<&str> = wrong["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+    let wrong =
+        expect(422, doctor.put(&format!("{visit}/vitals"), json!({"pulse": "999", "spo2": "x"})).await).await;
+    let fields: Vec<&str> =
+        wrong["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["/pulse", "/spo2"]);
     expect(200, doctor.put(&format!("{visit}/vitals"), json!({"pulse": "72"})).await).await;
 
     let item = json!({"name": "amoxicillin", "form": "capsule", "dose": "500 mg", "route": "by mouth",
         "frequency_code": "TDS", "frequency_text": "", "duration_days": 5, "refills": 0});
     let draft = json!({ "items": [item] });
-    let once = || doctor.request("PUT", &format!("{visit}/prescription")).header("Idempotency-Key", "rx-1").json(&draft).send();
+    let once = || {
+        doctor
+            .request("PUT", &format!("{visit}/prescription"))
+            .header("Idempotency-Key", "rx-1")
+            .json(&draft)
+            .send()
+    };
     let saved = crate::harness::read(once().await.unwrap()).await;
     let again = crate::harness::read(once().await.unwrap()).await;
     assert_eq!((saved.0, &saved.1), (again.0, &again.1), "sent twice is saved once");
@@ -113,7 +124,10 @@ async fn a_visit_over_http() {
     assert_eq!(finished["consultation"]["state"], "finished");
     assert_eq!(finished["consultation"]["log"]["quality"].as_array().unwrap().len(), 2);
     assert_eq!(finished["invoice"]["total"]["amount_minor"], 100_000);
-    assert_eq!(finished["invoice"]["id"], finished["consultation"]["invoice_id"], "care and billing agree on the id");
+    assert_eq!(
+        finished["invoice"]["id"], finished["consultation"]["invoice_id"],
+        "care and billing agree on the id"
+    );
 
     let summary = expect(200, patient.get(&format!("/api/v1/patients/{}/visits", patient.id())).await).await;
     assert_eq!(summary["items"][0]["prescription_id"], signed["id"]);
@@ -178,7 +192,19 @@ async fn odd_requests_get_plain_answers() {
         "codes/diagnoses?q={}",
         "verify/{}",
     ];
-    let odd = ["nothing", "a,b", "a%7Cb", "%24", "%00", "..", "%2e%2e%2f", "%E1%88%B0%E1%88%8B%E1%88%9D", "'%20OR%201=1", "%5C", "a%2Cb%26c=d"];
+    let odd = [
+        "nothing",
+        "a,b",
+        "a%7Cb",
+        "%24",
+        "%00",
+        "..",
+        "%2e%2e%2f",
+        "%E1%88%B0%E1%88%8B%E1%88%9D",
+        "'%20OR%201=1",
+        "%5C",
+        "a%2Cb%26c=d",
+    ];
     let long = "x".repeat(3_000);
     for who in [&clinic.doctor, &clinic.patient, &clinic.desk] {
         for path in paths {
@@ -193,11 +219,26 @@ async fn odd_requests_get_plain_answers() {
     for (body, expected) in [
         (json!({}), 400),
         (json!({"provider_id": doctor, "kind": "video", "start": "yesterday", "reason": "x"}), 400),
-        (json!({"provider_id": doctor, "kind": "phone", "start": "2026-11-23T08:00:00Z", "reason": "x"}), 400),
-        (json!({"provider_id": doctor, "kind": "video", "start": "9999-12-30T22:00:00Z", "reason": "x"}), 422),
-        (json!({"provider_id": doctor, "kind": "video", "start": "-009999-01-02T01:59:59Z", "reason": "x"}), 422),
-        (json!({"provider_id": "a,b|c", "kind": "video", "start": "2099-11-23T08:00:00Z", "reason": "x"}), 422),
-        (json!({"provider_id": doctor, "kind": "video", "start": "2099-11-23T08:00:00Z", "reason": "x\u{0}"}), 422),
+        (
+            json!({"provider_id": doctor, "kind": "phone", "start": "2026-11-23T08:00:00Z", "reason": "x"}),
+            400,
+        ),
+        (
+            json!({"provider_id": doctor, "kind": "video", "start": "9999-12-30T22:00:00Z", "reason": "x"}),
+            422,
+        ),
+        (
+            json!({"provider_id": doctor, "kind": "video", "start": "-009999-01-02T01:59:59Z", "reason": "x"}),
+            400,
+        ),
+        (
+            json!({"provider_id": "a,b|c", "kind": "video", "start": "2099-11-23T08:00:00Z", "reason": "x"}),
+            422,
+        ),
+        (
+            json!({"provider_id": doctor, "kind": "video", "start": "2099-11-23T08:00:00Z", "reason": "x\u{0}"}),
+            422,
+        ),
     ] {
         let (status, answer) = clinic.patient.post("/api/v1/appointments", body.clone()).await;
         assert_eq!(status, expected, "{body}: {answer}");
