@@ -208,6 +208,8 @@ test('a complete visit, with a direct call and M-PESA', { timeout: 600_000 }, as
     await callBegins(t, patient, doctor, someone.family, 'direct', true);
     await step(t, 'mute, camera off and chat reach the other side', async () => {
       await say(patient.page, 'Can you hear me?');
+      // The other side sees that there is something to read, and opens it.
+      await doctor.page.locator('section.call').getByRole('button', { name: /^Chat/ }).click();
       await until('chat line', async () => (await chatLines(doctor.page)).some((line) => line.includes('Can you hear me?')));
     });
     await step(t, 'a dropped connection comes back', async () => {
@@ -221,6 +223,8 @@ test('a complete visit, with a direct call and M-PESA', { timeout: 600_000 }, as
     await step(t, 'write note, vitals and prescription during the call', async () => {
       await writeNote(doctor.page);
       await prescribe(doctor.page);
+      await control(doctor.page, 'Close chat').click();
+      await doctor.page.evaluate(() => scrollTo(0, 0));
       await accessible(doctor.page, 'consultation');
       await shoot(doctor.page, 'consultation');
     });
