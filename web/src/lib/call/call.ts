@@ -27,6 +27,10 @@ const TELL_PEER_EVERY = 5;
 const REPORT_MS = 30_000;
 /** Without a connection for this long although both sides are there, the offering side begins anew. */
 const RENEW_MS = 12_000;
+/** After an interruption the sender's estimate speaks of the interruption, not of the link. */
+const LADDER_REST_MS = 3000;
+/** A pause that is more than the spacing of packets: perhaps an interruption, so the ladder waits. */
+const PAUSE_MS = 600;
 /** A peer whose signalling and media have both been gone for this long has left. */
 const PEER_AWAY_MS = 35_000;
 /** Relay credentials that end sooner than this are renewed before a restart. */
@@ -164,6 +168,7 @@ export class Call {
   #stall = new StallWatch();
   #troubleAt: number | undefined;
   #awaySince: number | undefined;
+  #interruptedAt: number | undefined;
   #last: { counters: Counters; at: number } | undefined;
   #lastStep: Counters | undefined;
   #figures: Quality[] = [];
@@ -463,6 +468,7 @@ export class Call {
       this.#troubleAt = since;
       this.#signalling?.probe();
     }
+    this.#interruptedAt = Date.now();
     if (this.state.phase === 'active') this.#set({ phase: 'reconnecting' });
   }
 
@@ -551,6 +557,8 @@ export class Call {
     const before = this.#lastStep;
     this.#lastStep = counters;
     if (!before || this.state.phase !== 'active' || counters.bytesSent < before.bytesSent) return;
+    if (this.#troubleAt !== undefined || this.#stall.silence(counters.at) > PAUSE_MS) this.#interruptedAt = counters.at;
+    if (this.#interruptedAt !== undefined && counters.at - this.#interruptedAt < LADDER_REST_MS) return;
     const sent = ((counters.bytesSent - before.bytesSent) * 8000) / (counters.at - before.at);
     if (counters.processorLimited && this.#ladder.rung > FIRST_VIDEO_RUNG + 1) this.#ladder.limit(this.#ladder.rung - 1);
     const rung = this.#ladder.sample({

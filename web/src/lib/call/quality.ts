@@ -150,6 +150,11 @@ export class StallWatch {
     return silent >= Math.min(2500, Math.max(1000, rttMs * 3)) ? silent : 0;
   }
 
+  /** Milliseconds since the last packet, as far as known. */
+  silence(at: number): number {
+    return this.#flowing ? at - this.#changedAt : 0;
+  }
+
   /** Nothing is expected until packets come again. */
   rest(): void {
     this.#flowing = false;
