@@ -128,7 +128,7 @@ pub fn existence_is_private(ctx: &Ctx, kind: TypeId) -> bool {
 /// Statuses that make a row unreadable for this caller: a patient sees notes, prescriptions and reports once they are
 /// signed, not while somebody is still writing them. Empty for everybody else.
 pub fn unreadable_statuses(ctx: &Ctx, kind: TypeId) -> &'static [&'static str] {
-    if !ctx.user().is_some_and(|u| !u.roles.iter().any(|r| r.is_staff())) {
+    if ctx.user().is_none_or(|u| u.roles.iter().any(|r| r.is_staff())) {
         return &[];
     }
     match kind.name() {

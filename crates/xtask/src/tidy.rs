@@ -122,11 +122,13 @@ fn sources(name: &str, path: &Path, problems: &mut Vec<String>) -> anyhow::Resul
             if !matches!(name, "store" | "xtask") && is_sql(code) {
                 problems.push(format!("{}: SQL belongs in `store`", at()));
             }
-            // Only `record` opens a write transaction; `store` itself and its tests are the other end of it.
-            if !matches!(name, "store" | "record" | "xtask" | "testkit")
-                && (code.contains("store.write(") || code.contains(".write_blocking("))
-            {
-                problems.push(format!("{}: only `record` opens a write transaction", at()));
+            // The record is written by `record` alone. Queues (leases, reports of sending) are no part of it: the worker
+            // and the SMS sender keep their own.
+            if !matches!(name, "store" | "record" | "xtask" | "testkit") && code.contains("store::resource") {
+                problems.push(format!("{}: only `record` reads and writes resources in the store", at()));
+            }
+            if matches!(name, "care" | "billing" | "insight") && code.contains(".store().write(") {
+                problems.push(format!("{}: domain crates write by `record.command`", at()));
             }
             if name != "xtask" && code.contains("#[ignore") {
                 problems.push(format!("{}: no ignored tests; assert today's answer with a FIXME", at()));
@@ -147,7 +149,7 @@ fn repository(problems: &mut Vec<String>) -> anyhow::Result<()> {
     let listed = crate::shell::output(&mut crate::shell::command("git", &["ls-files"]))?;
     for file in listed.lines().filter(|f| !f.ends_with(".png") && !f.ends_with(".gz")) {
         let Ok(text) = std::fs::read_to_string(root().join(file)) else { continue };
-        for needle in ["/root/", "/home/", concat!("/work", "/main")] {
+        for needle in ["/root/", concat!("/work", "/main")] {
             if text.contains(needle) && !file.ends_with("tidy.rs") {
                 problems.push(format!("{file}: names a path of somebody's machine (`{needle}`)"));
             }
