@@ -5,6 +5,7 @@ use super::{
     Allergies, AllergiesRecorded, Allergy, Chart, ClinicalProblem, CurrentMedicine, DocumentLink, entry,
 };
 use crate::clinic::Clinic;
+use crate::consultation::require_whole_view;
 use crate::element::{self, array, coding, first_coding, text};
 use crate::texts::Language;
 use crate::vitals::{self, Vital, VitalPoint};
@@ -23,8 +24,9 @@ const SERIES_MAX: usize = 30;
 const VISITS_SHOWN: u32 = 20;
 const MEDICINES_SHOWN: usize = 60;
 
-/// `GET patients/{id}/chart`. Errors: `NotFound`, also for a patient who is not in the caller's care.
+/// `GET patients/{id}/chart`. Errors: `Denied` for staff who treat nobody; `NotFound`, also for a patient who is not in the caller's care.
 pub async fn chart(record: &Record, ctx: &Ctx, clinic: &Clinic, id: &str) -> Result<Chart, Error> {
+    require_whole_view(ctx, id)?;
     let patient = patient::get(record, ctx, id).await?;
     let who = format!("Patient/{id}");
     let of_patient = [("patient", who.as_str())];

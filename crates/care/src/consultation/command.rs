@@ -21,6 +21,17 @@ pub(crate) fn require_clinician(ctx: &Ctx) -> Result<(), Error> {
     if is_clinician(ctx) { Ok(()) } else { Err(Error::Denied) }
 }
 
+/// Whether this is the caller's own record.
+pub(crate) fn is_own(ctx: &Ctx, patient: &str) -> bool {
+    ctx.user().and_then(|user| user.patient.as_ref()).is_some_and(|own| own.id == patient)
+}
+
+/// A summary that lacks what the caller may not see would read as "nothing there". Errors: `Denied` for everybody
+/// but clinicians and the patient.
+pub(crate) fn require_whole_view(ctx: &Ctx, patient: &str) -> Result<(), Error> {
+    if is_clinician(ctx) || is_own(ctx, patient) { Ok(()) } else { Err(Error::Denied) }
+}
+
 /// Loads, plans and commits, again when somebody else was faster.
 pub(super) async fn repeat<F, W>(
     record: &Record,
@@ -79,7 +90,7 @@ pub async fn open(
 /// `POST consultations/{id}/join`: the patient enters the waiting room and counts as arrived; for a clinician it only
 /// says that she may enter. Returns the visit as it is then.
 ///
-/// Errors: `NotFound`; `visit-closed`; `appointment-closed`.
+/// Errors: `NotFound`; `Denied` for staff who treat nobody; `visit-closed`; `appointment-closed`.
 pub async fn join(
     record: &Record,
     ctx: &Ctx,
@@ -87,7 +98,11 @@ pub async fn join(
     id: &str,
     device: Device,
 ) -> Result<Consultation, Error> {
-    if is_clinician(ctx) {
+    let booked = load::needed(record, ctx, &key("Appointment", id)).await?;
+    let patient = appointment::read(&booked).ok_or(Error::NotFound)?.patient;
+    // Who is a clinician and the patient of this visit comes as the patient.
+    if !is_own(ctx, &patient.id) {
+        require_clinician(ctx)?;
         let found = open(record, ctx, clinic, id).await?;
         return match found.state {
             State::Finished | State::Cancelled => Err(rule::refuse(super::plan::closed(found.state))),

@@ -11,7 +11,7 @@ mod session;
 mod tests;
 
 pub use command::{admit, end, join, open};
-pub(crate) use command::{is_clinician, require_clinician};
+pub(crate) use command::{is_clinician, require_clinician, require_whole_view};
 pub use finish::{FinishSnapshot, finish, plan_finish};
 pub use list::{Filter, get, invoice_id, list, queue_places, visit_facts};
 pub(crate) use list::{diagnosis_keys, notes};

@@ -2,7 +2,7 @@
 
 use super::plan::{plan_put, read};
 use super::{Measure, Vitals, VitalsInput};
-use crate::consultation::{self, require_clinician};
+use crate::consultation::{self, require_clinician, require_whole_view};
 use crate::element::{key, owned};
 use crate::{ATTEMPTS_MAX, appointment, load, note, rule};
 use access::Ctx;
@@ -17,10 +17,11 @@ async fn observations(record: &Record, ctx: &Ctx, visit: &str) -> Result<Vec<Res
     load::rows(record, ctx, "Observation", &parameters, OBSERVATIONS_MAX).await
 }
 
-/// `GET consultations/{id}/vitals`. Errors: `NotFound`.
+/// `GET consultations/{id}/vitals`. Errors: `Denied` for staff who treat nobody; `NotFound`.
 pub async fn get(record: &Record, ctx: &Ctx, visit: &str) -> Result<Vitals, Error> {
     let encounter = load::needed(record, ctx, &key("Encounter", visit)).await?;
     let facts = consultation::read(&encounter).ok_or(Error::NotFound)?;
+    require_whole_view(ctx, &facts.patient.id)?;
     let birth_date = birth_date(record, ctx, &facts).await?;
     let mut items = read(&observations(record, ctx, visit).await?, &birth_date);
     let index = Measure::BodyMassIndex.loinc();

@@ -368,6 +368,9 @@ async fn desk_checks_in_for_a_visit_in_person() {
             matches!(note::get(record, &desk, &id).await, Err(Error::NotFound)),
             "the desk reads no notes"
         );
+        let entering = consultation::join(record, &desk, clinic, &id, READY).await;
+        assert!(matches!(entering, Err(Error::Denied)), "the desk does not enter calls");
+        assert!(matches!(vitals::get(record, &desk, &id).await, Err(Error::Denied)));
     })
     .await;
 }

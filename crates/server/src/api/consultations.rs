@@ -127,10 +127,11 @@ struct JoinGrant {
     consultation: Consultation,
 }
 
-fn role_of(caller: &Caller) -> reach::consult::protocol::Role {
+/// In what capacity the caller takes part in this visit.
+fn role_of(caller: &Caller, visit: &Consultation) -> reach::consult::protocol::Role {
     use reach::consult::protocol::Role;
-    let own = caller.0.user().is_some_and(|user| user.patient.is_some() && user.practitioner.is_none());
-    if own { Role::Patient } else { Role::Clinician }
+    let own = caller.0.user().and_then(|user| user.patient.as_ref());
+    if own.is_some_and(|key| key.id == visit.patient.id) { Role::Patient } else { Role::Clinician }
 }
 
 /// Servers for the connection; empty where no relay is configured.
@@ -163,7 +164,7 @@ async fn join_consultation(
     let visit = care::consultation::join(&app.record, &caller.0, &clinic(&app), &id, body.device).await?;
     let grant = Grant {
         consultation_id: id.clone(),
-        role: role_of(&caller),
+        role: role_of(&caller, &visit),
         account: user.account.to_string(),
         display: user.display.clone(),
         audio_only: body.device.audio_only,
@@ -233,7 +234,7 @@ async fn end_consultation(
     flush_log(&app, &id).await;
     let visit = care::consultation::end(&app.record, &caller.0, &clinic(&app), &id, quality).await?;
     if visit.state == VisitState::Ended {
-        app.parts.calls.hub.end(&id, Some(role_of(&caller)), Timestamp::now());
+        app.parts.calls.hub.end(&id, Some(role_of(&caller, &visit)), Timestamp::now());
     }
     Ok(versioned(visit))
 }
@@ -263,8 +264,8 @@ async fn finish_consultation(
     Path(id): Path<String>,
 ) -> Answer<Json<VisitFinished>> {
     flush_log(&app, &id).await;
-    care::consultation::finish(&app.record, &caller.0, &clinic(&app), &id).await?;
-    app.parts.calls.hub.end(&id, Some(role_of(&caller)), Timestamp::now());
+    let finished = care::consultation::finish(&app.record, &caller.0, &clinic(&app), &id).await?;
+    app.parts.calls.hub.end(&id, Some(role_of(&caller, &finished)), Timestamp::now());
     // The key of the request belongs to the visit's own write.
     let ctx = access::Ctx { idempotency_key: None, ..caller.0.clone() };
     // The visit is finished whatever happens here: the subscriber of `visit.finished` makes the invoice then.
