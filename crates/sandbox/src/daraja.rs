@@ -106,7 +106,6 @@ async fn token(
 }
 
 /// Errors: the answer to a call without a valid token.
-#[expect(clippy::result_large_err, reason = "the error is the answer, used once")]
 fn authorize(sandbox: &Sandbox, headers: &HeaderMap) -> Result<(), Response> {
     let Some(bearer) = headers
         .get(header::AUTHORIZATION)
@@ -127,7 +126,6 @@ fn authorize(sandbox: &Sandbox, headers: &HeaderMap) -> Result<(), Response> {
 }
 
 /// Errors: the answer to a password that does not fit shortcode and timestamp.
-#[expect(clippy::result_large_err, reason = "the error is the answer, used once")]
 fn check_password(sandbox: &Sandbox, shortcode: &str, timestamp: &str, given: &str) -> Result<(), Response> {
     let config = sandbox.config();
     if shortcode != config.shortcode {
@@ -181,7 +179,6 @@ async fn push(State(sandbox): State<Sandbox>, headers: HeaderMap, body: Bytes) -
 }
 
 /// Errors: the answer to a push that is refused.
-#[expect(clippy::result_large_err, reason = "the error is the answer, used once")]
 fn checked_push(sandbox: &Sandbox, headers: &HeaderMap, body: &[u8]) -> Result<StkPush, Response> {
     authorize(sandbox, headers)?;
     let request = StkPush::parse(body).map_err(bad_field)?;
