@@ -54,7 +54,7 @@ impl Subject<'_> {
         operand: &Operand,
     ) -> Result<String> {
         let number = param_number(filter.param);
-        let rid = self.rid.to_owned();
+        let (rid, look_up) = (self.rid.to_owned(), self.dialect.look_up());
         Ok(match operand {
             Operand::Missing(missing) => {
                 let params = self.resource("params");
@@ -75,13 +75,15 @@ impl Subject<'_> {
                     }
                     _ => prefix_test(values, "", folded),
                 };
-                format!("EXISTS (SELECT 1 FROM string WHERE rid = {rid} AND +param = {param} AND {test})")
+                format!(
+                    "EXISTS (SELECT 1 FROM string WHERE rid = {rid} AND +param = {param} AND {test}{look_up})"
+                )
             }
             Operand::Date { prefix, low_us, high_us } => {
                 let (param, odd) = (values.bind(number), values.bind(number + ODD));
                 let test = date_test(values, *prefix, *low_us, *high_us);
                 format!(
-                    "EXISTS (SELECT 1 FROM date WHERE rid = {rid} AND +param IN ({param}, {odd}) AND {test})"
+                    "EXISTS (SELECT 1 FROM date WHERE rid = {rid} AND +param IN ({param}, {odd}) AND {test}{look_up})"
                 )
             }
             Operand::Quantity { prefix, value, low, high, system, code } => {
@@ -89,7 +91,7 @@ impl Subject<'_> {
                     return Ok(NEVER.into());
                 };
                 let test = quantity_any(values, number, *prefix, (*value, *low, *high));
-                format!("EXISTS (SELECT 1 FROM quantity WHERE rid = {rid} AND {test}{unit})")
+                format!("EXISTS (SELECT 1 FROM quantity WHERE rid = {rid} AND {test}{unit}{look_up})")
             }
             Operand::Reference { kinds, .. } if kinds.is_empty() => NEVER.into(),
             Operand::Reference { kinds, id } => {
@@ -98,7 +100,7 @@ impl Subject<'_> {
                 let mut any = Vec::new();
                 for kind in kinds {
                     let target = values.bind(encode_target(*kind, id));
-                    any.push(reference(&target, &type_id, &date, &rid, &param));
+                    any.push(reference(&target, &type_id, &date, &rid, &param, look_up));
                 }
                 any.join(" OR ")
             }
@@ -108,7 +110,9 @@ impl Subject<'_> {
                 if filter.matching == Match::Below {
                     format!("{rid} IN (SELECT rid FROM uri WHERE param = {param} AND {test})")
                 } else {
-                    format!("EXISTS (SELECT 1 FROM uri WHERE param = {param} AND {test} AND rid = {rid})")
+                    format!(
+                        "EXISTS (SELECT 1 FROM uri WHERE param = {param} AND {test} AND rid = {rid}{look_up})"
+                    )
                 }
             }
         })
@@ -122,7 +126,7 @@ impl Subject<'_> {
         system: Option<&str>,
         code: Option<&str>,
     ) -> Result<String> {
-        let rid = self.rid;
+        let (rid, look_up) = (self.rid, self.dialect.look_up());
         let mut of_system = String::new();
         if let Some(system) = system {
             let Some(term) = system_term(tx, system)? else { return Ok(NEVER.into()) };
@@ -134,7 +138,7 @@ impl Subject<'_> {
                 let code = values.bind(cut(code, MAX_CHARS));
                 format!(
                     "EXISTS (SELECT 1 FROM token WHERE type_id = {kind} AND code = {code} AND rid = {rid} \
-                     AND param = {param}{of_system})"
+                     AND param = {param}{of_system}{look_up})"
                 )
             }
             // The materialised list is made once per query.
@@ -146,6 +150,7 @@ impl Subject<'_> {
 
     /// The caller's rights as a condition; `None` if they do not restrict.
     pub fn rights(&mut self, values: &mut Values, predicate: &Predicate, now_us: i64) -> Option<String> {
+        let look_up = self.dialect.look_up();
         Some(match predicate {
             Predicate::Everything => return None,
             Predicate::Nothing => NEVER.into(),
@@ -155,14 +160,14 @@ impl Subject<'_> {
                     Some(date) => {
                         let type_id = values.bind(i64::from(self.kind.0));
                         let param = values.bind(COMPARTMENT);
-                        reference(&target, &type_id, date, self.rid, &param)
+                        reference(&target, &type_id, date, self.rid, &param, look_up)
                     }
                     None => {
                         let (patient, more) = (self.resource("patient"), self.resource("more_patients"));
                         let rid = self.rid;
                         format!(
                             "({patient} = {target} OR ({more} > 0 AND EXISTS (SELECT 1 FROM compartment m \
-                             WHERE m.rid = {rid} AND m.patient = {target})))"
+                             WHERE m.rid = {rid} AND m.patient = {target}{look_up})))"
                         )
                     }
                 }
@@ -175,9 +180,9 @@ impl Subject<'_> {
                 let held =
                     format!("c.practitioner = {practitioner} AND c.from_us <= {now} AND c.until_us > {now}");
                 format!(
-                    "(EXISTS (SELECT 1 FROM care_link c WHERE {held} AND c.patient = {patient}) OR ({more} > 0 AND \
+                    "(EXISTS (SELECT 1 FROM care_link c WHERE {held} AND c.patient = {patient}{look_up}) OR ({more} > 0 AND \
                      EXISTS (SELECT 1 FROM compartment m CROSS JOIN care_link c \
-                     WHERE m.rid = {rid} AND c.patient = m.patient AND {held})))"
+                     WHERE m.rid = {rid} AND c.patient = m.patient AND {held}{look_up})))"
                 )
             }
             Predicate::Rows(keys) => {
@@ -230,10 +235,10 @@ fn is_everything(predicate: &Predicate) -> bool {
     }
 }
 
-fn reference(target: &str, type_id: &str, date: &str, rid: &str, param: &str) -> String {
+fn reference(target: &str, type_id: &str, date: &str, rid: &str, param: &str, look_up: &str) -> String {
     format!(
         "EXISTS (SELECT 1 FROM reference x WHERE x.target = {target} AND x.type_id = {type_id} AND x.date_us = {date} \
-         AND x.rid = {rid} AND x.param = {param})"
+         AND x.rid = {rid} AND x.param = {param}{look_up})"
     )
 }
 

@@ -140,7 +140,7 @@ pub fn explain(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Times
 
 impl Maker<'_> {
     /// FROM with its joins, and WHERE without a keyset; `extra` are conditions and keys that may need the join.
-    fn from_where(
+    fn joined(
         &self,
         tx: &mut dyn Tx,
         values: &mut Values,
@@ -177,7 +177,7 @@ impl Maker<'_> {
 
     fn total(&self, tx: &mut dyn Tx, source: Source) -> Result<u64> {
         let mut values = Values::default();
-        let (rows, conditions, needs_resource) = self.from_where(tx, &mut values, source)?;
+        let (rows, conditions, needs_resource) = self.joined(tx, &mut values, source)?;
         let sql = format!(
             "SELECT count(*) FROM {}{} WHERE {}",
             rows.from,
@@ -256,7 +256,7 @@ impl Maker<'_> {
         cursor: Option<&Cursor>,
         end: Option<&builder::Value>,
     ) -> Result<(String, Vec<Key>)> {
-        let (rows, mut conditions, mut needs_resource) = self.from_where(tx, values, source)?;
+        let (rows, mut conditions, mut needs_resource) = self.joined(tx, values, source)?;
         let keys = order::keys(values, self.query, source, &rows);
         needs_resource |= keys.iter().any(|key| key.needs_resource);
         let joins: String = keys.iter().filter_map(|key| key.join.as_deref()).collect();

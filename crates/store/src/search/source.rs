@@ -309,11 +309,11 @@ impl Maker<'_> {
                 match term {
                     Some(term) => conditions.push(format!("d.system = {}", values.bind(term))),
                     // A row with the same code in two systems counts once.
-                    None => conditions.push(
+                    None => conditions.push(format!(
                         "NOT EXISTS (SELECT 1 FROM token e WHERE e.type_id = d.type_id AND e.code = d.code \
-                         AND e.rid = d.rid AND e.param = d.param AND e.system < d.system)"
-                            .into(),
-                    ),
+                         AND e.rid = d.rid AND e.param = d.param AND e.system < d.system{})",
+                        self.dialect.look_up()
+                    )),
                 }
                 return Ok(direct("token", conditions, None));
             }
