@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config';
 const server = process.env.UZIMA_SERVER ?? 'http://127.0.0.1:8080';
 
 const FRAME =
-  /\/lib\/(session|portals|format\/zone|i18n\/(index|message)|api\/client|live\/live|icons\/(icon|Icon|languages|cloud-off|x)\.|ui\/(Button|LanguageSwitch|Mark|OfflineBanner|Toasts|toast|net|theme)\.)/;
+  /\/lib\/(session|portals|format\/zone|i18n\/(index|message)|api\/client|live\/live|icons\/(icon|Icon|languages|cloud-off|video|x)\.|ui\/(Button|LanguageSwitch|Mark|OfflineBanner|toast|net)\.)/;
 const READS =
   /\/lib\/(api\/query|format\/(date|names)|icons\/chevron-(left|right)|patient\/(next|when)|ui\/(Page|Async|Skeleton|clock|KindOf)\.)/;
 
@@ -28,7 +28,8 @@ export default defineConfig({
               name: 'frame',
               priority: 2,
               test: (id: string) =>
-                (/node_modules\/(svelte|@sveltejs|esm-env|clsx|devalue)\//.test(id) && !FORMS.test(id)) || (/\/src\/lib\//.test(id) && FRAME.test(id))
+                (/node_modules\/(svelte|@sveltejs|esm-env|clsx|devalue)\//.test(id) && !FORMS.test(id)) || id.includes('preload-helper') ||
+                (/\/src\/lib\//.test(id) && FRAME.test(id))
             },
             { name: 'forms', priority: 1, test: FORMS },
             { name: 'reads', priority: 1, test: READS }

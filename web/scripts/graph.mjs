@@ -70,7 +70,7 @@ export function patientShell(manifest) {
   const pages = [...nodesOf(manifest).keys()].filter(
     (name) => name.endsWith('+page') && (name.startsWith('(patient)/') || name.startsWith('(entry)/') || name === '+page')
   );
-  const all = routes(manifest, pages, ['core', 'entry', 'errors', 'home', 'shared', 'patient'], ['en', 'sw']);
+  const all = routes(manifest, pages, ['core', 'entry', 'register', 'errors', 'home', 'shared', 'patient'], ['en', 'sw']);
   const error = nodesOf(manifest).get('+error');
   if (error) {
     const extra = closure(manifest, [error]);

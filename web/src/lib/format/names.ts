@@ -52,11 +52,6 @@ export function ageText(birth: string, on: string = today()): string {
   const age = ageOn(birth, on);
   return age ? t(`age.${age.unit}`, { count: age.value }) : '';
 }
-export function waitText(minutes: number): string {
-  if (minutes < 1) return t('wait.now');
-  if (minutes < 60) return t('wait.minutes', { count: minutes });
-  return t('wait.hours', { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
-}
 
 /** `+254 712 345 678`; a number that is not understood stays as written. */
 export function formatPhone(phone: string | undefined | null): string {

@@ -1,28 +1,34 @@
 import type admin from './en/admin.json';
 import type cashier from './en/cashier.json';
+import type clinic from './en/clinic.json';
+import type desk from './en/desk.json';
 import type core from './en/core.json';
 import type entry from './en/entry.json';
 import type errors from './en/errors.json';
 import type home from './en/home.json';
 import type shared from './en/shared.json';
+import type register from './en/register.json';
 import type patient from './en/patient.json';
 import type staff from './en/staff.json';
 import { fill, type Parameters } from './message';
 
 /**
  * The words come in parts so that a page waits only for its own: `core` always, `errors` as soon as the
- * first page stands, `entry` before signing in, `home` and `patient` for patients, `shared` and `staff`,
- * `cashier` and `admin` for their portals.
+ * first page stands, `entry` and `register` before signing in, `home` and `patient` for patients, `shared` and `staff`,
+ * `clinic`, `desk`, `cashier` and `admin` for their portals.
  */
-export type Catalogue = 'core' | 'entry' | 'errors' | 'home' | 'shared' | 'patient' | 'staff' | 'cashier' | 'admin';
+export type Catalogue = 'core' | 'entry' | 'register' | 'errors' | 'home' | 'shared' | 'patient' | 'staff' | 'clinic' | 'desk' | 'cashier' | 'admin';
 export type Key =
   | keyof typeof core
   | keyof typeof entry
+  | keyof typeof register
   | keyof typeof errors
   | keyof typeof home
   | keyof typeof shared
   | keyof typeof patient
   | keyof typeof staff
+  | keyof typeof clinic
+  | keyof typeof desk
   | keyof typeof cashier
   | keyof typeof admin;
 export type Locale = 'en' | 'sw';
@@ -38,22 +44,28 @@ const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Message
   en: {
     core: () => import('./en/core.json'),
     entry: () => import('./en/entry.json'),
+    register: () => import('./en/register.json'),
     errors: () => import('./en/errors.json'),
     home: () => import('./en/home.json'),
     shared: () => import('./en/shared.json'),
     patient: () => import('./en/patient.json'),
     staff: () => import('./en/staff.json'),
+    clinic: () => import('./en/clinic.json'),
+    desk: () => import('./en/desk.json'),
     cashier: () => import('./en/cashier.json'),
     admin: () => import('./en/admin.json')
   },
   sw: {
     core: () => import('./sw/core.json'),
     entry: () => import('./sw/entry.json'),
+    register: () => import('./sw/register.json'),
     errors: () => import('./sw/errors.json'),
     home: () => import('./sw/home.json'),
     shared: () => import('./sw/shared.json'),
     patient: () => import('./sw/patient.json'),
     staff: () => import('./sw/staff.json'),
+    clinic: () => import('./sw/clinic.json'),
+    desk: () => import('./sw/desk.json'),
     cashier: () => import('./sw/cashier.json'),
     admin: () => import('./sw/admin.json')
   }

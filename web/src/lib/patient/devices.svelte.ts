@@ -1,6 +1,9 @@
 import { api } from '$lib/api/client';
 import type { DeviceCheck } from '$lib/api/types';
-import { checkCamera, checkRelay, LocalMedia, meter, type JoinGrant } from '$lib/call';
+// Not through the index: the check must not bring the whole call along.
+import { checkCamera, checkRelay } from '$lib/call/check';
+import { LocalMedia, meter } from '$lib/call/media';
+import type { JoinGrant } from '$lib/call/protocol';
 
 export type CheckState = 'idle' | 'running' | 'good' | 'bad';
 /** Loudness from which somebody was heard. */

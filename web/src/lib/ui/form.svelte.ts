@@ -1,5 +1,6 @@
 import { tick } from 'svelte';
 import { ApiError } from '$lib/api/client';
+import { i18n } from '$lib/i18n/index.svelte';
 import { fieldName, fieldText, problemText } from '$lib/api/problem';
 
 /**
@@ -55,6 +56,8 @@ export class Form {
       this.#key = undefined;
       return reply;
     } catch (error) {
+      // The words for refusals may not be here yet on a first page.
+      await i18n.need('errors').catch(() => undefined);
       this.#take(error);
       return undefined;
     } finally {

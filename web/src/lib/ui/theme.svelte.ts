@@ -2,12 +2,9 @@ export type Theme = 'system' | 'light' | 'dark';
 const STORAGE = 'uzima.theme';
 
 class ThemeState {
-  value = $state<Theme>('system');
+  /** The shell has set it before the first paint. */
+  value = $state<Theme>((document.documentElement.dataset.theme as Theme | undefined) ?? 'system');
 
-  start(): void {
-    const stored = document.documentElement.dataset.theme;
-    if (stored === 'light' || stored === 'dark') this.value = stored;
-  }
   use(theme: Theme): void {
     this.value = theme;
     if (theme === 'system') delete document.documentElement.dataset.theme;

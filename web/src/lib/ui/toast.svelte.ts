@@ -11,11 +11,14 @@ const STAY_ACTION_MS = 9_000;
 const MOST = 3;
 
 class Toasts {
-  items = $state<ToastMessage[]>([]);
+  items = $state.raw<ToastMessage[]>([]);
+  /** True from the first message on: what draws them is loaded then. */
+  used = $state(false);
   #next = 1;
 
   show(text: string, options: Partial<Pick<ToastMessage, 'tone' | 'action'>> = {}): void {
     const id = this.#next++;
+    this.used = true;
     this.items = [...this.items, { id, text, tone: options.tone ?? 'plain', action: options.action }].slice(-MOST);
     setTimeout(() => this.close(id), options.action ? STAY_ACTION_MS : STAY_MS);
   }
