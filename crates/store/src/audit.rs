@@ -124,49 +124,81 @@ fn cut(text: &str, bytes: usize) -> &str {
 
 /// Adds events, in order. For reads use [crate::Store::append_audit], which shares a commit with others.
 pub fn append(tx: &mut dyn Tx, events: &[Event]) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut stored = Vec::with_capacity(events.len());
     for event in events {
-        append_one(tx, event)?;
+        stored.push(Stored::new(tx, event)?);
+    }
+    let mut rows: Vec<Param<'_>> = Vec::with_capacity(events.len() * COLUMNS);
+    let mut patients: Vec<Param<'_>> = Vec::with_capacity(events.len() * 2);
+    for (event, s) in events.iter().zip(&stored) {
+        let what = if s.target.is_some() { None } else { Some(cut(&event.what, MAX_WHAT_BYTES)) };
+        rows.extend_from_slice(params![
+            s.seq,
+            event.at,
+            s.action,
+            event.outcome.number(),
+            s.agent,
+            s.agent_details,
+            s.address.as_ref(),
+            s.request.as_ref(),
+            purpose_number(event.purpose),
+            s.target.as_ref(),
+            what,
+            s.patients.as_ref()
+        ]);
+        for patient in &s.patient_ids {
+            patients.extend_from_slice(params![patient, s.seq]);
+        }
+    }
+    tx.insert_many(
+        "INSERT INTO audit (seq, at_us, action, outcome, agent, agent_details, address, request, purpose, target, \
+         what, patients)",
+        "",
+        COLUMNS,
+        &rows,
+    )?;
+    if !patients.is_empty() {
+        tx.insert_many("INSERT INTO audit_patient (patient, seq)", "ON CONFLICT DO NOTHING", 2, &patients)?;
     }
     Ok(())
 }
 
-fn append_one(tx: &mut dyn Tx, event: &Event) -> Result<()> {
-    // Both are small sets of our own words; the agent's name and role would cost 30 bytes a row otherwise.
-    let action = tx.term(cut(&event.action, MAX_AGENT_BYTES), true)?;
-    let details = format!("{}\n{}\n{}", event.agent, event.role, event.agent_display);
-    let agent = tx.term(cut(&details, MAX_AGENT_BYTES), true)?;
-    let agent_key = tx.term(cut(&event.agent, MAX_AGENT_BYTES), true)?;
-    let seq = tx.next(crate::Counter::Audit)?;
-    let address = event.address.map(address_bytes);
-    let key = fhir::ResourceKey::parse(&event.what).map(|key| crate::ids::encode_key(&key));
-    let what = if key.is_some() { None } else { Some(cut(&event.what, MAX_WHAT_BYTES)) };
-    let request = (!event.request_id.is_empty()).then(|| encode_id(&event.request_id));
-    tx.execute(
-        "INSERT INTO audit (seq, at_us, action, outcome, agent, agent_details, address, request, purpose, target, what, patients) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        params![
-            seq,
-            event.at,
-            action,
-            event.outcome.number(),
-            agent_key,
-            agent,
-            address.as_ref(),
-            request.as_ref(),
-            purpose_number(event.purpose),
-            key.as_ref(),
-            what,
-            encode_ids(&event.patients).as_ref()
-        ],
-    )?;
-    for patient in &event.patients {
-        tx.execute(
-            "INSERT INTO audit_patient (patient, seq) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            params![&encode_id(patient), seq],
-        )?;
-    }
-    Ok(())
+const COLUMNS: usize = 12;
+
+/// An event in the forms that are bound.
+struct Stored {
+    seq: i64,
+    action: Option<i64>,
+    agent: Option<i64>,
+    agent_details: Option<i64>,
+    address: Option<Vec<u8>>,
+    request: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
+    patients: Option<Vec<u8>>,
+    patient_ids: Vec<Vec<u8>>,
 }
+
+impl Stored {
+    fn new(tx: &mut dyn Tx, event: &Event) -> Result<Stored> {
+        // Small sets of our own words; the agent's name and role would cost 30 bytes a row otherwise.
+        let details = format!("{}\n{}\n{}", event.agent, event.role, event.agent_display);
+        Ok(Stored {
+            seq: tx.next(crate::Counter::Audit)?,
+            action: tx.term(cut(&event.action, MAX_AGENT_BYTES), true)?,
+            agent: tx.term(cut(&event.agent, MAX_AGENT_BYTES), true)?,
+            agent_details: tx.term(cut(&details, MAX_AGENT_BYTES), true)?,
+            address: event.address.map(address_bytes),
+            request: (!event.request_id.is_empty()).then(|| encode_id(&event.request_id)),
+            target: fhir::ResourceKey::parse(&event.what).map(|key| crate::ids::encode_key(&key)),
+            patients: encode_ids(&event.patients),
+            patient_ids: event.patients.iter().map(|p| encode_id(p)).collect(),
+        })
+    }
+}
+
 /// Rows, newest first.
 pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) -> Result<Page<Row>> {
     let (limit, start) = (clamp(limit), Cursor::newest_or(cursor)?);

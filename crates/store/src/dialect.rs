@@ -73,6 +73,15 @@ impl Dialect {
         }
     }
 
+    /// Appended to the SELECT of an EXISTS: PostgreSQL then looks each row up instead of turning the condition into
+    /// a join, for which it reads all rows with a common code whenever its statistics are behind.
+    pub(crate) fn look_up(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " OFFSET 0",
+        }
+    }
+
     /// Appended to a SELECT that picks rows to lease: other workers skip them instead of waiting.
     pub(crate) fn skip_locked(self) -> &'static str {
         match self {

@@ -27,11 +27,13 @@ enum Cleanup {
 impl Drop for TempStore {
     fn drop(&mut self) {
         self.store.close();
-        if let Cleanup::Database { admin, name } = &self.cleanup
-            && let Ok(mut client) = Client::connect(admin, NoTls)
-        {
+        if let Cleanup::Database { admin, name } = &self.cleanup {
+            let (admin, name) = (admin.clone(), name.clone());
             // A database that stays behind only takes room; the next run makes others.
-            drop(client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")));
+            drop(off_runtime(move || {
+                let mut client = Client::connect(&admin, NoTls)?;
+                Ok(client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?)
+            }));
         }
     }
 }
@@ -82,7 +84,8 @@ pub fn postgres() -> Option<TempStore> {
         return None;
     };
     let name = format!("uzima_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    match clone_template(&admin, &name) {
+    let (server, database) = (admin.clone(), name.clone());
+    match off_runtime(move || clone_template(&server, &database)) {
         Ok(config) => match Store::open(config.clone()) {
             Ok(store) => Some(TempStore {
                 store,
@@ -102,7 +105,7 @@ pub fn both() -> Vec<TempStore> {
 }
 
 /// The schema in a template, made once per state of the migrations and shared by all test processes.
-fn clone_template(admin: &str, name: &str) -> Result<StoreConfig, Box<dyn std::error::Error>> {
+fn clone_template(admin: &str, name: &str) -> Result<StoreConfig, Fault> {
     let schema: String = migrate::ALL.iter().map(|m| m.text).collect();
     let hash = schema
         .bytes()
@@ -122,6 +125,15 @@ fn clone_template(admin: &str, name: &str) -> Result<StoreConfig, Box<dyn std::e
     }
     client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}"))?;
     Ok(StoreConfig { pg_pool: 6, ..StoreConfig::new(url_of(admin, name), None) })
+}
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// The synchronous client panics on a thread that drives a runtime, where tests often are.
+fn off_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    std::thread::spawn(work).join().unwrap_or_else(|_| Err("the thread panicked".into()))
 }
 
 /// `admin` with another database.

@@ -45,8 +45,15 @@ impl Engine {
         wake: &watch::Sender<u64>,
     ) -> Result<Engine> {
         let target: Config = config.url.parse().map_err(|_| Error::Invalid("database URL"))?;
-        let mut first = Connection::open(&target)?;
-        first.migrate()?;
+        // On a thread of its own: the client would panic on one that drives a runtime.
+        let copy = target.clone();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let first = spawn("store-migrate", move || {
+            drop(sender.send(Connection::open(&copy).and_then(|mut connection| connection.migrate())));
+        })?;
+        let migrated = receiver.recv().unwrap_or(Err(Error::Panicked));
+        drop(first.join());
+        migrated?;
         let shared = Shared {
             target,
             terms: Arc::new(Terms::default()),

@@ -291,3 +291,13 @@ fn the_log_stays_bounded() {
     }
     assert!(largest < 170 << 20, "{largest} bytes of log for 200 MB written");
 }
+
+#[test]
+fn stores_open_and_close_on_a_runtime() {
+    runtime().block_on(async {
+        for mut temp in both() {
+            temp.reopen();
+            temp.store.write(|tx| setting::put(tx, "here", &serde_json::json!(1))).await.unwrap();
+        }
+    });
+}
