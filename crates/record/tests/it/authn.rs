@@ -113,6 +113,29 @@ async fn wrong_passwords_are_slowed_down() {
     .await;
 }
 
+/// facts/security-controls.md I7: a flood of unknown names adds no rows.
+#[tokio::test]
+async fn unknown_names_write_nothing() {
+    each_engine(|bench| async move {
+        let start = bench.mark();
+        for n in 0..10 {
+            bench.record.login(&format!("nobody{n}"), "x", address(9)).await.map(|_| ()).unwrap_err();
+            let mut ctx = bench.system();
+            ctx.principal = Principal::Anonymous;
+            bench.record.begin_reset(&ctx, &format!("nobody{n}")).await.unwrap();
+            bench.record.read(&ctx, &key("Patient/p1")).await.unwrap_err();
+        }
+        assert!(bench.audit_since(start).await.is_empty());
+        let messages = bench
+            .record
+            .store_read(|tx| store::message::list(tx, &store::message::Filter::default(), None, 5))
+            .await
+            .unwrap();
+        assert!(messages.rows.is_empty());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn passwords() {
     each_engine(|bench| async move {

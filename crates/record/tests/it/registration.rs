@@ -296,6 +296,31 @@ async fn duplicates_are_shown_not_merged() {
 }
 
 #[tokio::test]
+async fn distinct_people_stay_apart() {
+    each_engine(|bench| async move {
+        let record = &bench.record;
+        bench
+            .seed(set(vec![create(json!({"resourceType": "Patient", "id": "other", "active": true,
+                "name": [{"family": "Njoroge", "given": ["Amina"]}], "birthDate": "1994-05-17"}))]))
+            .await;
+        let session = register(&bench, form()).await;
+        let new = session.user.patient.clone().unwrap();
+        let desk = bench.staff(Role::FrontDesk);
+        let tasks = record.find(&desk, "Task", &[("status", "requested")], 10).await.unwrap();
+        let task = tasks[0].0.key().unwrap();
+        record.resolve_duplicate(&desk, &task, Resolution::NotDuplicate).await.unwrap();
+        let stored = record.read(&bench.system(), &new).await.unwrap().parse().unwrap();
+        assert_eq!(stored.get("active"), Some(&json!(true)));
+        assert!(stored.get("meta").unwrap().get("tag").is_none() && stored.get("link").is_none());
+        assert_eq!(record.session(&session.token).await.unwrap().user.patient, Some(new));
+        let done = record.read(&bench.system(), &task).await.unwrap().parse().unwrap();
+        assert_eq!(done.text("status"), Some("completed"));
+        assert!(record.find(&desk, "Task", &[("status", "requested")], 10).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn likely_and_unlikely_pairs() {
     each_engine(|bench| async move {
         let person = |id: &str, given: &str, family: &str, birth: &str, phone: &str| {

@@ -577,3 +577,17 @@ async fn too_many_changes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_closed_database_is_busy_not_broken() {
+    each_engine(|bench| async move {
+        let store = bench.record.store().clone();
+        tokio::task::spawn_blocking(move || store.close()).await.unwrap();
+        let ctx = bench.doctor();
+        let write =
+            bench.record.write(&ctx, set(vec![create(observation("x", "p1", "70"))])).await.unwrap_err();
+        let read = bench.record.read(&ctx, &key("Patient/p1")).await.unwrap_err();
+        assert!(matches!((write, read), (Error::Busy, Error::Busy)));
+    })
+    .await;
+}
