@@ -54,9 +54,12 @@ pub fn is_own_origin(origin: &str, headers: &HeaderMap, public_url: &str) -> boo
 mod tests {
     use super::*;
 
+    /// Method, headers, whether it passes.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+
     #[test]
     fn cookie_writes_need_our_origin() {
-        let cases: &[(&str, &[(&str, &str)], bool)] = &[
+        let cases: &[Case<'_>] = &[
             ("GET", &[("cookie", "uzima=a")], true),
             ("POST", &[], true),
             ("POST", &[("cookie", "uzima=a")], false),

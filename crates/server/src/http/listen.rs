@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tower::Layer as _;
 
 /// A client must send the head of a request within this.
@@ -24,11 +25,19 @@ const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
 /// Largest head of a request, bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// Binds the address. Errors: in use, not allowed.
+/// Connections that may wait to be taken: thousands of clients come back at once after a restart.
+const BACKLOG: u32 = 4096;
+
+/// Binds the address, inside a runtime. Errors: in use, not allowed.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let listen = || -> std::io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the connections of the last run to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    listen().with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Serves until the handle is told to stop.
