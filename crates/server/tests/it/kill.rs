@@ -63,6 +63,7 @@ impl Machine {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    #[expect(clippy::zombie_processes, reason = "a server that does not start ends the test")]
     async fn start(&self) -> Child {
         let child = self.uzima().arg("serve").stdout(Stdio::null()).spawn().unwrap();
         let until = tokio::time::Instant::now() + READY_WAIT;

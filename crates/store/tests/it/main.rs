@@ -1,5 +1,12 @@
 //! Store tests: the same functions on every engine there is.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as it must be"
+)]
+
 mod accounts;
 mod engine;
 mod events;

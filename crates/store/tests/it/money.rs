@@ -62,7 +62,9 @@ fn ledger_rules(temp: &TempStore) {
     assert!(matches!(post(temp, other), Err(ledger::Error::KeyReused(_))));
     let paid = transaction("mpesa:X", 20, &[("mpesa", 100_000, "KES"), ("receivable", -100_000, "KES")]);
     assert_eq!(post(temp, paid).unwrap(), Posted::New);
-    let cases: [(&[(&str, i64, &str)], &str); 5] = [
+    /// Account, amount, currency.
+    type Entries<'a> = &'a [(&'a str, i64, &'a str)];
+    let cases: [(Entries<'_>, &str); 5] = [
         (&[("mpesa", 5, "KES"), ("fees", -4, "KES")], "sum to 1"),
         (&[("mpesa", 5, "KES"), ("nowhere", -5, "KES")], "no account"),
         (&[("mpesa", 5, "KES"), ("dollars", -5, "KES")], "kept in USD"),

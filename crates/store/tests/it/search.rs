@@ -631,6 +631,7 @@ fn differential(temp: &TempStore) {
         docs.push((written.rid, doc));
     }
     // Some change, some go.
+    #[expect(clippy::needless_range_loop, reason = "the number is also the document's name")]
     for n in 0..DOCS / 5 {
         let (old, new) = (docs[n].1.clone(), random_doc(&mut random, n));
         let own = new.clone();
