@@ -56,7 +56,8 @@ impl Record {
         address: Option<IpAddr>,
     ) -> Result<Session, Error> {
         let now = self.now();
-        let name = fhir::search::fold(login.trim());
+        // Other spellings of one number are one name.
+        let name = super::phone_e164(login).unwrap_or_else(|| fhir::search::fold(login.trim()));
         let by_address = address.map(|a| format!("address/{a}"));
         let by_name = format!("name/{}", name.chars().take(100).collect::<String>());
         if let Some(key) = &by_address {
@@ -65,6 +66,11 @@ impl Record {
         self.inner.throttle.check(&by_name, now)?;
 
         let candidates = self.accounts_by_login(login).await?;
+        // Whoever knows phone, e-mail and user name of somebody has no more guesses for it.
+        let by_account: Vec<String> = candidates.iter().map(|a| format!("account/{}", a.id)).collect();
+        for key in &by_account {
+            self.inner.throttle.check(key, now)?;
+        }
         let mut found = None;
         // An unknown name costs one hash as well.
         for n in 0..candidates.len().clamp(1, MAX_SHARING_PHONE) {
@@ -80,11 +86,15 @@ impl Record {
         match found.filter(|a| !a.disabled) {
             Some(account) => {
                 self.inner.throttle.succeeded(&by_name);
+                self.inner.throttle.succeeded(&format!("account/{}", account.id));
                 let session = self.open_session(account, address, "login", None).await?;
                 Ok(session)
             }
             None => {
                 self.inner.throttle.failed(&by_name, PER_NAME, now);
+                for key in &by_account {
+                    self.inner.throttle.failed(key, PER_NAME, now);
+                }
                 if let Some(key) = &by_address {
                     self.inner.throttle.failed(key, PER_ADDRESS, now);
                 }

@@ -99,6 +99,20 @@ async fn wrong_passwords_are_slowed_down() {
         }
         // A delay, not a lock.
         bench.turn(SignedDuration::from_mins(16));
+        // Another name of the same account gives no new guesses.
+        let mut spec = staff("joseph", &[Role::FrontDesk]);
+        spec.phone = Some("0733 111 222".into());
+        spec.email = Some("joseph@example.org".into());
+        bench.record.create_account(&bench.system(), spec).await.unwrap();
+        let mut answers = Vec::new();
+        for login in
+            ["joseph", "0733111222", "+254 733 111 222", "joseph@example.org", "JOSEPH", "joseph", "joseph"]
+        {
+            answers.push(name(
+                &bench.record.login(login, "wrong password", address(5)).await.map(|_| ()).unwrap_err(),
+            ));
+        }
+        assert_eq!(answers.iter().filter(|a| *a == "Rule credentials-wrong").count(), 5, "{answers:?}");
         assert!(bench.record.login("grace", "a long passphrase", address(2)).await.is_ok());
         // One address that tries many names.
         let mut throttled = false;
