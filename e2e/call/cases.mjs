@@ -371,7 +371,7 @@ export const cases = {
     await call.admit();
     await untilFramesMove(call.patient);
     await until('a quality figure', () => call.patient.evaluate(() => window.call.state.quality.own !== null));
-    await control(call.clinician, 'End consultation').click();
+    await control(call.clinician, 'End call').click();
     for (const side of call.both) await untilPhase(side, 'ended');
     await call.patient.getByText('The consultation has ended.').waitFor();
     assert.equal((await call.patient.evaluate(() => window.reports.length)) >= 1, true, 'the last figures are reported');
