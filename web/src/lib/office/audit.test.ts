@@ -10,7 +10,8 @@ test('what an audit row is about', () => {
     about: 'patient=1, code=http://loinc.org|8867-4'
   });
   expect(thingOf('Invoice?status=issued&_sort=-date&_count=100')).toEqual({ kind: 'Invoice', about: 'status=issued' });
-  expect(thingOf('Patient?_id=a,b,c')).toEqual({ kind: 'Patient', about: '_id × 3' });
+  expect(thingOf('Patient?_id=a,b,c')).toEqual({ kind: 'Patient', about: 'audit.records' });
+  expect(thingOf('Patient?_text=isaac+ali')).toEqual({ kind: 'Patient', about: '“isaac ali”' });
   expect(thingOf('Patient?_sort=name')).toEqual({ kind: 'Patient', about: undefined });
   expect(thingOf('Patient?name=%E0%A4%A')).toEqual({ kind: 'Patient', about: 'name=%E0%A4%A' });
   expect(thingOf('import')).toEqual({ kind: 'import', id: undefined });

@@ -11,7 +11,7 @@ export interface Thing {
 /** How a list was cut and ordered says nothing about what was looked for. */
 const HOW = /^_(sort|count|cursor|total|summary|elements|format)=/;
 
-/** `code=a%20b` decoded; a long list of ids becomes its length. */
+/** `code=a%20b` decoded, what was typed in quotes; a list of ids becomes its length. */
 function spoken(part: string): string {
   const [name = '', value = ''] = part.split(/=(.*)/s);
   let text = value.replaceAll('+', ' ');
@@ -21,7 +21,10 @@ function spoken(part: string): string {
     // Half an escape: shown as it was recorded.
   }
   const ids = text.split(',');
-  return name === '_id' && ids.length > 1 ? `_id × ${ids.length}` : `${name}=${text}`;
+  if (name === '_id' && ids.length > 1) return t('audit.records', { count: ids.length });
+  if (name === '_text' || name === '_content') return `“${text}”`;
+  // A reference is told apart by its first characters.
+  return `${name}=${text.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, shortId)}`;
 }
 
 export function thingOf(what: string): Thing | undefined {
