@@ -1207,6 +1207,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The day at a glance. Administrator and front desk. */
+        get: operations["get_overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1552,6 +1569,10 @@ export interface components {
             /** Format: date-time */
             last_error_at?: string | null;
             last_error?: string | null;
+        };
+        InvoicePatient: {
+            id: string;
+            display: string;
         };
         /** @description An invoice with what was paid of it. */
         InvoiceView: {
@@ -2129,6 +2150,32 @@ export interface components {
             /** @description Shown once. */
             one_time_password: string;
         };
+        Overview: {
+            appointments_today: components["schemas"]["Appointment"][];
+            counts: components["schemas"]["OverviewCounts"];
+            /** @description Of the program. */
+            version: string;
+            /** @description `sqlite|postgres` */
+            engine: string;
+        };
+        OverviewCounts: {
+            /** Format: int64 */
+            patients: number;
+            /**
+             * Format: int64
+             * @description Patients that are here and wait.
+             */
+            waiting: number;
+            /** Format: int64 */
+            booked_today: number;
+            /** Format: int64 */
+            dead_jobs: number;
+            /**
+             * Format: int64
+             * @description Of the last seven days.
+             */
+            failed_messages: number;
+        };
         PasswordChange: {
             old_password: string;
             new_password: string;
@@ -2208,11 +2255,13 @@ export interface components {
             address?: components["schemas"]["PatientAddress"] | null;
             next_of_kin?: components["schemas"]["NextOfKin"] | null;
         };
-        /** @description A patient as lists show her. */
+        /** @description Enough to know whom a row is about. */
         PatientRef: {
             id: string;
             name: components["schemas"]["PersonName"];
+            /** @description `female`, `male`, `other` or `unknown` */
             sex: string;
+            /** @description `YYYY-MM-DD`; as precise as it is known. */
             birth_date: string;
             record_number: string;
         };
@@ -2652,14 +2701,6 @@ export interface components {
              */
             height: string | null;
         };
-        /** @enum {string} */
-        InvoiceStatus: "issued" | "balanced" | "cancelled";
-        /** @enum {string} */
-        JobState: "ready" | "leased" | "done" | "dead";
-        InvoicePatient: {
-            id: string;
-            display: string;
-        };
     };
     responses: never;
     parameters: never;
@@ -3087,7 +3128,7 @@ export interface operations {
     list_invoices: {
         parameters: {
             query?: {
-                status?: components["schemas"]["InvoiceStatus"];
+                status?: "issued" | "balanced" | "cancelled";
                 patient_id?: string;
                 /** @description Issued on this day of the clinic's zone. */
                 date?: string;
@@ -5094,7 +5135,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description `dead` if not given. */
-                state?: components["schemas"]["JobState"];
+                state?: "ready" | "leased" | "done" | "dead";
                 limit?: number;
                 cursor?: string;
             };
@@ -5154,7 +5195,7 @@ export interface operations {
     list_messages: {
         parameters: {
             query?: {
-                state?: components["schemas"]["MessageState"];
+                state?: "queued" | "sending" | "sent" | "delivered" | "failed" | "dead";
                 limit?: number;
                 cursor?: string;
             };
@@ -5226,6 +5267,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Integration"][];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_overview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
                 };
             };
             /** @description Any error */
