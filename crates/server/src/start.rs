@@ -11,6 +11,7 @@ use crate::ws::registry::Sockets;
 use crate::{control, storage, worker};
 use anyhow::Context as _;
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use record::Clock;
@@ -27,6 +28,7 @@ pub struct Running {
     /// `config.public_url`, or made from the address.
     pub url: String,
     pub app: AppState,
+    tls: Option<RustlsConfig>,
     handle: Handle<SocketAddr>,
     serving: JoinHandle<std::io::Result<()>>,
     tasks: Vec<JoinHandle<()>>,
@@ -45,7 +47,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
 /// As [start], with another clock, for tests.
 pub async fn start_with_clock(config: Config, clock: Clock) -> anyhow::Result<Running> {
-    let tls = listen::tls(&config)?;
+    let tls = listen::tls(&config)?.map(RustlsConfig::from_config);
     let listener = listen::bind(config.listen)?;
     let address = listener.local_addr()?;
     let app = app(config, clock, &address).await?;
@@ -53,8 +55,10 @@ pub async fn start_with_clock(config: Config, clock: Clock) -> anyhow::Result<Ru
 }
 
 /// The worker alone, for PostgreSQL with several servers. Runs until `stopping` of the returned state is cancelled.
-pub async fn start_worker(config: Config) -> anyhow::Result<(AppState, JoinHandle<()>)> {
+pub async fn start_worker(mut config: Config) -> anyhow::Result<(AppState, JoinHandle<()>)> {
     let address = config.listen;
+    // Calls are relayed by the servers.
+    config.turn.listen = None;
     let app = app(config, clock(), &address).await?;
     let task = tokio::spawn(worker::run(app.clone(), worker::registry()));
     Ok((app, task))
@@ -65,7 +69,13 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     let _ = rustls::crypto::ring::default_provider().install_default();
     let public_url = match &config.public_url {
         Some(url) => url.clone(),
-        None => format!("{}://{address}", if config.has_tls() { "https" } else { "http" }),
+        None => {
+            let scheme = if config.has_tls() { "https" } else { "http" };
+            match address.ip().is_unspecified() {
+                true => format!("{scheme}://localhost:{}", address.port()),
+                false => format!("{scheme}://{address}"),
+            }
+        }
     };
     let timezone = TimeZone::get(&config.clinic.timezone).context("clinic.timezone")?;
     let opened = config.clone();
@@ -96,7 +106,7 @@ fn serve(
     app: AppState,
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<RustlsConfig>,
 ) -> anyhow::Result<Running> {
     let mut tasks = vec![tokio::spawn(hub::run(app.clone()))];
     tasks.push(tokio::spawn(crate::api::consultations::keep_call_log(app.clone())));
@@ -110,10 +120,10 @@ fn serve(
     }
     let handle = Handle::new();
     let router = crate::http::router(app.clone());
-    let serving = tokio::spawn(listen::serve(listener, router, tls, handle.clone()));
+    let serving = tokio::spawn(listen::serve(listener, router, tls.clone(), handle.clone()));
     let url = app.public_url.clone();
     tracing::info!(%address, %url, version = env!("CARGO_PKG_VERSION"), "serving");
-    Ok(Running { address, url, app, handle, serving, tasks })
+    Ok(Running { address, url, app, tls, handle, serving, tasks })
 }
 
 impl Running {
@@ -124,6 +134,16 @@ impl Running {
         self.app.stopping.cancel();
         self.handle.graceful_shutdown(Some(drain));
         self.finish(drain).await
+    }
+
+    /// Reads certificate and key again, e.g. after a renewal; open connections keep theirs. Without TLS nothing happens.
+    /// Errors: files that cannot be read or do not fit together; the old ones stay in use.
+    pub fn reload_tls(&self) -> anyhow::Result<()> {
+        if let (Some(tls), Some(config)) = (&self.tls, listen::tls(&self.app.config)?) {
+            tls.reload_from_config(config);
+            tracing::info!("certificate read again");
+        }
+        Ok(())
     }
 
     /// Runs until the server ends by itself, e.g. because its socket failed.

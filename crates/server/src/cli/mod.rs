@@ -25,7 +25,8 @@ struct Uzima {
 
 #[derive(Subcommand)]
 enum Order {
-    /// Serves the web client, the APIs and (unless worker.enabled is false) runs the worker.
+    /// Serves the web client, the APIs and (unless worker.enabled is false) runs the worker. SIGHUP reads the certificate
+    /// again; SIGTERM finishes what was begun and stops.
     Serve,
     /// Runs the worker alone, beside servers on the same PostgreSQL database.
     Worker,
@@ -172,11 +173,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut running = start::start(config).await?;
     // For people and for programs that wait for it; the log may be JSON or elsewhere.
     println!("uzima listens on {} ({})", running.address, running.url);
-    tokio::select! {
-        ended = running.ended() => ended,
-        () = stop_signal() => {
-            tracing::info!("stopping");
-            running.shutdown().await
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let stop = stop_signal();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            ended = running.ended() => return ended,
+            () = &mut stop => {
+                tracing::info!("stopping");
+                return running.shutdown().await;
+            }
+            _ = hang_up.recv() => {
+                if let Err(error) = running.reload_tls() {
+                    tracing::error!(error = format!("{error:#}"), "the old certificate stays in use");
+                }
+            }
         }
     }
 }

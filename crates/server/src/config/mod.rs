@@ -24,7 +24,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `sqlite:PATH` or `postgres://…`; unset: `uzima.db` in the data folder.
     pub database_url: Option<Secret>,
-    /// How browsers reach this server, without a trailing slash; unset: made from `listen`.
+    /// How browsers reach this server, without a trailing slash; unset: made from `listen`. Needed where `listen` is no address that browsers use.
     pub public_url: Option<String>,
     pub key: Key,
     pub tls: Tls,

@@ -78,7 +78,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// Reads the body up to `limit` bytes. Errors: 413, 408, 400.
+/// Reads the body up to `limit` bytes. Errors: 413, 400.
 pub async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         Refusal::new(

@@ -57,8 +57,6 @@ pub enum RefusalKind {
     MethodNotAllowed,
     /// 406
     NotAcceptable,
-    /// 408: the body did not arrive in time.
-    BodySlow,
     /// 413
     BodyTooLarge,
     /// 415
@@ -89,7 +87,6 @@ impl RefusalKind {
             RefusalKind::NotAcceptable => {
                 (StatusCode::NOT_ACCEPTABLE, "not-acceptable", IssueCode::NotSupported)
             }
-            RefusalKind::BodySlow => (StatusCode::REQUEST_TIMEOUT, "body-slow", IssueCode::Transient),
             RefusalKind::BodyTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", IssueCode::TooLong)
             }

@@ -37,10 +37,7 @@ pub async fn secure(State(app): State<AppState>, request: Request, next: Next) -
         HeaderValue::from_static("same-origin"),
     );
     if app.is_secure() {
-        map.insert(
-            header::STRICT_TRANSPORT_SECURITY,
-            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
-        );
+        map.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     response
 }

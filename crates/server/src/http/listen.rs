@@ -44,7 +44,7 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<RustlsConfig>,
     handle: Handle<SocketAddr>,
 ) -> std::io::Result<()> {
     let trim: fn(Request<Incoming>) -> Request<Incoming> = super::without_trailing_slash;
@@ -62,8 +62,7 @@ pub async fn serve(
     match tls {
         None => server.acceptor(NoDelayAcceptor::new()).serve(service).await,
         Some(config) => {
-            let acceptor =
-                RustlsAcceptor::new(RustlsConfig::from_config(config)).acceptor(NoDelayAcceptor::new());
+            let acceptor = RustlsAcceptor::new(config).acceptor(NoDelayAcceptor::new());
             server.acceptor(acceptor).serve(service).await
         }
     }

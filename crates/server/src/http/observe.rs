@@ -48,14 +48,13 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     let is_probe = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
 
     let work = async {
-        let in_flight = app.metrics.in_flight.fetch_add(1, Relaxed) + 1;
+        let place = Place::take(&app);
         let limit = i64::try_from(app.config.limits.concurrent_requests).unwrap_or(i64::MAX);
-        let response = if in_flight > limit && !is_probe {
+        let response = if place.number > limit && !is_probe {
             refuse(is_fhir, RefusalKind::Overloaded, "Too many requests at once; try again in a moment.")
         } else {
             run(&app, request, next, is_fhir, &route).await
         };
-        app.metrics.in_flight.fetch_sub(1, Relaxed);
         (response, PRINCIPAL.with(Cell::get))
     };
     let scoped = PRINCIPAL.scope(Cell::new("-"), request_id::CURRENT.scope(id.clone(), work));
@@ -100,6 +99,24 @@ impl Line<'_> {
                 duration_ms, principal.kind = principal, "request"
             );
         }
+    }
+}
+
+/// A request's place among those worked on. Given back also when the client goes away and the work is dropped.
+struct Place<'a> {
+    app: &'a AppState,
+    number: i64,
+}
+
+impl Place<'_> {
+    fn take(app: &AppState) -> Place<'_> {
+        Place { app, number: app.metrics.in_flight.fetch_add(1, Relaxed) + 1 }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.app.metrics.in_flight.fetch_sub(1, Relaxed);
     }
 }
 

@@ -74,7 +74,11 @@ async fn two_servers_are_one() {
     let (here, there) = tokio::join!(write(&first), write(&second));
     let locations: Vec<String> = [here, there]
         .into_iter()
-        .map(|answer| crate::harness::header(&answer.unwrap(), "location").replace(first.url(), "").replace(second.url(), ""))
+        .map(|answer| {
+            crate::harness::header(&answer.unwrap(), "location")
+                .replace(first.url(), "")
+                .replace(second.url(), "")
+        })
         .collect();
     assert!(!locations[0].is_empty());
     assert_eq!(locations[0], locations[1]);

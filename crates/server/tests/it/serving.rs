@@ -117,3 +117,69 @@ async fn what_was_begun_is_finished_at_the_end() {
     stopping.await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }
+
+/// The head and half the body of a request that therefore goes on.
+async fn half_a_request(world: &World, token: &str) -> tokio::net::TcpStream {
+    let address = world.running().address;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /fhir/R4/Patient HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/fhir+json\r\ncontent-length: 1000\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn too_much_at_once_is_refused_at_once() {
+    let world = World::start_with(|config| config.limits.concurrent_requests = 1).await;
+    let client = world.client("system/*.cruds").await;
+    let stream = half_a_request(&world, &client.token).await;
+    while world.app().metrics.in_flight.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let response = client.request("GET", "/api/v1/me").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (503, "1"));
+    assert_eq!(crate::harness::read(response).await.1["code"], "busy");
+    let (status, outcome) = client.get("/fhir/R4/Patient").await;
+    assert_eq!((status, &outcome["issue"][0]["code"]), (503, &json!("transient")));
+    let probe = world.client.get(format!("{}/healthz", world.url())).send().await.unwrap();
+    assert_eq!(probe.status(), 200, "probes are not counted");
+    drop(stream);
+    while world.app().metrics.in_flight.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.get("/fhir/R4/Patient").await.0, 200);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up() {
+    let world = World::start_with(|config| config.limits.request_seconds = 1).await;
+    let client = world.client("system/*.cruds").await;
+    let mut stream = half_a_request(&world, &client.token).await;
+    let mut answer = [0_u8; 12];
+    tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_taken_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("a.pem"), folder.path().join("a.key"));
+    std::fs::copy(fixture("localhost.pem"), &certificate).unwrap();
+    std::fs::copy(fixture("localhost.key"), &key).unwrap();
+    let paths = (certificate.clone(), key);
+    let world = World::start_with(|config| {
+        config.tls.certificate = Some(paths.0);
+        config.tls.private_key = Some(paths.1);
+    })
+    .await;
+    world.running().reload_tls().unwrap();
+    std::fs::write(&certificate, "not a certificate").unwrap();
+    assert!(world.running().reload_tls().is_err());
+    let probe = world.client.get(format!("{}/healthz", world.url())).send().await.unwrap();
+    assert_eq!(probe.status(), 200, "the old one stays in use");
+    world.stop().await;
+}
