@@ -78,7 +78,9 @@ export function isLocale(value: unknown): value is Locale {
 class I18n {
   locale = $state<Locale>('en');
   messages = $state.raw<Messages>({});
-  #loaded = new Set<Catalogue>();
+  /** Every catalogue somebody asked for, and the language they should be in. */
+  #wanted = new Set<Catalogue>();
+  #target: Locale = 'en';
 
   /** The language chosen on this device, if somebody chose one. */
   get chosen(): Locale | undefined {
@@ -91,12 +93,12 @@ class I18n {
   }
   /** Loads catalogues in the current language; pages of that part wait for them. */
   async need(...catalogues: Catalogue[]): Promise<void> {
-    if (this.#loaded.size === 0) this.#setDocument(this.#first());
-    const missing = catalogues.filter((catalogue) => !this.#loaded.has(catalogue));
-    if (missing.length === 0) return;
-    const parts = await Promise.all(missing.map((catalogue) => LOADERS[this.locale][catalogue]()));
-    for (const catalogue of missing) this.#loaded.add(catalogue);
-    this.messages = Object.assign({}, this.messages, ...parts.map((part) => part.default));
+    if (this.#wanted.size === 0) {
+      this.#target = this.#first();
+      this.#setDocument(this.#target);
+    } else if (catalogues.every((catalogue) => this.#shown.has(catalogue))) return;
+    for (const catalogue of catalogues) this.#wanted.add(catalogue);
+    await this.#load();
   }
   /** Changes the language of everything on screen; `remember` keeps it on this device. */
   async use(locale: Locale, remember: boolean): Promise<void> {
@@ -107,10 +109,23 @@ class I18n {
         // Private windows may refuse; the choice then lasts until the tab closes.
       }
     }
-    if (locale === this.locale) return;
-    const parts = await Promise.all([...this.#loaded].map((part) => LOADERS[locale][part]()));
-    this.#setDocument(locale);
-    this.messages = Object.assign({}, ...parts.map((part) => part.default));
+    if (locale === this.#target) return;
+    this.#target = locale;
+    await this.#load();
+  }
+  #shown = new Set<Catalogue>();
+  async #load(): Promise<void> {
+    for (;;) {
+      const locale = this.#target;
+      const wanted = [...this.#wanted];
+      const parts = await Promise.all(wanted.map((catalogue) => LOADERS[locale][catalogue]()));
+      // Another language or more words were asked for meanwhile: what came is not the whole any more.
+      if (locale !== this.#target || wanted.length < this.#wanted.size) continue;
+      if (locale !== this.locale) this.#setDocument(locale);
+      this.#shown = new Set(wanted);
+      this.messages = Object.assign({}, ...parts.map((part) => part.default));
+      return;
+    }
   }
   #first(): Locale {
     const chosen = this.chosen;
