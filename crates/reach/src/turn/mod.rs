@@ -162,6 +162,7 @@ impl Turn {
         let udp = UdpSocket::bind(config.listen_udp)
             .await
             .map_err(|source| TurnError::Listen { address: config.listen_udp, source })?;
+        server::widen(&udp);
         let local_udp =
             udp.local_addr().map_err(|source| TurnError::Listen { address: config.listen_udp, source })?;
         let tcp = match config.listen_tcp {

@@ -23,6 +23,8 @@ const DATAGRAM_MAX: usize = 4096;
 /// No consultation lasts longer; afterwards the client must bring fresh credentials.
 const AGE_MAX: Duration = Duration::from_secs(8 * 3600);
 const TRANSPORT_UDP: u8 = 17;
+/// What a socket may hold while the process waits for a processor; the kernel gives at most `net.core.rmem_max`.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 /// Random ports tried before the range is searched from one end.
 const PORT_TRIES: usize = 16;
 
@@ -69,6 +71,13 @@ struct Caller {
     username: String,
     account: String,
     key: [u8; 16],
+}
+
+/// A burst that arrives while the machine is busy must wait in the kernel rather than be lost there.
+pub fn widen(socket: &UdpSocket) {
+    if let Err(error) = socket2::SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES) {
+        tracing::debug!(%error, "the relay's receive buffer stays as it is");
+    }
 }
 
 /// Receives from the UDP listener until stopped.
@@ -267,6 +276,7 @@ impl Relay {
         let Some(socket) = self.bind_relay_socket().await else {
             return refuse(message, 508, "Insufficient Capacity", Some(&key));
         };
+        widen(&socket);
         let Ok(port) = socket.local_addr().map(|address| address.port()) else {
             return refuse(message, 508, "Insufficient Capacity", Some(&key));
         };
