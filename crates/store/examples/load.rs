@@ -133,21 +133,32 @@ struct Process {
     cpu_ms: u64,
     peak_mb: u64,
     written_kb: u64,
+    /// The writer thread's own.
+    writer_ms: u64,
+}
+
+/// User and system time of a process or thread.
+fn cpu_ms(stat: &str) -> u64 {
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+    (ticks(11) + ticks(12)) * 10
 }
 
 fn process() -> Process {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let written =
-        io.lines().find_map(|l| l.strip_prefix("wchar: ")).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-    let peak = status.lines().find(|l| l.starts_with("VmRSS")).and_then(|l| l.split_whitespace().nth(1));
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let number = |text: Option<&str>| text.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let writer = threads
+        .map(|thread| read(&format!("{}/stat", thread.path().display())))
+        .find(|stat| stat.contains("(store-writer)"))
+        .unwrap_or_default();
+    let (io, status) = (read("/proc/self/io"), read("/proc/self/status"));
+    let resident = status.lines().find(|l| l.starts_with("VmRSS")).and_then(|l| l.split_whitespace().nth(1));
     Process {
-        cpu_ms: (ticks(11) + ticks(12)) * 10,
-        peak_mb: peak.and_then(|p| p.parse().ok()).unwrap_or(0u64) / 1024,
-        written_kb: written / 1024,
+        cpu_ms: cpu_ms(&read("/proc/self/stat")),
+        peak_mb: number(resident) / 1024,
+        written_kb: number(io.lines().find_map(|l| l.strip_prefix("wchar: "))) / 1024,
+        writer_ms: cpu_ms(&writer),
     }
 }
 
@@ -181,13 +192,14 @@ where
     times.sort_unstable();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
     println!(
-        "{name:32} {:>7.0}/s  p50 {:.2}  p95 {:.2}  p99 {:.2}  max {:.1} ms  CPU {:.0} µs  {:.1} KiB written  RSS {} MB",
+        "{name:32} {:>7.0}/s  p50 {:.2}  p95 {:.2}  p99 {:.2}  max {:.1} ms  CPU {:.0} µs (writer {:.0})  {:.1} KiB written  RSS {} MB",
         times.len() as f64 / took,
         at(0.5),
         at(0.95),
         at(0.99),
         at(1.0),
         (after.cpu_ms - before.cpu_ms) as f64 * 1e3 / times.len() as f64,
+        (after.writer_ms - before.writer_ms) as f64 * 1e3 / times.len() as f64,
         (after.written_kb - before.written_kb) as f64 / times.len() as f64,
         after.peak_mb
     );

@@ -27,9 +27,10 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// Four readers, sixteen connections.
+    /// A reader per processor (two to eight), sixteen connections.
     pub fn new(url: impl Into<String>, key: Option<Secret32>) -> StoreConfig {
-        StoreConfig { url: url.into(), key, readers: 4, pg_pool: 16 }
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        StoreConfig { url: url.into(), key, readers: processors.clamp(2, 8), pg_pool: 16 }
     }
 }
 

@@ -59,6 +59,15 @@ impl<T> Queue<T> {
         self.state.lock().items.pop_front()
     }
 
+    /// An item if one comes within this time.
+    pub fn pop_within(&self, time: Duration) -> Option<T> {
+        let mut state = self.state.lock();
+        if state.items.is_empty() && !state.closed {
+            self.ready.wait_for(&mut state, time);
+        }
+        state.items.pop_front()
+    }
+
     pub fn len(&self) -> usize {
         self.state.lock().items.len()
     }
