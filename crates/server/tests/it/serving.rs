@@ -183,3 +183,31 @@ async fn a_renewed_certificate_is_taken_without_a_restart() {
     assert_eq!(probe.status(), 200, "the old one stays in use");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn clients_that_go_away_give_their_places_back() {
+    let world = World::start().await;
+    world.staff("juma", Role::Cashier).await;
+    let in_flight = || world.app().metrics.in_flight.load(std::sync::atomic::Ordering::Relaxed);
+    let body = json!({"login": "juma", "password": crate::harness::PASSWORD}).to_string();
+    let head = format!(
+        "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    for _ in 0..5 {
+        let mut stream = tokio::net::TcpStream::connect(world.running().address).await.unwrap();
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        // The password's hash takes long enough for the client to be gone before the answer.
+        for _ in 0..10_000 {
+            if in_flight() > 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(stream);
+        while in_flight() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    world.stop().await;
+}
