@@ -340,6 +340,24 @@ export const cases = {
     await call.close();
   },
 
+  async 'either side can build the connection anew'() {
+    const call = await visit();
+    await call.admit();
+    for (const side of call.both) await untilFramesMove(side);
+    for (const side of call.both) {
+      const before = (await figures(call.clinician)).connections;
+      await control(side, 'More').click();
+      await control(side, 'Reconnect').click();
+      await until('a new connection', async () => (await figures(call.clinician)).connections > before);
+      for (const one of call.both) {
+        await untilPhase(one, 'active');
+        await untilFramesMove(one);
+        await untilSound(one);
+      }
+    }
+    await call.close();
+  },
+
   async 'coming online again makes a new socket and a new path at once'() {
     const call = await visit({ relay: true });
     await call.admit();

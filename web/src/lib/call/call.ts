@@ -697,6 +697,16 @@ export class Call {
     this.#set({ speaker: this.media.choice.speaker });
   }
 
+  /** Throws the connection away and builds a new one; for people who see that something hangs. */
+  reconnect(): void {
+    if (this.#isOver()) return;
+    this.#signalling?.reconnect();
+    if (!this.#link) return;
+    this.#trouble(Date.now());
+    if (this.#polite) this.#askRenewal();
+    else this.#link.renew();
+  }
+
   /** Tries devices again that were refused or missing. */
   async retryDevices(): Promise<void> {
     await this.media.start(this.state.audioOnly);

@@ -82,6 +82,8 @@ const en: Record<string, string> = {
   'call.problem.camera.insecure': 'The browser gives no camera on this address (HTTPS is needed).',
   'call.problem.camera.failed': 'The camera could not be opened.',
   'call.retry': 'Try again',
+  'call.reconnect': 'Reconnect',
+  'call.play': 'Tap to start picture and sound',
   'call.duration': 'Duration {time}'
 };
 
@@ -165,6 +167,8 @@ const sw: Record<string, string> = {
   'call.problem.camera.insecure': 'Kivinjari hakitoi kamera kwa anwani hii (inahitaji HTTPS).',
   'call.problem.camera.failed': 'Kamera haikuweza kufunguliwa.',
   'call.retry': 'Jaribu tena',
+  'call.reconnect': 'Unganisha upya',
+  'call.play': 'Gusa ili kuanza picha na sauti',
   'call.duration': 'Muda {time}'
 };
 
