@@ -94,8 +94,11 @@ fn service_request(resource: &Resource, now: Timestamp) -> Vec<CareLink> {
         Some("completed") => Some(later(now, DAYS_AFTER_VISIT)),
         _ => return Vec::new(),
     };
-    let mut actors: Vec<ResourceKey> =
-        list(resource.get("performer")).filter_map(|p| local(Some(p))).collect();
+    // A patient among the performers is no subject of this care.
+    let mut actors: Vec<ResourceKey> = list(resource.get("performer"))
+        .filter_map(|p| local(Some(p)))
+        .filter(|k| k.kind.name() != "Patient")
+        .collect();
     actors.extend(local(resource.get("subject")));
     pairs(&actors, now, until)
 }

@@ -118,8 +118,8 @@ pub fn rights(role: Role, class: Class) -> Rights {
             _ => Rights::NONE,
         },
         Role::Cashier => match class {
-            Billing => Rights::write(Everyone),
-            Patient | Coverage => Rights::read(Everyone),
+            // Invoices follow the ledger; they change by payments, never by free editing.
+            Billing | Patient | Coverage => Rights::read(Everyone),
             _ => Rights::NONE,
         },
         Role::Administrator => match class {
@@ -157,6 +157,8 @@ pub fn command_rights(role: Role, class: Class) -> Rights {
         (Role::Doctor | Role::Nurse, Directory) => Rights::new(Nobody, Nobody, Self_, Nobody),
 
         (Role::FrontDesk, Appointment | Visit) => Rights::put(Everyone),
+        // Cash at either counter balances the invoice.
+        (Role::FrontDesk | Role::Cashier, Billing) => Rights::put(Everyone),
         (Role::FrontDesk | Role::Administrator, Calendar) => Rights::put_and_delete(Everyone),
         (Role::FrontDesk, Message) => Rights::new(Nobody, Everyone, Nobody, Nobody),
         // Linking duplicates moves the superseded record out of use.

@@ -62,7 +62,7 @@ fn care_teams_requests_and_patients() {
     );
     let request = |status: &str| {
         json!({"resourceType": "ServiceRequest", "status": status, "subject": {"reference": "Patient/p"},
-            "performer": [{"reference": "Practitioner/d"}]})
+            "performer": [{"reference": "Practitioner/d"}, {"reference": "Patient/other"}]})
     };
     check(request("active"), &["d→p open"]);
     check(request("completed"), &["d→p 2027-02-19T09:00:00Z"]);

@@ -162,7 +162,7 @@ impl Job {
         problems: &mut Outcome,
     ) -> Result<Written, Error> {
         if put.creates {
-            self.allow(tx, Action::Create, &put.key, &put.patients)?;
+            self.allow_content(tx, Action::Create, put, &[])?;
             self.check_references(tx, put, None, known, problems)?;
             if let Some(written) = resource::insert(tx, &new_version(put, &put.content))? {
                 return self.created(tx, put, written);
@@ -173,7 +173,7 @@ impl Job {
             if put.if_match.is_some() {
                 return Err(Error::VersionConflict { current: None });
             }
-            self.allow(tx, Action::Create, &put.key, &put.patients)?;
+            self.allow_content(tx, Action::Create, put, &[])?;
             self.check_references(tx, put, None, known, problems)?;
             return match resource::insert(tx, &new_version(put, &put.content))? {
                 Some(written) => self.created(tx, put, written),
@@ -189,7 +189,7 @@ impl Job {
             return Err(Error::VersionConflict { current: (!current.deleted).then_some(current.version) });
         }
         let before = parse(&current)?;
-        self.allow(tx, Action::Update, &put.key, &put.patients)?;
+        self.allow_content(tx, Action::Update, put, &current.patients)?;
         if before.as_ref().is_some_and(|b| same_content(b.value(), put.resource.value())) {
             self.record(tx, "update", &put.key, &put.patients)?;
             return Ok(Written {
@@ -321,6 +321,22 @@ impl Job {
         }
         let hidden = action != Action::Create && policy::existence_is_private(&self.ctx, key.kind);
         Err(if hidden { Error::NotFound } else { Error::Denied })
+    }
+
+    /// As [Job::allow] on the new content, and for each patient whose compartment it enters by itself: who may write
+    /// about one patient must not draw in another, e.g. by naming both in a care team that then gives access.
+    fn allow_content(
+        &self,
+        tx: &mut dyn Tx,
+        action: Action,
+        put: &Put,
+        before: &[String],
+    ) -> Result<(), Error> {
+        self.allow(tx, action, &put.key, &put.patients)?;
+        for patient in put.patients.iter().filter(|p| !before.contains(p)) {
+            self.allow(tx, action, &put.key, std::slice::from_ref(patient))?;
+        }
+        Ok(())
     }
 
     /// Every local reference that is new in this version must lead somewhere. All problems are collected.
