@@ -18,6 +18,9 @@ const PLACEHOLDER: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-
 /// Everything SvelteKit names by its content.
 const IMMUTABLE: &str = "_app/immutable/";
 
+/// A worker is bound by the policy of its own script, and the service worker fetches what it keeps.
+const WORKER_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'";
+
 /// Names that adapter-static gives to the shell.
 const SHELLS: &[&str] = &["200.html", "fallback.html", "index.html"];
 
@@ -32,7 +35,7 @@ struct File {
     gzip: Option<Bytes>,
     etag: HeaderValue,
     kind: &'static str,
-    /// Only for pages.
+    /// Only for pages and the service worker.
     policy: Option<HeaderValue>,
 }
 
@@ -57,9 +60,12 @@ impl Web {
                 continue;
             }
             let kind = media_type(path);
-            let policy = kind
-                .starts_with("text/html")
-                .then(|| policy(&String::from_utf8_lossy(content), socket_origin));
+            let policy = if path == "service-worker.js" {
+                Some(WORKER_POLICY.to_owned())
+            } else {
+                kind.starts_with("text/html")
+                    .then(|| policy(&String::from_utf8_lossy(content), socket_origin))
+            };
             let file = File {
                 content: content.clone(),
                 brotli: raw.get(&format!("{path}.br")).cloned(),
