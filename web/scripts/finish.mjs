@@ -46,7 +46,7 @@ writeFileSync(join(BUILD, 'index.html'), html);
 
 // 3. What the service worker keeps: the shell in both languages.
 const shell = patientShell(manifest);
-const files = ['/', ...[...shell.js, ...shell.css].map((file) => `/${file}`)];
+const files = ['/index.html', ...[...shell.js, ...shell.css].map((file) => `/${file}`)];
 for (const name of ['/manifest.webmanifest', '/icons/uzima.svg']) files.push(name);
 for (const name of html.matchAll(/src="(\/_app\/immutable\/[^"]+)"/g)) files.push(name[1]);
 const worker = join(BUILD, 'service-worker.js');

@@ -9,7 +9,7 @@ import { version } from '$service-worker';
 const worker = globalThis as unknown as ServiceWorkerGlobalScope;
 const SHELL = `uzima-shell-${version}`;
 const ASSETS = 'uzima-assets';
-/** Written by scripts/finish.mjs: the files of the shell, '/' among them. */
+/** Written by scripts/finish.mjs: the files of the shell, '/index.html' among them. */
 const FILES = JSON.parse('__UZIMA_SHELL__') as string[];
 /** Assets kept beside the shell; the oldest go first. Enough for two releases of every portal. */
 const MOST_ASSETS = 400;
@@ -46,7 +46,7 @@ worker.addEventListener('fetch', (event) => {
 });
 
 async function page(request: Request): Promise<Response> {
-  const shell = await (await caches.open(SHELL)).match('/');
+  const shell = await (await caches.open(SHELL)).match('/index.html');
   return shell ?? fetch(request);
 }
 

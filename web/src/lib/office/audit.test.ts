@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { needsObject, shortId, thingOf } from './audit';
+import { isLook, needsObject, shortId, thingOf } from './audit';
 
 test('what an audit row is about', () => {
   expect(thingOf('')).toBeUndefined();
@@ -23,4 +23,9 @@ test('short ids and actions that speak for themselves', () => {
   expect(needsObject('read')).toBe(true);
   expect(needsObject('appointment.book')).toBe(false);
   expect(needsObject('login')).toBe(false);
+});
+
+test('looking is told from doing', () => {
+  for (const look of ['read', 'query', 'history', 'account.list', 'patient.candidates']) expect(isLook(look), look).toBe(true);
+  for (const change of ['create', 'update', 'login', 'payment.cash', 'note.sign']) expect(isLook(change), change).toBe(false);
 });

@@ -49,6 +49,10 @@ export function actionText(action: string): string {
 export function needsObject(action: string): boolean {
   return !action.includes('.') && !['login', 'logout', 'import', 'duplicates'].includes(action);
 }
+/** Whether an action only looked at something. */
+export function isLook(action: string): boolean {
+  return /^(read|vread|history|query|search|duplicates|.*\.(list|read|candidates|search))$/.test(action);
+}
 export function thingText(thing: Thing): string {
   const name = tOr(`thing.${thing.kind}`, thing.kind);
   if (thing.id) return `${name} ${shortId(thing.id)}`;
