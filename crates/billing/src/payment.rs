@@ -225,6 +225,9 @@ impl Billing {
             return Err(Error::Denied);
         }
         let before = self.payments_of(&invoice.key).await?;
+        if let Some(same) = self.repeated(ctx, &before).await? {
+            return self.payment(ctx, &same.to_string()).await;
+        }
         if let Some(open) = open_payment(&before) {
             return Err(open_conflict(&open.id));
         }
@@ -254,10 +257,25 @@ impl Billing {
             _ => Err(Error::Rule(Rule::new("method-unknown", "Pay by `mpesa` or `cash`.").at("/method"))),
         };
         match written {
-            Err(Error::Duplicate(rule)) if rule.code != "idempotency-key" => Err(open_conflict(&id)),
+            Err(Error::Duplicate(rule)) if rule.code == "payment-open" => Err(open_conflict(&id)),
             Err(other) => Err(other),
             Ok(()) => self.payment(ctx, &id.to_string()).await,
         }
+    }
+
+    /// The payment that an earlier request with this idempotency key started: the caller's newest of this invoice.
+    async fn repeated(&self, ctx: &Ctx, before: &[Payment]) -> Result<Option<Uuid>, Error> {
+        if ctx.idempotency_key.is_none() {
+            return Ok(None);
+        }
+        for command in ["payment.start", "payment.cash"] {
+            if self.record.replayed(ctx, command).await?.is_some() {
+                let account = ctx.user().map(|u| u.account);
+                let own = before.iter().filter(|p| p.account == account);
+                return Ok(own.max_by_key(|p| p.created).map(|p| p.id));
+            }
+        }
+        Ok(None)
     }
 
     fn may_pay(&self, ctx: &Ctx, invoice: &Invoice) -> bool {

@@ -2,6 +2,7 @@
 
 use super::address::ClientAddress;
 use super::error::{ApiError, FhirError};
+use super::idempotency::IdempotencyKey;
 use crate::state::{App, AppState};
 use access::{Ctx, Principal, Purpose, Role};
 use axum::extract::FromRequestParts;
@@ -36,9 +37,6 @@ pub const LANGUAGES: &[&str] = &["en", "sw"];
 /// Kept in the request's extensions for the log: what kind of caller it was, never who.
 #[derive(Debug, Clone, Copy)]
 pub struct PrincipalKind(pub &'static str);
-
-/// Longest `Idempotency-Key`.
-const IDEMPOTENCY_KEY_MAX: usize = 128;
 
 impl Caller {
     /// Errors: `Denied` unless the user has one of `roles`.
@@ -82,16 +80,15 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, E
 }
 
 /// A context for `principal` with what the request says about itself.
-pub fn context(app: &App, principal: Principal, headers: &HeaderMap, address: ClientAddress) -> Ctx {
+pub fn context(app: &App, principal: Principal, parts: &Parts) -> Ctx {
     let purpose = purpose(&principal);
-    let key = headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(str::trim);
     Ctx {
         principal,
         purpose,
         now: app.record.now(),
         request_id: super::request_id::current(),
-        idempotency_key: key.filter(|k| (1..=IDEMPOTENCY_KEY_MAX).contains(&k.len())).map(str::to_owned),
-        address: address.0,
+        idempotency_key: parts.extensions.get::<IdempotencyKey>().map(|key| key.0.clone()),
+        address: ClientAddress::of(parts).0,
         cause: None,
     }
 }
@@ -132,7 +129,7 @@ async fn known(parts: &mut Parts, app: &App) -> Result<Ctx, Error> {
     if principal == Principal::Anonymous {
         return Err(Error::Unauthenticated);
     }
-    Ok(context(app, principal, &parts.headers, ClientAddress::of(parts)))
+    Ok(context(app, principal, parts))
 }
 
 impl FromRequestParts<AppState> for Caller {
@@ -158,7 +155,7 @@ impl FromRequestParts<AppState> for MaybeCaller {
             Err(other) => return Err(other.into()),
         };
         super::observe::note_principal(kind_of(&principal));
-        Ok(MaybeCaller(context(app, principal, &parts.headers, ClientAddress::of(parts))))
+        Ok(MaybeCaller(context(app, principal, parts)))
     }
 }
 
@@ -172,7 +169,7 @@ impl FromRequestParts<AppState> for SessionCaller {
         let info = app.record.session(&token).await?;
         let principal = Principal::User(info.user.clone());
         super::observe::note_principal(kind_of(&principal));
-        let ctx = context(app, principal, &parts.headers, ClientAddress::of(parts));
+        let ctx = context(app, principal, parts);
         Ok(SessionCaller { ctx, info, token })
     }
 }

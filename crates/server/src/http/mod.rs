@@ -7,6 +7,7 @@ pub mod csrf;
 pub mod error;
 pub(crate) mod headers;
 pub mod health;
+mod idempotency;
 pub mod listen;
 pub mod metrics;
 mod observe;
@@ -37,6 +38,7 @@ pub fn router(app: AppState) -> Router {
     let guarded = Router::new()
         .merge(api)
         .merge(crate::rest::router())
+        .layer(from_fn_with_state(app.clone(), idempotency::bind))
         .layer(from_fn_with_state(app.clone(), csrf::protect))
         .layer(axum::middleware::from_fn(headers::no_store));
     let compress = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(

@@ -368,3 +368,21 @@ async fn cash_is_settled_at_the_desk() {
         "{day}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_is_answered_again_and_another_one_under_its_key_is_refused() {
+    let till = Till::open().await;
+    let path = format!("/api/v1/invoices/{}/payments", till.invoice);
+    let send = async |body: Value| {
+        let request = till.cashier.request("POST", &path).header("Idempotency-Key", "till-1").json(&body);
+        crate::harness::read(request.send().await.unwrap()).await
+    };
+    let half = json!({"method": "cash", "amount_minor": 50_000});
+    let (status, first) = send(half.clone()).await;
+    assert_eq!(status, 201, "{first}");
+    let (_, again) = send(half).await;
+    assert_eq!(again["id"], first["id"], "{again}");
+    let (status, other) = send(json!({"method": "cash", "amount_minor": 40_000})).await;
+    assert_eq!(status, 409, "{other}");
+    assert_eq!(till.invoice().await["paid"]["amount_minor"], 50_000);
+}
