@@ -29,6 +29,24 @@ fn refuse<T>(code: &'static str, field: &str, text: &str) -> Result<T, Error> {
     Err(Error::Rule(Rule::new(code, text).at(field)))
 }
 
+/// Errors: `name-required`.
+fn check_display(text: &str) -> Result<String, Error> {
+    let display = text.trim();
+    if display.is_empty() || display.chars().count() > MAX_TEXT_CHARS || display.chars().any(char::is_control)
+    {
+        return refuse("name-required", "/display", "Write the person's name.");
+    }
+    Ok(display.to_owned())
+}
+
+/// Errors: `language-invalid`.
+fn check_language(tag: &str) -> Result<(), Error> {
+    match super::registration::is_language(tag) {
+        true => Ok(()),
+        false => refuse("language-invalid", "/language", "Write the language as a code like sw or en."),
+    }
+}
+
 /// A role that needs a person in the record, without one, would silently see nothing.
 fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), Error> {
     if roles.is_empty() || roles.contains(&Role::Integration) {
@@ -50,15 +68,13 @@ fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), 
 impl Record {
     /// Makes an account; only administrators and System principals. Returns its id and the one-time password if none
     /// was given. Errors: `Denied`; `Rule` `password-short`, `password-common`, `phone-invalid`, `login-invalid`,
-    /// `name-required`, `roles-invalid`, `practitioner-required`, `patient-required`; `Duplicate` `login-taken`.
+    /// `email-invalid`, `language-invalid`, `name-required`, `roles-invalid`, `practitioner-required`, `patient-required`; `Duplicate` `login-taken`.
     pub async fn create_account(&self, ctx: &Ctx, new: AccountSpec) -> Result<(i64, Option<String>), Error> {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "account.create", "").await);
         }
-        let display = new.display.trim().to_owned();
-        if display.is_empty() || display.chars().count() > MAX_TEXT_CHARS {
-            return refuse("name-required", "/display", "Write the person's name.");
-        }
+        let display = check_display(&new.display)?;
+        check_language(&new.language)?;
         check_roles(&new.roles, new.patient.is_some(), new.practitioner.is_some())?;
         let login = match new.login.as_deref().map(|l| l.trim().to_lowercase()) {
             None => None,
@@ -99,8 +115,16 @@ impl Record {
                 (password.clone(), Some(password))
             }
         };
-        let hash = self.hash_password(&password).await?;
         let email = new.email.as_deref().map(|e| e.trim().to_lowercase()).filter(|e| !e.is_empty());
+        let fits = |e: &String| {
+            e.contains('@')
+                && e.chars().count() <= MAX_TEXT_CHARS
+                && !e.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        if !email.as_ref().is_none_or(fits) {
+            return refuse("email-invalid", "/email", "Write the e-mail address like name@clinic.example.");
+        }
+        let hash = self.hash_password(&password).await?;
         let account = NewAccount {
             login,
             phone,
@@ -202,10 +226,12 @@ impl Record {
                 current.practitioner.is_some() || change.practitioner.is_some(),
             )?;
         }
+        let display = change.display.as_deref().map(check_display).transpose()?;
+        change.language.as_deref().map(check_language).transpose()?;
         let ends_sessions = change.disabled == Some(true) || change.roles.is_some();
         let update = Update {
             account,
-            display: change.display.map(|d| d.trim().to_owned()).filter(|d| !d.is_empty()),
+            display,
             roles: change.roles,
             disabled: change.disabled,
             language: change.language,

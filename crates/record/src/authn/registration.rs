@@ -329,6 +329,10 @@ fn resource(value: Value) -> Result<Resource, Error> {
 /// A language tag that texts exist for, or as sent if it looks like a tag.
 fn language(text: &str) -> String {
     let tag = text.trim();
-    let fits = (2..=12).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if fits { tag.to_owned() } else { "en".to_owned() }
+    if is_language(tag) { tag.to_owned() } else { "en".to_owned() }
+}
+
+/// Whether this looks like a BCP-47 tag.
+pub(super) fn is_language(tag: &str) -> bool {
+    (2..=12).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

@@ -52,6 +52,13 @@ pub(super) fn run(tx: &mut dyn Tx, effect: &Effect) -> Result<(), Error> {
             Ok(())
         }
         Effect::AccountCreate(account) => {
+            // Two registrations may wait for their codes at once; the second to be confirmed finds the first.
+            if let (Some(phone), [access::Role::Patient]) = (&account.phone, &*account.roles)
+                && store::account::by_phone(tx, phone)?.iter().any(|a| a.patient.is_some())
+            {
+                let text = "This number already has an account. Sign in, or reset your password.";
+                return Err(Error::Duplicate(Rule::new("phone-taken", text).at("/phone")));
+            }
             store::account::create(tx, account).map_err(account_error)?;
             Ok(())
         }

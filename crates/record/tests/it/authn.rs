@@ -262,6 +262,10 @@ async fn administrators_manage_accounts() {
         own.principal = Principal::User(session.user.clone());
         let language = AccountChange { language: Some("sw".into()), ..AccountChange::default() };
         assert_eq!(record.update_account(&own, account, language).await.unwrap().language, "sw");
+        for language in ["x", "s\u{0}w", "kiswahili-sanifu"] {
+            let change = AccountChange { language: Some(language.into()), ..AccountChange::default() };
+            assert!(record.update_account(&own, account, change).await.is_err(), "{language:?}");
+        }
         let roles = AccountChange { roles: Some(vec![Role::Administrator]), ..AccountChange::default() };
         assert_eq!(name(&record.update_account(&own, account, roles.clone()).await.unwrap_err()), "Denied");
 

@@ -97,6 +97,29 @@ async fn a_patient_registers() {
     .await;
 }
 
+/// Both codes went out before either was used.
+#[tokio::test]
+async fn one_phone_gets_one_account() {
+    each_engine(|bench| async move {
+        let ctx = anonymous(&bench);
+        let first = bench.record.begin_registration(&ctx, form()).await.unwrap();
+        let first_code = code(&bench).await;
+        bench.turn(SignedDuration::from_mins(1));
+        let second = bench.record.begin_registration(&ctx, form()).await.unwrap();
+        let second_code = code(&bench).await;
+        assert_eq!(error(bench.record.confirm_registration(&ctx, &first.id, &first_code)).await, "done");
+        assert_eq!(
+            error(bench.record.confirm_registration(&ctx, &second.id, &second_code)).await,
+            "Duplicate phone-taken"
+        );
+        assert_eq!(
+            bench.record.find(&bench.system(), "Patient", &[("name", "Njoroge")], 10).await.unwrap().len(),
+            1
+        );
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn forms_are_checked() {
     each_engine(|bench| async move {
