@@ -275,6 +275,63 @@ pub fn reindex(
     Ok(true)
 }
 
+/// Empties the index; searches find nothing until [rebuild_index] has gone through. For an upgrade whose extractor
+/// gives other entries for the same content: what the old one gave is then no longer known.
+pub fn clear_index(tx: &mut dyn Tx) -> Result<()> {
+    for table in ["token", "string", "date", "quantity", "reference", "uri", "compartment"] {
+        tx.execute(&format!("DELETE FROM {table}"), &[])?;
+    }
+    Ok(())
+}
+
+/// What the index is to hold of a resource.
+#[derive(Debug, Clone, Default)]
+pub struct Indexed {
+    pub entries: Vec<IndexEntry>,
+    /// As in [New::patients].
+    pub patients: Vec<String>,
+}
+
+/// After [clear_index]: writes the index of the next `limit` resources after row `after` (0 at first), as `extract`
+/// gives it. Returns the last row done, `None` when there is no more.
+pub fn rebuild_index(
+    tx: &mut dyn Tx,
+    after: i64,
+    limit: u32,
+    extract: &mut dyn FnMut(&Stored) -> Indexed,
+) -> Result<Option<i64>> {
+    let sql = format!("SELECT {COLUMNS} FROM resource r WHERE r.rid > $1 ORDER BY r.rid LIMIT $2");
+    let all = tx.all(&sql, params![after, i64::from(clamp(limit))], read_stored)?;
+    for (stored, _) in &all {
+        // A deleted resource keeps the first patient it had.
+        let mut indexed = if stored.deleted { Indexed::default() } else { extract(stored) };
+        if stored.deleted {
+            indexed.patients.clone_from(&stored.patients);
+        }
+        let patients = with_self(&stored.key, &indexed.patients);
+        let mut rows = Rows::new(tx, stored.key.kind, &indexed.entries, &patients)?;
+        if stored.deleted {
+            rows = Rows { sort_date_us: rows.sort_date_us, ..Rows::default() };
+        }
+        let patient = patients.first().map(|p| encode_target(TypeId::PATIENT, p));
+        tx.execute(
+            "UPDATE resource SET patient = $2, more_patients = $3, sort_date_us = $4, sort_text = $5, params = $6 \
+             WHERE rid = $1",
+            params![
+                stored.rid,
+                patient.as_ref(),
+                patients.len().saturating_sub(1) as i64,
+                rows.sort_date_us,
+                rows.sort_text.as_ref(),
+                &rows.params
+            ],
+        )?;
+        rows.replace(tx, stored.key.kind, stored.rid, &Rows::default())?;
+        add_patients(tx, stored.rid, &patients)?;
+    }
+    Ok(all.last().map(|(stored, _)| stored.rid))
+}
+
 fn current(tx: &mut dyn Tx, key: &ResourceKey, from: u32) -> Result<Option<Head>> {
     let lock = tx.dialect().for_update();
     Ok(head_with(tx, key, lock)?.filter(|head| head.version == from))

@@ -292,6 +292,8 @@ impl WriterThread {
             }
             Err(error) => {
                 tracing::error!(%error, "a commit failed");
+                // The bounds it was to store are not in the table.
+                self.counters.saved = [0; COUNTER_NAMES.len()];
                 if !self.connection.is_autocommit() {
                     drop(self.connection.execute_batch("ROLLBACK"));
                 }

@@ -301,3 +301,38 @@ fn stores_open_and_close_on_a_runtime() {
         }
     });
 }
+
+/// A full disk: writes fail and say so, reads go on, and after room is made everything works without a restart.
+#[test]
+fn a_full_disk_loses_nothing() {
+    let mut temp = sqlite();
+    temp.store.write_blocking(|tx| insert(tx, &Doc::new("Basic/before"))).unwrap();
+    let limit = |pages: i64| {
+        temp.store
+            .write_blocking(move |tx| {
+                let used = tx.one("PRAGMA page_count", &[], |row| row.int(0))?.unwrap();
+                let limit = if pages == 0 { 1 << 30 } else { used + pages };
+                tx.one(&format!("PRAGMA max_page_count = {limit}"), &[], |row| row.int(0))
+            })
+            .unwrap();
+    };
+    limit(3);
+    let body = vec![1u8; 100_000];
+    for n in 0..3 {
+        let body = body.clone();
+        let full = temp
+            .store
+            .write_blocking(move |tx| store::inbox::receive(tx, "test", &n.to_string(), &body, at(0)));
+        assert_eq!(full, Err(Error::DiskFull));
+        let read = temp.store.read_blocking(|tx| store::resource::load(tx, &key("Basic/before")));
+        assert!(read.unwrap().is_some());
+    }
+    limit(0);
+    let after = temp.store.write_blocking(|tx| insert(tx, &Doc::new("Basic/after"))).unwrap();
+    temp.reopen();
+    let last = temp.store.write_blocking(|tx| insert(tx, &Doc::new("Basic/last"))).unwrap();
+    assert!(last.rid > after.rid && last.seq > after.seq);
+    let items =
+        temp.store.read_blocking(|tx| store::inbox::list(tx, store::inbox::State::New, None, 10)).unwrap();
+    assert_eq!(items.rows, []);
+}
