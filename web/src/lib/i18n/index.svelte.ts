@@ -40,6 +40,8 @@ export const LOCALES: { code: Locale; name: string; dir: 'ltr' | 'rtl' }[] = [
 ];
 
 const STORAGE = 'uzima.locale';
+/** The language shown last, for a start without a connection; unlike a choice it gives way to the account's. */
+const LAST = 'uzima.locale.last';
 const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Messages }>>> = {
   en: {
     core: () => import('./en/core.json'),
@@ -130,10 +132,21 @@ class I18n {
   #first(): Locale {
     const chosen = this.chosen;
     if (chosen) return chosen;
+    try {
+      const last = localStorage.getItem(LAST);
+      if (isLocale(last)) return last;
+    } catch {
+      // Without storage the browser's language decides.
+    }
     return /^sw/i.test(navigator.language ?? '') ? 'sw' : 'en';
   }
   #setDocument(locale: Locale): void {
     this.locale = locale;
+    try {
+      localStorage.setItem(LAST, locale);
+    } catch {
+      // The next start then asks the browser again.
+    }
     document.documentElement.lang = locale;
     document.documentElement.dir = LOCALES.find((known) => known.code === locale)!.dir;
   }
