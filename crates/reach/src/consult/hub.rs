@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::event::{ConnectError, ConnectionId, Effect, Grant, LogEvent, Presence};
 use super::protocol::{IDENTIFIER_BYTES_MAX, Role};
-use super::room::{ConnectError, ConnectionId, Effect, Grant, LogEvent, Presence, Room};
+use super::room::Room;
 use super::session::TokenHash;
 
 const TOKEN_BYTES: usize = 32;

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
+use super::super::event::LogKind;
 use super::super::protocol::close;
-use super::super::room::LogKind;
 use super::*;
 
 fn hub() -> (Arc<Hub>, Arc<Mutex<Vec<LogEvent>>>) {

@@ -7,11 +7,12 @@
 //! **Invariant:** a lasting message is handled exactly once and in order by its receiver, or the receiver is
 //! told that it has missed some (`hello.reset`); never silently lost or doubled.
 
+pub mod event;
 pub mod hub;
 pub mod protocol;
 pub mod room;
 mod session;
 
+pub use event::{ConnectError, Grant, LeftReason, LogEvent, LogKind, Presence};
 pub use hub::{Connection, GrantError, Granted, Hub, LogSink, Outgoing};
 pub use protocol::{Role, RoomState};
-pub use room::{ConnectError, Grant, LeftReason, LogEvent, LogKind, Presence};

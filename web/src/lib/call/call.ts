@@ -3,7 +3,7 @@
 
 import { Link, type FrameHooks } from './link';
 import { FIRST_VIDEO_RUNG, Ladder, RUNGS } from './ladder';
-import { LocalMedia, listDevices, type Devices, type MediaProblem } from './media';
+import { LocalMedia, listDevices } from './media';
 import { shouldRestart } from './negotiation';
 import {
   CHAT_CHARS_MAX,
@@ -14,11 +14,11 @@ import {
   type MediaState,
   type Peer,
   type Quality,
-  type Role,
   type ServerMessage
 } from './protocol';
 import { StallWatch, between, judge, read, summarise, type Counters } from './quality';
-import { Signalling, type ClosedReason, type SignallingStatus } from './signalling';
+import { Signalling, type ClosedReason } from './signalling';
+import { EMPTY_STATE, type CallState, type ChatEntry, type PeerView } from './state';
 
 const WATCH_MS = 500;
 const QUALITY_MS = 2000;
@@ -36,67 +36,6 @@ const PEER_AWAY_MS = 35_000;
 /** Relay credentials that end sooner than this are renewed before a restart. */
 const CREDENTIALS_SPARE_MS = 120_000;
 const POLICY_KEY = 'uzima.call.ice';
-
-export type Phase =
-  | 'idle'
-  | 'joining'
-  /** In the waiting room (patient), or in the room before admitting (clinician). */
-  | 'waiting'
-  /** Admitted; the other side's media is not there yet. */
-  | 'connecting'
-  | 'active'
-  /** It worked and is being repaired. */
-  | 'reconnecting'
-  | 'ended'
-  /** This side left; the visit goes on. */
-  | 'left'
-  /** Taken over by another page of the same account. */
-  | 'replaced'
-  | 'failed';
-
-export interface ChatEntry {
-  id: string;
-  mine: boolean;
-  display: string;
-  text: string;
-  at: string;
-  status: 'sending' | 'sent' | 'refused';
-}
-
-export interface PeerView {
-  display: string;
-  role: Role;
-  /** Its signalling is there; media may still flow when it is not. */
-  connected: boolean;
-  media: MediaState;
-}
-
-export interface CallState {
-  phase: Phase;
-  role: Role | null;
-  /** Place in the queue, 1 is next. */
-  position: number | null;
-  signalling: SignallingStatus;
-  peer: PeerView | null;
-  muted: boolean;
-  cameraOn: boolean;
-  audioOnly: boolean;
-  sharing: boolean;
-  /** The camera is on, but the link is too thin for a picture. */
-  pictureHeldBack: boolean;
-  problems: { microphone?: MediaProblem; camera?: MediaProblem };
-  devices: Devices;
-  localStream: MediaStream | null;
-  remoteStream: MediaStream | null;
-  quality: { own: Quality | null; peer: Quality | null; level: Level | null };
-  chat: ChatEntry[];
-  unread: number;
-  admittedAt: string | null;
-  endedAt: string | null;
-  rung: number;
-  speaker: string | undefined;
-  error: unknown;
-}
 
 export interface CallOptions {
   /** `POST consultations/{id}/join`; called again when the session is lost. */
@@ -125,31 +64,6 @@ export function policyWish(): RTCIceTransportPolicy {
   }
   return 'all';
 }
-
-const EMPTY_STATE: CallState = {
-  phase: 'idle',
-  role: null,
-  position: null,
-  signalling: 'connecting',
-  peer: null,
-  muted: false,
-  cameraOn: false,
-  audioOnly: false,
-  sharing: false,
-  pictureHeldBack: false,
-  problems: {},
-  devices: { cameras: [], microphones: [], speakers: [] },
-  localStream: null,
-  remoteStream: null,
-  quality: { own: null, peer: null, level: null },
-  chat: [],
-  unread: 0,
-  admittedAt: null,
-  endedAt: null,
-  rung: 0,
-  speaker: undefined,
-  error: undefined
-};
 
 export class Call {
   state: CallState = EMPTY_STATE;
