@@ -5,9 +5,9 @@ import { defineConfig } from 'vitest/config';
 const server = process.env.UZIMA_SERVER ?? 'http://127.0.0.1:8080';
 
 const FRAME =
-  /\/lib\/(session|portals|format\/zone|i18n\/(index|message)|api\/client|live\/live|icons\/(icon|Icon|languages|cloud-off|video|x)\.|ui\/(Button|LanguageSwitch|Mark|OfflineBanner|toast|net)\.)/;
+  /\/lib\/(session|portals|format\/zone|i18n\/(index|message)|api\/client|icons\/(icon|Icon|languages|cloud-off|video|x)\.|ui\/(Button|LanguageSwitch|Mark|OfflineBanner|toast|net)\.)/;
 const READS =
-  /\/lib\/(api\/query|format\/(date|names)|icons\/chevron-(left|right)|patient\/(next|when)|ui\/(Page|Async|Skeleton|clock|KindOf)\.)/;
+  /\/lib\/(api\/query|live\/live|format\/(date|names)|icons\/chevron-(left|right)|patient\/(next|when)|ui\/(Page|Async|Skeleton|clock|KindOf)\.)/;
 
 const FORMS =
   /\/lib\/(api\/problem|ui\/(Field|TextField|ErrorSummary|form)\.)|svelte\/src\/internal\/client\/dom\/elements\/(bindings\/(?!this|shared)|custom-element)|icons\/(circle|triangle)-alert/;

@@ -2,7 +2,6 @@ import { ApiError, configureClient, request } from '$lib/api/client';
 import type { Me, Role, Session } from '$lib/api/types';
 import { setZone } from '$lib/format/zone';
 import { i18n, isLocale } from '$lib/i18n/index.svelte';
-import { live } from '$lib/live/live.svelte';
 
 /** Who is signed in. `me` is undefined until the server has answered, null when nobody is. */
 class SessionState {
@@ -24,13 +23,10 @@ class SessionState {
     }
   }
   async adopt(me: Me): Promise<void> {
-    const other = this.me && this.me.account_id !== me.account_id;
-    if (other) live.stop();
     setZone(me.timezone);
     if (!i18n.chosen && isLocale(me.language)) await i18n.use(me.language, false);
     this.me = me;
     this.error = undefined;
-    void live.start();
   }
   async signIn(login: string, password: string): Promise<Me> {
     const session = await request<Session>('POST', 'auth/login', { body: { login, password }, anonymous: true });
@@ -41,7 +37,6 @@ class SessionState {
     try {
       await request('POST', 'auth/logout', { body: {}, anonymous: true });
     } finally {
-      live.stop();
       // A full load, so that nothing of this person stays in memory on a shared device.
       location.replace('/sign-in');
     }
