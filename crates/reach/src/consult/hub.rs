@@ -100,6 +100,13 @@ impl Hub {
         Ok(Granted { token, expires_at })
     }
 
+    /// Whether the token was given to this account for this consultation: a token alone, which may have been read in an
+    /// address, lets nobody else in.
+    pub fn is_for(&self, consultation_id: &str, token: &str, account: &str) -> bool {
+        let state = self.state.lock();
+        state.rooms.get(consultation_id).is_some_and(|room| room.is_for(&hash(token), account))
+    }
+
     /// Lets a socket in. `seen` is the last server message the client has handled, `instance` names its page.
     /// The first frames to send are already waiting in the connection.
     ///

@@ -45,6 +45,14 @@ async fn a_visit_through_the_hub() {
     assert_eq!(patient.token.len(), 43, "256 bits");
     assert_eq!(hub.connect("visit", "nonsense", 0, "a", now).err(), Some(ConnectError::Unknown));
     assert_eq!(hub.connect("other", &patient.token, 0, "a", now).err(), Some(ConnectError::Unknown));
+    for (visit, token, account, expected) in [
+        ("visit", &patient.token, "amina", true),
+        ("visit", &patient.token, "otieno", false),
+        ("other", &patient.token, "amina", false),
+        ("visit", &"nonsense".to_owned(), "amina", false),
+    ] {
+        assert_eq!(hub.is_for(visit, token, account), expected, "{visit} {account}");
+    }
     let mut a = hub.connect("visit", &patient.token, 0, "a", now).unwrap();
     let mut b = hub.connect("visit", &doctor.token, 0, "b", now).unwrap();
     assert_eq!(kinds(&mut a, 2).await, ["hello", "peer_joined"]);

@@ -103,6 +103,12 @@ impl Room {
         self.grants.push_back(Pending { token, grant, made_at: now, expires_at });
     }
 
+    /// Whether the token was given to this account.
+    pub fn is_for(&self, token: &TokenHash, account: &str) -> bool {
+        self.participants.iter().any(|one| one.session.token == *token && one.account == account)
+            || self.grants.iter().any(|one| one.token == *token && one.grant.account == account)
+    }
+
     /// Lets a socket in: continues its session or begins it.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use reach::consult::protocol::{self, FRAME_BYTES_MAX};
-use reach::consult::{Connection, Hub, LogEvent, Outgoing};
+use reach::consult::{ConnectError, Connection, Hub, LogEvent, Outgoing};
 use reach::turn::{Turn, TurnConfig};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -129,9 +129,15 @@ pub async fn connect(
                 Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account.")
             }
         })?;
+    let account = caller.info.user.account.to_string();
     let task = move |mut socket: WebSocket| async move {
         let hub = &app.parts.calls.hub;
-        match hub.connect(&id, &opening.session, opening.seq, &opening.instance, Timestamp::now()) {
+        let connected = if hub.is_for(&id, &opening.session, &account) {
+            hub.connect(&id, &opening.session, opening.seq, &opening.instance, Timestamp::now())
+        } else {
+            Err(ConnectError::Unknown)
+        };
+        match connected {
             Ok(connection) => {
                 app.metrics.sockets.fetch_add(1, Relaxed);
                 run(&app, &mut socket, seat, connection).await;
