@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod differential;
 mod engine;
 mod events;
 mod money;
