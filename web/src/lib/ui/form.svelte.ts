@@ -71,7 +71,9 @@ export class Form {
       throw error;
     }
     this.refusal = error;
-    if (error.fields.length > 0) {
+    // A refusal of something this form has no field for (a time chosen a page before) is told as a whole.
+    const here = error.fields.some((problem) => fieldOnPage(fieldName(problem.field)));
+    if (error.fields.length > 0 && (here || error.code === 'invalid')) {
       this.errors = Object.fromEntries(
         error.fields.map((problem) => [fieldName(problem.field), fieldText(problem.code, problem.text)])
       );
@@ -83,6 +85,10 @@ export class Form {
     if (!error.offline && error.status < 500) this.#key = undefined;
     void focusSummary();
   }
+}
+
+function fieldOnPage(name: string): boolean {
+  return [...document.querySelectorAll<HTMLElement>('[data-field]')].some((place) => place.dataset.field === name);
 }
 
 async function focusSummary(): Promise<void> {
