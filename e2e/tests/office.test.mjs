@@ -165,10 +165,13 @@ test('money without an invoice is given to one', { timeout: 120_000 }, async (t)
   const amount = invoices[2].due.amount_minor;
   await signIn(page, 'cashier');
   await sandbox('POST', 'handsets/254712345613/paybill', { pin: '1234', amount_minor: amount, account: 'NO-SUCH-BILL' });
-  const held = await until('unallocated money', async () => {
+  // Each look at the day is recorded, so it is not asked for long.
+  const LOOK_MS = 5_000;
+  const look = async () => {
     const day = await (await page.context().request.get('/api/v1/cashier/day')).json();
-    return day.unallocated.find((one) => one.amount.amount_minor === amount) ?? false;
-  }).catch(() => undefined);
+    return day.unallocated.find((one) => one.amount.amount_minor === amount);
+  };
+  const held = await until('unallocated money', look, LOOK_MS).catch(() => undefined);
   if (!held) return t.skip('this server does not hear of paybill payments');
   await page.goto('/cashier/day');
   await page.locator('li', { hasText: held.key.replace('mpesa:', '') }).getByRole('button', { name: 'Give to an invoice' }).click();
