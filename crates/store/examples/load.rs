@@ -1,4 +1,4 @@
-//! Load generator: `load URL RESOURCES PATIENTS SECONDS`, e.g. `load sqlite:/tmp/x.db 200000 10000 5`.
+//! Load generator: `load URL RESOURCES PATIENTS SECONDS`, e.g. `load sqlite:load.db 200000 10000 5`.
 //!
 //! Fills the database up to RESOURCES Observations of PATIENTS patients, then measures creates, reads and searches
 //! from 16 tasks, each with its audit, and prints rates, latencies, CPU per operation, memory and bytes on disk.
