@@ -13,6 +13,8 @@ const need = (name) => {
 export const URL_BASE = need('UZIMA_URL');
 export const SANDBOX = need('UZIMA_SANDBOX_URL');
 export const DOCTOR = need('UZIMA_DOCTOR');
+/** Another doctor in general practice, so that two tests do not take each other's times. */
+export const OTHER_DOCTOR = need('UZIMA_OTHER_DOCTOR');
 export const PASSWORD = need('UZIMA_PASSWORD');
 const RESULTS = join(dirname(fileURLToPath(import.meta.url)), '..', 'results');
 

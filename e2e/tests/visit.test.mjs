@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { breakSockets, chatLines, control, instrument, path, say, untilFramesMove, untilPhase, untilSound } from '../lib/call.mjs';
-import { DESK, DOCTOR, PASSWORD, PHONE, SANDBOX, URL_BASE, WAIT_MS, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
+import { DESK, OTHER_DOCTOR as DOCTOR, PASSWORD, PHONE, SANDBOX, URL_BASE, WAIT_MS, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
 
 let browser;
 let doctorToken;

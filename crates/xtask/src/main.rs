@@ -25,8 +25,12 @@ enum Task {
     Demo(demo::Options),
     /// Everything: installs or starts what is missing, then runs every test there is.
     Test(suite::Options),
-    /// Only the visit in real browsers, with debug binaries.
-    E2e,
+    /// Only the tests in real browsers, with debug binaries.
+    E2e {
+        /// Puts the README's pictures of this run into docs/images.
+        #[arg(long)]
+        images: bool,
+    },
     /// The fast part: formatting, lints, crate rules, type checks, unit tests.
     Check,
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
@@ -43,7 +47,10 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => suite::test(&options),
-        Task::E2e => suite::browser(),
+        Task::E2e { images } => {
+            suite::browser()?;
+            if images { suite::images() } else { Ok(()) }
+        }
         Task::Check => suite::check(),
         Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),

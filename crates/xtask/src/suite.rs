@@ -80,13 +80,31 @@ pub fn browser() -> anyhow::Result<()> {
         database_url: None,
         keep: false,
     })?;
-    let doctor = demo.doctors.first().map(|d| d.0.clone()).unwrap_or_default();
+    let doctor = |n: usize| demo.doctors.get(n).map(|d| d.0.clone()).unwrap_or_default();
     run(Command::new("npm")
         .args(["test"])
         .current_dir(&e2e)
         .env("UZIMA_URL", &demo.url)
         .env("UZIMA_SANDBOX_URL", &demo.sandbox_url)
-        .env("UZIMA_DOCTOR", doctor)
+        .env("UZIMA_DOCTOR", doctor(0))
+        .env("UZIMA_OTHER_DOCTOR", doctor(1))
         .env("UZIMA_PASSWORD", demo::PASSWORD)
         .env("UZIMA_CHROMIUM", chromium))
+}
+
+/// The README's pictures, by the name of the screenshot they are.
+const IMAGES: &[(&str, &str)] = &[
+    ("book-person-360.png", "booking.png"),
+    ("consultation-1440.png", "consultation.png"),
+    ("payment-360.png", "payment.png"),
+];
+
+/// Copies the pictures of the last run of [browser].
+pub fn images() -> anyhow::Result<()> {
+    let folder = root().join("docs/images");
+    std::fs::create_dir_all(&folder)?;
+    for (shot, image) in IMAGES {
+        std::fs::copy(root().join("e2e/results").join(shot), folder.join(image))?;
+    }
+    Ok(())
 }

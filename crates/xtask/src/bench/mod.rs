@@ -32,12 +32,19 @@ pub struct Options {
     /// Does not write docs/benchmarks.md.
     #[arg(long)]
     dry: bool,
+    /// Measures the release programs that are there.
+    #[arg(long)]
+    no_build: bool,
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    prerequisites::node()?;
-    web::build()?;
-    let bin = demo::release_binaries()?;
+    let bin = if options.no_build {
+        target().join("release")
+    } else {
+        prerequisites::node()?;
+        web::build()?;
+        demo::release_binaries()?
+    };
     let mut text = format!(
         "## {}\n\n{}; load generator on the same machine; {} patients imported first; {} s per figure.\n",
         shell::output(&mut command("date", &["-u", "+%Y-%m-%d %H:%M UTC"]))?,
