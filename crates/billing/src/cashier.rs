@@ -1,6 +1,6 @@
 //! The cashier's day: what came in, what is to collect, what belongs to nobody yet, and whether the books balance.
 
-use crate::invoice::{InvoiceView, Status, derived_id};
+use crate::invoice::{self, Invoice, InvoiceView, Status, derived_id};
 use crate::money::Money;
 use crate::payment::{self, PaymentView};
 use crate::{Billing, chart};
@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use record::{Effect, Error, Rule};
 use serde::Serialize;
 use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
 use store::payment::{NewPayment, Payment, State};
 
 /// Rows of each list of the day.
@@ -89,14 +90,15 @@ impl Billing {
                 Ok((takings, paid, ledger, unallocated, store::ledger::sum_all(tx)?.is_empty()))
             })
             .await?;
+        let invoices = self.invoices_of(ctx, &paid).await?;
         let mut payments = Vec::with_capacity(paid.len());
         for payment in paid {
-            let invoice = self.load_invoice(ctx, &payment.invoice.id).await?;
+            let Some(invoice) = invoices.get(&payment.invoice.id) else { continue };
             let is_due = invoice.status == Status::Issued;
             payments.push(DayPayment {
                 patient: invoice.patient_display.clone(),
                 payment: PaymentView::of(payment, is_due, self.fallback(&invoice.number)),
-                invoice_number: invoice.number,
+                invoice_number: invoice.number.clone(),
             });
         }
         let (to_collect, _) = self.invoices(ctx, Some("issued"), None, None, (ROWS_MAX, None)).await?;
@@ -119,6 +121,20 @@ impl Billing {
             })
             .collect();
         Ok(CashierDay { date, by_method, payments, to_collect, unallocated, ledger, balanced })
+    }
+
+    /// The invoices of these payments by id: one search, so that a look at the day is one entry of the audit.
+    async fn invoices_of(&self, ctx: &Ctx, payments: &[Payment]) -> Result<HashMap<String, Invoice>, Error> {
+        let ids: BTreeSet<&str> = payments.iter().map(|p| p.invoice.id.as_str()).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let found = self.record.find(ctx, "Invoice", &[("_id", &ids.join(","))], ROWS_MAX).await?;
+        found
+            .into_iter()
+            .map(|(resource, version)| invoice::read(resource, version).map(|i| (i.key.id.clone(), i)))
+            .collect()
     }
 
     /// Gives set-aside money to an invoice. Errors: `Denied`; `NotFound`; rules `nothing-due`, `amount-too-much`.
@@ -200,7 +216,7 @@ fn ledger_of(
 fn unallocated_of(tx: &mut dyn store::Tx) -> Result<Vec<Unallocated>, store::Error> {
     let filter = store::ledger::Filter { account: Some(chart::UNALLOCATED.into()), ..Default::default() };
     let entries = store::ledger::entries(tx, &filter, None, store::page::MAX_ROWS)?.rows;
-    let answered: std::collections::BTreeSet<&str> =
+    let answered: BTreeSet<&str> =
         entries.iter().filter_map(|e| e.external_key.strip_prefix("allocated:")).collect();
     Ok(entries
         .iter()

@@ -409,10 +409,20 @@ impl Billing {
     }
 }
 
-/// The invoice with its new status, for a ChangeSet that settles it.
-pub(crate) fn with_status(invoice: &Invoice, status: &str) -> Change {
+/// The invoice after a payment: what is paid of it, and `balanced` when nothing is left. It always changes, so that two
+/// payments that settle at the same time meet in its version and the second one sees the first.
+pub(crate) fn settled(invoice: &Invoice, paid_minor: i64) -> Change {
     let mut resource = invoice.resource.clone();
-    resource.set("status", json!(status));
+    let url = format!("{SYSTEM}/StructureDefinition/invoice-paid");
+    let paid =
+        json!({"url": url, "valueMoney": Money::new(paid_minor, invoice.total.currency.clone()).to_fhir()});
+    let others = resource.get("extension").and_then(Value::as_array).into_iter().flatten();
+    let mut extensions: Vec<Value> = others.filter(|e| e["url"] != url.as_str()).cloned().collect();
+    extensions.push(paid);
+    resource.set("extension", Value::Array(extensions));
+    if paid_minor >= invoice.total.amount_minor && invoice.status == Status::Issued {
+        resource.set("status", json!("balanced"));
+    }
     Change::Update { resource, if_match: Some(invoice.version) }
 }
 

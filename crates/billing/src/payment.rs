@@ -4,6 +4,7 @@
 
 use crate::invoice::{self, Invoice};
 use crate::money::Money;
+use crate::mpesa::SETTLE_ATTEMPTS;
 use crate::{Billing, chart, texts};
 use access::Ctx;
 use access::policy::{Capability, may};
@@ -188,16 +189,11 @@ pub(crate) fn plan_settle(
     let others = before.iter().filter(|p| p.id != payment.id && p.state == State::Paid);
     let total_paid = others.map(|p| p.amount_minor).sum::<i64>() + payment.amount_minor;
     let mut set = ChangeSet {
+        changes: vec![invoice::settled(invoice, total_paid)],
         effects: vec![Effect::PaymentMove(paid), post],
         events: vec![changed(&payment.id, &invoice.key, State::Paid)],
         ..ChangeSet::default()
     };
-    if total_paid >= invoice.total.amount_minor && invoice.status == invoice::Status::Issued {
-        set.changes.push(invoice::with_status(invoice, "balanced"));
-    } else {
-        // Another payment that settles at the same time must see this one.
-        set.expect.push((invoice.key.clone(), invoice.version));
-    }
     set.effects.extend(message.map(Effect::Message));
     set
 }
@@ -220,6 +216,22 @@ impl Billing {
     /// `amount-too-much`, `amount-not-whole`, `phone-invalid`, `method-unknown`, `mpesa-off`;
     /// `Duplicate` `payment-open` with `details.payment_id`.
     pub async fn pay(&self, ctx: &Ctx, invoice_id: &str, input: &PaymentInput) -> Result<PaymentView, Error> {
+        for _ in 1..SETTLE_ATTEMPTS {
+            match self.pay_once(ctx, invoice_id, input).await {
+                // Another payment of this invoice settled meanwhile: what is due must be worked out again.
+                Err(Error::VersionConflict { .. }) => {}
+                other => return other,
+            }
+        }
+        self.pay_once(ctx, invoice_id, input).await
+    }
+
+    async fn pay_once(
+        &self,
+        ctx: &Ctx,
+        invoice_id: &str,
+        input: &PaymentInput,
+    ) -> Result<PaymentView, Error> {
         let invoice = self.load_invoice(ctx, invoice_id).await?;
         if !self.may_pay(ctx, &invoice) {
             return Err(Error::Denied);
@@ -257,6 +269,10 @@ impl Billing {
             _ => Err(Error::Rule(Rule::new("method-unknown", "Pay by `mpesa` or `cash`.").at("/method"))),
         };
         match written {
+            // Cash is settled at once, so the other payment is over by now: look again.
+            Err(Error::Duplicate(rule)) if rule.code == "payment-open" && input.method == "cash" => {
+                Err(Error::VersionConflict { current: None })
+            }
             Err(Error::Duplicate(rule)) if rule.code == "payment-open" => Err(open_conflict(&id)),
             Err(other) => Err(other),
             Ok(()) => self.payment(ctx, &id.to_string()).await,

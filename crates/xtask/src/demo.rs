@@ -222,6 +222,7 @@ fn uzima(setup: &Setup) -> Command {
         .env("UZIMA_DARAJA_CONSUMER_SECRET", "uzima-sandbox-secret")
         .env("UZIMA_DARAJA_SHORTCODE", SHORTCODE)
         .env("UZIMA_DARAJA_PASSKEY", "uzima-sandbox-passkey")
+        .env("UZIMA_DARAJA_REGISTER_PAYBILL", "true")
         .env("UZIMA_AFRICASTALKING_BASE_URL", format!("http://{}", setup.sandbox_listen))
         .env("UZIMA_AFRICASTALKING_USERNAME", "sandbox")
         .env("UZIMA_AFRICASTALKING_API_KEY", "uzima-sandbox-api-key")

@@ -1,10 +1,13 @@
 //! Paybill payments that people make by hand, with the invoice's number as the account.
 
 use super::C2B_CONFIRMATION;
+use super::SETTLE_ATTEMPTS;
 use super::address::{self, hex};
+use super::client::{Paybill, is_kind};
 use crate::invoice::{self, Invoice, Status, derived_id};
 use crate::payment::{self, UNPAID};
 use crate::{Billing, JobError, SYSTEM, chart};
+use jiff::SignedDuration;
 use record::{ChangeSet, Effect, Error};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -15,14 +18,25 @@ use wire::daraja::{
 };
 
 const SOURCE: &str = "mpesa.c2b";
+/// Between two tries to register with Daraja.
+const PAYBILL_RETRY: SignedDuration = SignedDuration::from_mins(10);
 
 impl Billing {
-    /// Tells Daraja where paybill payments are to be reported. Does nothing without M-PESA.
-    /// Errors: what Daraja said, in words for the operator.
-    pub async fn register_c2b(&self) -> Result<(), String> {
-        let Some(client) = &self.mpesa else { return Ok(()) };
+    /// Tells Daraja once where paybill payments are to be reported; may be called at every turn of the worker.
+    /// Does nothing without M-PESA. A failure is tried again after [PAYBILL_RETRY] and shows in the health.
+    pub async fn register_paybill(&self) {
+        let Some(client) = &self.mpesa else { return };
+        let now = self.record.now();
+        {
+            let mut state = client.paybill.lock();
+            match *state {
+                Paybill::Registered => return,
+                Paybill::Failed(at) if now.duration_since(at) < PAYBILL_RETRY => return,
+                Paybill::Failed(_) | Paybill::Untried => *state = Paybill::Failed(now),
+            }
+        }
         let config = client.config();
-        let Some(token) = address::of_paybill(config) else { return Ok(()) };
+        let Some(token) = address::of_paybill(config) else { return };
         let base = format!("{}/hooks/daraja/c2b/{token}", config.callback_base_url);
         let body = C2bRegister {
             shortcode: config.shortcode.clone(),
@@ -30,12 +44,12 @@ impl Billing {
             confirmation_url: format!("{base}/confirmation"),
             validation_url: format!("{base}/validation"),
         };
-        match client.register_c2b(&body.to_json(), self.record.now()).await {
-            Ok(_) => Ok(()),
-            Err(error) if super::client::is_kind(&error, &wire::daraja::ErrorKind::AlreadyRegistered) => {
-                Ok(())
+        match client.register_c2b(&body.to_json(), now).await {
+            Ok(_) => *client.paybill.lock() = Paybill::Registered,
+            Err(error) if is_kind(&error, &wire::daraja::ErrorKind::AlreadyRegistered) => {
+                *client.paybill.lock() = Paybill::Registered;
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => tracing::warn!(%error, "paybill payments cannot be registered with Daraja"),
         }
     }
 
@@ -96,16 +110,26 @@ impl Billing {
         if received.shortcode != own || received.amount_minor <= 0 {
             return Err(JobError::Dead("another paybill, or no amount".into()));
         }
+        for _ in 0..SETTLE_ATTEMPTS {
+            if self.place(&received).await? {
+                return Ok(());
+            }
+        }
+        Err(JobError::Retry("the invoice keeps changing".into()))
+    }
+
+    /// Puts received money where it belongs. Returns false if the invoice changed meanwhile: look again.
+    async fn place(&self, received: &C2bPayment) -> Result<bool, JobError> {
         let receipt = received.transaction_id.clone();
         let known = {
             let receipt = receipt.clone();
             self.record.store_read(move |tx| store::payment::by_receipt(tx, &receipt)).await?
         };
         if known.is_some() {
-            return Ok(());
+            return Ok(true);
         }
         let Some(invoice) = self.invoice_by_number(&received.bill_ref_number).await? else {
-            return self.unallocated(None, &receipt, received.amount_minor).await;
+            return self.unallocated(None, &receipt, received.amount_minor).await.map(|()| true);
         };
         let before = self.payments_of(&invoice.key).await?;
         // A prompt to a paybill is reported here as well: it is the same money.
@@ -115,28 +139,28 @@ impl Billing {
         {
             let mut step = payment::step(paid, &[State::Paid], State::Paid, self.record.now());
             step.receipt = Some(receipt);
-            return self.advance(paid, step, None).await;
+            return self.advance(paid, step, None).await.map(|()| true);
         }
         if let Some(open) =
             before.iter().filter(same).find(|p| UNPAID.contains(&p.state) && p.checkout_request.is_some())
         {
-            return self.settle(open, &receipt).await;
+            return self.settle(open, &receipt).await.map(|()| true);
         }
         self.by_hand(&invoice, &before, &receipt, received.amount_minor).await
     }
 
-    /// A payment that no prompt asked for. What exceeds the invoice is set aside.
+    /// A payment that no prompt asked for. What exceeds the invoice is set aside. Returns as [Billing::place].
     async fn by_hand(
         &self,
         invoice: &Invoice,
         before: &[Payment],
         receipt: &str,
         amount_minor: i64,
-    ) -> Result<(), JobError> {
+    ) -> Result<bool, JobError> {
         let due = invoice.total.amount_minor - payment::paid_minor(before);
         let taken = amount_minor.min(due);
         if invoice.status != Status::Issued || taken <= 0 {
-            return self.unallocated(Some(invoice), receipt, amount_minor).await;
+            return self.unallocated(Some(invoice), receipt, amount_minor).await.map(|()| true);
         }
         let ctx = self.system();
         let new = NewPayment {
@@ -168,11 +192,9 @@ impl Billing {
             ));
         }
         match self.record.command(&ctx, "payment.c2b", set).await {
-            Err(Error::VersionConflict { .. }) => {
-                Err(JobError::Retry("the invoice changed meanwhile".into()))
-            }
-            Err(Error::Duplicate(_)) => Ok(()),
-            other => Ok(other.map(drop)?),
+            Err(Error::VersionConflict { .. }) => Ok(false),
+            Err(Error::Duplicate(_)) => Ok(true),
+            other => Ok(other.map(|_| true)?),
         }
     }
 

@@ -50,6 +50,17 @@ pub struct Client {
     http: reqwest::Client,
     token: tokio::sync::Mutex<Option<(String, Timestamp)>>,
     health: Mutex<Health>,
+    pub(super) paybill: Mutex<Paybill>,
+}
+
+/// Whether Daraja knows where paybill payments are to be reported.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) enum Paybill {
+    #[default]
+    Untried,
+    /// Tried in vain at this time.
+    Failed(Timestamp),
+    Registered,
 }
 
 impl Client {
@@ -61,7 +72,13 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| Error::Internal(format!("HTTP client for M-PESA: {e}")))?;
-        Ok(Client { config, http, token: Default::default(), health: Default::default() })
+        Ok(Client {
+            config,
+            http,
+            token: Default::default(),
+            health: Default::default(),
+            paybill: Default::default(),
+        })
     }
 
     pub fn config(&self) -> &Config {

@@ -11,6 +11,7 @@ mod client;
 mod prompt;
 
 pub use client::{Client, Health};
+pub(crate) use prompt::SETTLE_ATTEMPTS;
 
 /// Kinds of jobs that [crate::Billing::run_job] does.
 pub const JOBS: &[&str] = &[SUBMIT, CHECK, CALLBACK, C2B_CONFIRMATION];

@@ -287,7 +287,8 @@ impl Billing {
     }
 }
 
-const SETTLE_ATTEMPTS: u32 = 8;
+/// Payments of one invoice that settle at the same time and so look again.
+pub(crate) const SETTLE_ATTEMPTS: u32 = 8;
 
 /// Where an outcome leads. `None`: still open.
 fn unpaid(outcome: &StkOutcome) -> Option<(State, &'static str)> {

@@ -145,6 +145,10 @@ impl Job {
                 data: self.with_cause(event.data.clone()),
                 created: self.now,
             };
+            // A command that moved money or jobs but no resource leaves its trace by what it was about.
+            if self.prepared.is_empty() && self.ctx.user().is_some() {
+                self.record(tx, "update", &new.subject, &new.patients)?;
+            }
             count(outbox::append(tx, &new)?);
         }
         let committed = Committed { replayed: false, written };

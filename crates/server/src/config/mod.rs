@@ -113,6 +113,8 @@ pub struct Daraja {
     pub callback_base_url: Option<String>,
     /// Addresses callbacks may come from; empty: any (the callback's own secret still decides).
     pub ip_allow_list: Vec<IpAddr>,
+    /// Tells Daraja at start to report paybill payments to this server. Off where another system has the paybill.
+    pub register_paybill: bool,
 }
 
 /// Africa's Talking SMS. Off until `api_key` is set.

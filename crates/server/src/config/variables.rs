@@ -134,6 +134,12 @@ pub const VARIABLES: &[Variable] = &[
         "any",
         "addresses callbacks may come from, comma separated",
     ),
+    boolean(
+        "UZIMA_DARAJA_REGISTER_PAYBILL",
+        "daraja.register_paybill",
+        "false",
+        "tells Daraja at start to report paybill payments to this server",
+    ),
     text(
         "UZIMA_AFRICASTALKING_BASE_URL",
         "africastalking.base_url",

@@ -2,6 +2,10 @@
 
 use super::{Failure, Registry};
 use billing::JobError;
+use std::time::Duration;
+
+/// How often an unregistered paybill is thought of.
+const PAYBILL_EVERY: Duration = Duration::from_secs(60);
 
 impl From<JobError> for Failure {
     fn from(error: JobError) -> Failure {
@@ -18,6 +22,12 @@ pub fn register(registry: &mut Registry) {
         let ctx = access::Ctx::system("billing", app.record.now());
         app.parts.billing.invoice_for_encounter(&ctx, &event.subject.id).await?;
         Ok(())
+    });
+    registry.poll("billing.paybill", PAYBILL_EVERY, |app| async move {
+        if app.config.daraja.register_paybill {
+            app.parts.billing.register_paybill().await;
+        }
+        Ok(0)
     });
     for queue in billing::mpesa::JOBS {
         registry.job(queue, move |app, job| async move {

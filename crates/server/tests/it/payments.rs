@@ -20,6 +20,11 @@ struct Till {
 
 impl Till {
     async fn open() -> Till {
+        Till::open_with(false).await
+    }
+
+    /// With `paybill`, payments that people make by hand are reported to this server.
+    async fn open_with(paybill: bool) -> Till {
         let sandbox = sandbox::serve(sandbox::Config::default()).await.unwrap();
         sandbox
             .sandbox()
@@ -32,6 +37,7 @@ impl Till {
             config.daraja.consumer_secret =
                 Some(server::config::Secret::new(sandbox::config::CONSUMER_SECRET));
             config.daraja.shortcode = sandbox::config::SHORTCODE.into();
+            config.daraja.register_paybill = paybill;
             config.daraja.passkey = Some(server::config::Secret::new(sandbox::config::PASSKEY));
             config.africastalking.base_url = base;
             config.africastalking.username = sandbox::config::SMS_USERNAME.into();
@@ -385,4 +391,55 @@ async fn a_repeated_request_is_answered_again_and_another_one_under_its_key_is_r
     let (status, other) = send(json!({"method": "cash", "amount_minor": 40_000})).await;
     assert_eq!(status, 409, "{other}");
     assert_eq!(till.invoice().await["paid"]["amount_minor"], 50_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_sent_by_hand_finds_its_invoice_or_waits_for_a_cashier() {
+    let till = Till::open_with(true).await;
+    let number = till.invoice().await["number"].as_str().unwrap().to_owned();
+    let pay = async |amount_minor: i64, account: &str| {
+        let kind = wire::daraja::TransactionType::PayBill;
+        till.sandbox.sandbox().pay_bill(&till.msisdn, Some("1234"), amount_minor, kind, account).await
+    };
+    // Until Daraja knows this server, nobody hears of such money: the first shilling that arrives says it does.
+    let until = tokio::time::Instant::now() + WAIT;
+    while till.day().await["unallocated"].as_array().unwrap().is_empty() {
+        assert!(tokio::time::Instant::now() < until, "paybill payments are never reported");
+        pay(100, "NO SUCH BILL").await.ok();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(pay(30_000, &number.to_lowercase()).await.is_ok(), "a receipt");
+    assert!(pay(90_000, &number).await.is_ok(), "a receipt");
+    let until = tokio::time::Instant::now() + WAIT;
+    while till.invoice().await["status"] != "balanced" {
+        assert!(tokio::time::Instant::now() < until, "{}", till.invoice().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let invoice = till.invoice().await;
+    assert_eq!(invoice["paid"]["amount_minor"], 100_000, "{invoice}");
+    let day = till.day().await;
+    let held: Vec<i64> = day["unallocated"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|u| u["amount"]["amount_minor"].as_i64().unwrap())
+        .collect();
+    assert!(held.contains(&20_000), "what exceeds the bill is set aside: {held:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tills_take_parts_of_one_bill_at_once() {
+    let till = Till::open().await;
+    let path = format!("/api/v1/invoices/{}/payments", till.invoice);
+    let part = json!({"method": "cash", "amount_minor": 60_000});
+    let (a, b) = tokio::join!(till.cashier.post(&path, part.clone()), till.cashier.post(&path, part.clone()));
+    let mut statuses = [a.0, b.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 422], "the second would be more than is due: {} {}", a.1, b.1);
+    let rest = json!({"method": "cash", "amount_minor": 20_000});
+    let (a, b) = tokio::join!(till.cashier.post(&path, rest.clone()), till.cashier.post(&path, rest.clone()));
+    assert_eq!((a.0, b.0), (201, 201), "{} {}", a.1, b.1);
+    let invoice = till.invoice().await;
+    assert_eq!((&invoice["status"], &invoice["paid"]["amount_minor"]), (&json!("balanced"), &json!(100_000)));
+    till.day().await;
 }
