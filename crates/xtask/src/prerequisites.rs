@@ -59,7 +59,8 @@ pub fn chromium() -> anyhow::Result<PathBuf> {
     if let Some(found) = installed() {
         return Ok(found);
     }
-    debian(&["chromium"])?;
+    // Without a font the screenshots show boxes.
+    debian(&["chromium", "fonts-dejavu-core"])?;
     match installed() {
         Some(found) => Ok(found),
         None => bail!("Chromium was installed, but is not on the PATH"),
