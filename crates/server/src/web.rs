@@ -98,7 +98,8 @@ pub async fn fallback(State(app): State<AppState>, method: Method, uri: Uri, hea
     let path = percent_encoding::percent_decode_str(uri.path()).decode_utf8_lossy();
     let name = match web.find(&path) {
         Some(name) => name,
-        None if is_navigation(&path, &headers) => web.shell.as_str(),
+        // The front door opens to anybody, also to a probe that names no media type.
+        None if path == "/" || is_navigation(&path, &headers) => web.shell.as_str(),
         None => {
             return ApiError::from(Refusal::new(RefusalKind::RouteUnknown, "There is no such file."))
                 .into_response();
