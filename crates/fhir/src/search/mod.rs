@@ -113,6 +113,53 @@ pub struct Filter {
     pub any: Vec<Operand>,
 }
 
+/// What a row must meet, beyond plain [Filter]s.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    Filter(Filter),
+    /// Any of these ids of the row's type.
+    Ids(Vec<String>),
+    LastUpdated {
+        prefix: Prefix,
+        low_us: i64,
+        high_us: i64,
+    },
+    /// Rows whose reference `param` points at a current resource of type `kind` that meets `condition`:
+    /// `subject:Patient.name=x`. A chain over several target types is an [Condition::Any] of these.
+    Chain {
+        param: ParamId,
+        kind: TypeId,
+        condition: Box<Condition>,
+    },
+    /// Rows that a current resource of type `kind` refers to by its parameter `param` and that meets `condition`:
+    /// `_has:Observation:patient:code=x`, and `_list` (a List whose `item` names the row).
+    Has {
+        kind: TypeId,
+        param: ParamId,
+        condition: Box<Condition>,
+    },
+    /// In the compartment of this resource: for patients by the stored membership, for others by the parameters
+    /// of the CompartmentDefinition.
+    Compartment(ResourceKey),
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Not(Box<Condition>),
+}
+
+/// `_include` or `_revinclude`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Include {
+    pub reverse: bool,
+    /// Applied to included resources as well, until nothing new is found or the limit is reached.
+    pub iterate: bool,
+    /// The type that holds the reference; `None` for `*`.
+    pub source: Option<TypeId>,
+    /// The reference parameter; `None` for `*`, every reference parameter.
+    pub param: Option<ParamId>,
+    /// Only targets of this type.
+    pub target: Option<TypeId>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sort {
     Param { param: ParamId, descending: bool },
@@ -129,6 +176,9 @@ pub struct Query {
     pub ids: Vec<String>,
     /// `_lastUpdated` operands; all required.
     pub last_updated: Vec<(Prefix, i64, i64)>,
+    /// All required, beside `filters`.
+    pub conditions: Vec<Condition>,
+    pub includes: Vec<Include>,
     pub sort: Vec<Sort>,
     /// 1..=[MAX_PAGE]; `_count=0` means only the total.
     pub count: u32,

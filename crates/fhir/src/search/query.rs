@@ -45,6 +45,8 @@ pub fn parse(
             filters: Vec::new(),
             ids: Vec::new(),
             last_updated: Vec::new(),
+            conditions: Vec::new(),
+            includes: Vec::new(),
             sort: Vec::new(),
             count: DEFAULT_PAGE,
             cursor: None,
