@@ -11,12 +11,15 @@ mod number;
 pub mod outcome;
 #[cfg(test)]
 mod outside;
+pub mod patch;
 pub mod path;
 pub mod resource;
 pub mod search;
 mod suggest;
+pub mod summary;
 pub mod validate;
 pub mod views;
+pub mod xml;
 
 pub use definitions::{ParamId, TypeId};
 pub use json::MAX_DEPTH;
