@@ -2,7 +2,7 @@
 
 use super::compare::{self, Order, collections_equal, collections_equivalent};
 use super::decimal::Decimal;
-use super::item::{Instant, Item, Node as Element, Quantity};
+use super::item::{Instant, Item, Quantity};
 use super::parser::{Node, Operator, TypeName};
 use super::{Env, PathError, function, math};
 use crate::definitions::{Class, Definitions, Primitive};
@@ -33,23 +33,26 @@ pub(super) struct Scope<'a> {
 pub(super) struct Evaluator<'e, 'a> {
     pub resource: &'a Value,
     pub env: &'e Env<'a>,
+    /// `%context`
+    context: &'e [Item<'a>],
     work: Cell<u64>,
+    work_max: u64,
 }
 
 impl<'e, 'a> Evaluator<'e, 'a> {
-    pub fn new(resource: &'a Value, env: &'e Env<'a>) -> Evaluator<'e, 'a> {
-        Evaluator { resource, env, work: Cell::new(0) }
+    pub fn new(resource: &'a Value, context: &'e [Item<'a>], env: &'e Env<'a>) -> Evaluator<'e, 'a> {
+        let work_max = env.work.unwrap_or(MAX_WORK).min(MAX_WORK);
+        Evaluator { resource, env, context, work: Cell::new(0), work_max }
     }
 
     pub fn run(&self, node: &Node) -> Evaluated<'a> {
-        let focus = vec![Item::Node(Element::resource(self.resource))];
-        self.eval(node, &Scope { focus, index: None, total: None })
+        self.eval(node, &Scope { focus: self.context.to_vec(), index: None, total: None })
     }
 
     pub fn spend(&self, amount: usize) -> Result<(), PathError> {
         let work = self.work.get() + amount as u64 + 1;
         self.work.set(work);
-        if work > MAX_WORK { fail("the expression visits too much") } else { Ok(()) }
+        if work > self.work_max { fail("the expression visits too much") } else { Ok(()) }
     }
 
     pub fn eval(&self, node: &Node, scope: &Scope<'a>) -> Evaluated<'a> {
@@ -115,9 +118,14 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         if let Some(items) = self.env.variables.get(name) {
             return Ok(items.clone());
         }
+        if let Some(items) = self.env.host.and_then(|host| host.variable(name)) {
+            return Ok(items);
+        }
         let text = |t: &str| Ok(vec![Item::String(t.to_owned())]);
         match name {
-            "resource" | "context" | "rootResource" => Ok(vec![Item::Node(Element::resource(self.resource))]),
+            "resource" => Ok(vec![Item::resource(self.resource)]),
+            "rootResource" => Ok(vec![Item::resource(self.env.root.unwrap_or(self.resource))]),
+            "context" => Ok(self.context.to_vec()),
             "ucum" => text("http://unitsofmeasure.org"),
             "sct" => text("http://snomed.info/sct"),
             "loinc" => text("http://loinc.org"),

@@ -210,11 +210,33 @@ fn filtering<'a>(
                 (_, None) => Ok(Vec::new()),
             })
         }
-        ("trace", [_] | [_, _]) => Ok(input.to_vec()),
+        ("trace", [_] | [_, _]) => trace(ev, input, arguments, scope).map(|()| input.to_vec()),
         ("children", []) => children(ev, input),
         ("descendants", []) => descendants(ev, input),
         _ => return None,
     })
+}
+
+fn trace<'a>(
+    ev: &Evaluator<'_, 'a>,
+    input: &[Item<'a>],
+    arguments: Arguments,
+    scope: &Scope<'a>,
+) -> Result<(), PathError> {
+    let name = ev.string(&argument(ev, arguments, 0, scope)?)?.unwrap_or_default();
+    let Some(host) = ev.env.host else { return Ok(()) };
+    match arguments.get(1) {
+        None => host.trace(&name, input),
+        Some(projection) => {
+            let mut shown = Vec::new();
+            ev.each(input, projection, scope, |_, result| {
+                shown.extend(result);
+                Ok(true)
+            })?;
+            host.trace(&name, &shown);
+        }
+    }
+    Ok(())
 }
 
 fn repeat<'a>(
@@ -399,17 +421,18 @@ fn resolve<'a>(ev: &Evaluator<'_, 'a>, item: &Item<'a>) -> Option<Element<'a>> {
         Item::String(s) => s.as_str(),
         _ => return None,
     };
+    let root = ev.env.root.unwrap_or(ev.resource);
     if let Some(id) = text.strip_prefix('#') {
         if id.is_empty() {
-            return Some(Element::resource(ev.resource));
+            return Some(Element::resource(root));
         }
-        let contained = ev.resource.get("contained")?.as_array()?;
+        let contained = root.get("contained")?.as_array()?;
         return contained
             .iter()
             .find(|c| c.get("id").and_then(Value::as_str) == Some(id))
             .map(Element::resource);
     }
-    if let Some(entries) = ev.resource.get("entry").and_then(Value::as_array) {
+    if let Some(entries) = root.get("entry").and_then(Value::as_array) {
         let matches = |e: &&Value| {
             let url = e.get("fullUrl").and_then(Value::as_str).unwrap_or("");
             url == text || url.strip_suffix(text).is_some_and(|base| base.ends_with('/'))
@@ -418,7 +441,8 @@ fn resolve<'a>(ev: &Evaluator<'_, 'a>, item: &Item<'a>) -> Option<Element<'a>> {
             return Some(Element::resource(resource));
         }
     }
-    ev.env.resolve.and_then(|resolve| resolve(text)).map(Element::resource)
+    let found = ev.env.resolve.and_then(|resolve| resolve(text));
+    found.or_else(|| ev.env.host.and_then(|host| host.resolve(text))).map(Element::resource)
 }
 
 fn clock<'a>(ev: &Evaluator<'_, 'a>, name: &str) -> Evaluated<'a> {

@@ -202,6 +202,24 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// A resource as an input.
+    pub fn resource(value: &'a Value) -> Item<'a> {
+        Item::Node(Node::resource(value))
+    }
+    /// An element that is no resource: `type_name` such as `HumanName` or `Observation.component`;
+    /// `extension` is what stands under the underscored name of a primitive.
+    /// Unknown names give an element whose members are untyped.
+    pub fn element(value: &'a Value, extension: Option<&'a Value>, type_name: &str) -> Item<'a> {
+        Item::Node(Node { value, extension, number: Definitions::get().number(type_name) })
+    }
+    /// The JSON behind an element, by identity: null for a primitive that has only extensions; `None` for
+    /// values that the expression made.
+    pub fn value(&self) -> Option<&'a Value> {
+        match self {
+            Item::Node(n) => Some(n.value),
+            _ => None,
+        }
+    }
     /// The FHIRPath value: a primitive element becomes its value, a FHIR Quantity a quantity.
     pub(crate) fn system(&self) -> Option<Item<'a>> {
         match self {

@@ -6,6 +6,7 @@
 mod compare;
 mod convert;
 mod decimal;
+mod environment;
 mod evaluate;
 mod function;
 mod item;
@@ -19,11 +20,11 @@ mod text;
 mod token;
 
 pub use decimal::Decimal;
+pub use environment::{Arena, Env, Environment, Resolve};
 pub use evaluate::MAX_WORK;
 pub use item::{Instant, Item, Node, Quantity};
 
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// What went wrong in parsing or evaluating an expression.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -42,23 +43,6 @@ pub struct Expr {
     root: parser::Node,
 }
 
-/// Reference text to the resource behind it.
-pub type Resolve<'a> = &'a dyn Fn(&str) -> Option<&'a Value>;
-
-/// What an evaluation may ask of its caller.
-#[derive(Default, Clone)]
-pub struct Env<'a> {
-    /// `resolve()`: the resource behind a reference text, if the caller has it. `#id` and entries of the
-    /// bundle under evaluation are found without it.
-    pub resolve: Option<Resolve<'a>>,
-    /// `now()`, `today()`, `timeOfDay()`; without it these functions are errors.
-    pub now: Option<jiff::Timestamp>,
-    /// `%name`, beside the built-in `%resource`, `%context`, `%rootResource`, `%ucum`, `%sct` and `%loinc`.
-    pub variables: BTreeMap<String, Vec<Item<'a>>>,
-    /// Members that a type does not have are errors instead of empty.
-    pub strict: bool,
-}
-
 /// Parses a FHIRPath expression. Errors: [PathError::Syntax].
 pub fn parse(text: &str) -> Result<Expr, PathError> {
     Ok(Expr { root: parser::parse(text)? })
@@ -71,5 +55,26 @@ pub fn evaluate<'a>(
     resource: &'a Value,
     env: &Env<'a>,
 ) -> Result<Vec<Item<'a>>, PathError> {
-    evaluate::Evaluator::new(resource, env).run(&expression.root)
+    evaluate_on(expression, vec![Item::resource(resource)], resource, env)
+}
+
+/// Evaluates with `focus` as input and `%context`: elements that an earlier evaluation found, or
+/// [Item::element]. `resource` is `%resource`. Errors: as [evaluate].
+pub fn evaluate_on<'a>(
+    expression: &Expr,
+    focus: Vec<Item<'a>>,
+    resource: &'a Value,
+    env: &Env<'a>,
+) -> Result<Vec<Item<'a>>, PathError> {
+    evaluate::Evaluator::new(resource, &focus, env).run(&expression.root)
+}
+
+/// What a condition comes to (<http://hl7.org/fhirpath/N1/#singleton-evaluation-of-collections>): a single
+/// item that is no boolean counts as true, nothing is `None`. Errors: as [evaluate]; several items.
+pub fn truth(items: &[Item]) -> Result<Option<bool>, PathError> {
+    match items {
+        [] => Ok(None),
+        [one] => Ok(Some(one.as_bool().unwrap_or(true))),
+        _ => Err(PathError::Evaluation("a condition came to several values".to_owned())),
+    }
 }
