@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 pub struct Postgres {
     // Fields drop in order: first the server stops, then its folder goes.
     server: Service,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub url: String,
 }
 
@@ -16,6 +16,11 @@ impl Postgres {
     /// The server's first process; its connections are children of it.
     pub fn pid(&self) -> u32 {
         self.server.id()
+    }
+
+    /// Where tables and indexes are; the write-ahead log is elsewhere.
+    pub fn tables(&self) -> std::path::PathBuf {
+        self.folder.path().join("data/base")
     }
 }
 
@@ -65,9 +70,5 @@ pub fn start(bin: &Path, durable: bool) -> anyhow::Result<Postgres> {
     let mut service = Service::start("PostgreSQL", server.stderr(Stdio::null()))?;
     shell::wait_for(&format!("127.0.0.1:{port}"), 60, || service.still_runs())
         .context("PostgreSQL does not start")?;
-    Ok(Postgres {
-        server: service,
-        _folder: folder,
-        url: format!("postgres://uzima@127.0.0.1:{port}/postgres"),
-    })
+    Ok(Postgres { server: service, folder, url: format!("postgres://uzima@127.0.0.1:{port}/postgres") })
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 pub struct Measured {
     pub per_second: f64,
     pub p50_ms: f64,
+    pub p95_ms: f64,
     pub p99_ms: f64,
     pub max_ms: f64,
     /// CPU of the server (and of PostgreSQL, if `pids` named it) per request, microseconds.
@@ -115,6 +116,7 @@ pub fn run(
     Ok(Measured {
         per_second: requests as f64 / elapsed,
         p50_ms: ms(0.5),
+        p95_ms: ms(0.95),
         p99_ms: ms(0.99),
         max_ms: all.max() as f64 / 1000.0,
         cpu_us: (processes.cpu_seconds() - cpu) * 1e6 / requests.max(1) as f64,
