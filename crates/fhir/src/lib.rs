@@ -23,5 +23,6 @@ pub mod xml;
 
 pub use definitions::{ParamId, TypeId};
 pub use json::MAX_DEPTH;
+pub use moment::range_us;
 pub use outcome::{Issue, IssueCode, Outcome, Severity};
 pub use resource::{Reference, Resource, ResourceKey};

@@ -48,6 +48,12 @@ pub(crate) enum Form {
     Loose,
 }
 
+/// The closed-open range of microseconds since the epoch that a date, dateTime or instant covers, in any precision; without
+/// a zone it is read as UTC. `None` for what is no date.
+pub fn range_us(text: &str) -> Option<(i64, i64)> {
+    Moment::parse(text, Form::Loose).map(|moment| moment.range_us())
+}
+
 struct Scanner<'a>(&'a [u8]);
 
 impl Scanner<'_> {

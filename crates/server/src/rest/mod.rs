@@ -7,6 +7,7 @@ mod audit;
 mod bundle;
 mod capability;
 mod negotiate;
+pub mod operation;
 mod read;
 mod search;
 mod smart;
@@ -38,6 +39,7 @@ pub fn router() -> Router<AppState> {
         .route("/fhir/R4/{type}/{id}", get(read::read).put(write::update).delete(write::delete))
         .route("/fhir/R4/{type}/{id}/_history", get(read::history))
         .route("/fhir/R4/{type}/{id}/_history/{version}", get(read::vread))
+        .merge(operation::router())
         .route("/fhir/{*rest}", any(unknown_route))
         .method_not_allowed_fallback(method_not_allowed)
 }
@@ -53,6 +55,9 @@ async fn method_not_allowed() -> FhirError {
 
 /// Errors: 404 for what is no R4 type.
 fn type_of(name: &str) -> Result<TypeId, FhirError> {
+    if name.starts_with('$') {
+        return Err(operation::unknown(name));
+    }
     TypeId::from_name(name).ok_or_else(|| {
         Refusal::new(RefusalKind::RouteUnknown, format!("`{}` is no FHIR R4 resource type.", printable(name)))
             .into()
@@ -62,6 +67,9 @@ fn type_of(name: &str) -> Result<TypeId, FhirError> {
 /// Errors: 404 for what is no R4 type, 400 for what is no R4 id.
 fn key_of(kind: &str, id: &str) -> Result<ResourceKey, FhirError> {
     let kind = type_of(kind)?;
+    if id.starts_with('$') {
+        return Err(operation::unknown(id));
+    }
     if !::fhir::resource::valid_id(id) {
         return Err(Refusal::new(
             RefusalKind::ParameterWrong,
