@@ -360,7 +360,7 @@ impl Billing {
         if let Some(cursor) = page.1 {
             pairs.push(("_cursor".into(), cursor.into()));
         }
-        let (query, _) = fhir::search::parse(TypeId::INVOICE, &pairs, fhir::search::Handling::Strict)
+        let (query, _) = fhir::search::parse(&fhir::search::Params::standard(), TypeId::INVOICE, &pairs, fhir::search::Handling::Strict)
             .map_err(Error::Malformed)?;
         let found = self.record.search(ctx, query).await?;
         let mut views = Vec::with_capacity(found.items.len());

@@ -85,7 +85,7 @@ fn check(bytes: &[u8], name: &str, totals: &mut Totals) {
     let issues = validate::validate(&resource);
     totals.validate += start.elapsed();
     let start = Instant::now();
-    totals.entries += search::extract(&resource).len();
+    totals.entries += search::extract(&search::Params::standard(), &resource).len();
     totals.extract += start.elapsed();
     totals.refused += usize::from(!issues.is_empty());
     for i in issues {

@@ -41,12 +41,12 @@ fn main() {
         "{} bytes, {} issues, {} index entries",
         OBSERVATION.len(),
         validate::validate(&resource).len(),
-        search::extract(&resource).len()
+        search::extract(&search::Params::standard(), &resource).len()
     );
     measure("serde_json parse (reference)", || serde_json::from_str::<serde_json::Value>(OBSERVATION));
     measure("parse", || Resource::parse(OBSERVATION.as_bytes()));
     measure("validate", || validate::validate(&resource));
-    measure("extract", || search::extract(&resource));
+    measure("extract", || search::extract(&search::Params::standard(), &resource));
     measure("compartment", || search::compartment(&resource));
     measure("references", || search::references(&resource));
     measure("print", || resource.to_json());
@@ -59,7 +59,7 @@ fn main() {
     .iter()
     .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
     .collect();
-    measure("parse a query", || search::parse(TypeId::OBSERVATION, &pairs, Handling::Strict));
+    measure("parse a query", || search::parse(&search::Params::standard(), TypeId::OBSERVATION, &pairs, Handling::Strict));
     let env = path::Env::default();
     if let Ok(e) = path::parse("Observation.component.where(code.coding.code = '8480-6').value.value") {
         measure("FHIRPath with where()", || path::evaluate(&e, resource.value(), &env));

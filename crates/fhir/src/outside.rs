@@ -101,7 +101,7 @@ fn extraction_agrees_with_fhirpath() {
             let wanted = params(kind).filter(|p| p.is_searchable());
             wanted.map(|p| (p, path::parse(p.expression).unwrap())).collect()
         });
-        let found: BTreeSet<_> = search::extract(&resource).into_iter().map(|e| e.param).collect();
+        let found: BTreeSet<_> = search::extract(&search::Params::standard(), &resource).into_iter().map(|e| e.param).collect();
         // The closure returns borrows as long as the resource's, so it is made anew for each.
         let resolve = |text: &str| Reference::parse(text, None).kind().and_then(|k| stubs.get(k.name()));
         let env = path::Env { resolve: Some(&resolve), ..path::Env::default() };

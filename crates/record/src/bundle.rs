@@ -206,7 +206,7 @@ impl Record {
         query: &str,
     ) -> Result<Result<ResourceKey, String>, Error> {
         let pairs = query_pairs(query);
-        let (mut query, _) = fhir::search::parse(kind, &pairs, Handling::Strict).map_err(Error::Malformed)?;
+        let (mut query, _) = fhir::search::parse(&self.params(), kind, &pairs, Handling::Strict).map_err(Error::Malformed)?;
         query.count = 2;
         let page = self.search(ctx, query).await?;
         Ok(match page.items.as_slice() {
@@ -232,7 +232,7 @@ impl Record {
             }
             Target::Search(kind, pairs) => {
                 let (query, _) =
-                    fhir::search::parse(*kind, pairs, Handling::Lenient).map_err(Error::Malformed)?;
+                    fhir::search::parse(&self.params(), *kind, pairs, Handling::Lenient).map_err(Error::Malformed)?;
                 let page = self.search(ctx, query).await?;
                 let mut found = Vec::with_capacity(page.items.len());
                 for item in &page.items {

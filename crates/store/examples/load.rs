@@ -83,7 +83,7 @@ fn ready(json: &str) -> Ready {
     Ready {
         key: resource.key().unwrap_or_else(|| panic!("no id")),
         content: Content::new(json),
-        entries: fhir::search::extract(&resource),
+        entries: fhir::search::extract(&fhir::search::Params::standard(), &resource),
         patients: fhir::search::compartment(&resource),
         bytes: json.len(),
     }
@@ -269,7 +269,7 @@ fn disk_bytes(url: &str) -> u64 {
 fn parse(kind: TypeId, pairs: &[(&str, &str)]) -> fhir::search::Query {
     let pairs: Vec<(String, String)> =
         pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    fhir::search::parse(kind, &pairs, fhir::search::Handling::Strict).unwrap_or_else(|e| panic!("{e}")).0
+    fhir::search::parse(&fhir::search::Params::standard(), kind, &pairs, fhir::search::Handling::Strict).unwrap_or_else(|e| panic!("{e}")).0
 }
 
 async fn searched(store: Store, query: fhir::search::Query, n: u64) {

@@ -132,6 +132,12 @@ impl Rows {
                     rows.references.push((encode_target(target.kind, &target.id), 0, param));
                 }
                 IndexValue::Uri(uri) => rows.uris.push((param, cut(uri, MAX_CHARS).to_owned())),
+                // Placeholder until the store keeps them: the extractor does not yield them before.
+                IndexValue::IdentifierOfType { .. }
+                | IndexValue::Text { .. }
+                | IndexValue::ReferenceIdentifier { .. }
+                | IndexValue::Position { .. }
+                | IndexValue::Composite(_) => {}
             }
         }
         rows.add_dates(dates);

@@ -49,6 +49,11 @@ pub fn params(kind: TypeId) -> impl Iterator<Item = &'static Param> {
     Definitions::get().params_of(kind).iter()
 }
 
+/// As [params].
+pub(crate) fn standard(kind: TypeId) -> &'static [Param] {
+    Definitions::get().params_of(kind)
+}
+
 /// The parameter with this stored number; `None` for numbers this build does not know.
 pub fn param_by_id(id: ParamId) -> Option<&'static Param> {
     Definitions::get().param_by_id(id)

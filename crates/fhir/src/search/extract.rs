@@ -1,7 +1,7 @@
 //! Index entries and compartments of a resource, by the compiled [plan](super::plan).
 
 use super::plan::{Place, Step, Take, plan};
-use super::{IndexEntry, IndexValue, fold};
+use super::{IndexEntry, IndexValue, Params, fold};
 use crate::moment::{Form, Moment, OPEN_HIGH_US, OPEN_LOW_US};
 use crate::number::{OPEN, implicit_range};
 use crate::{ParamId, Reference, Resource, ResourceKey, TypeId};
@@ -16,7 +16,7 @@ pub const MAX_INDEXED_BYTES: usize = 1024;
 
 /// The index entries of every search parameter of the resource, sorted by parameter and value, without
 /// duplicates. Values that do not have the form their type asks for are left out: validation reports them.
-pub fn extract(resource: &Resource) -> Vec<IndexEntry> {
+pub fn extract(_params: &Params, resource: &Resource) -> Vec<IndexEntry> {
     let plan = plan(resource.kind());
     let mut out = Vec::with_capacity(32);
     walk(&plan.root, resource.value(), &mut |param, take, value| take_value(param, take, value, &mut out));
@@ -307,6 +307,11 @@ fn compare(a: &IndexValue, b: &IndexValue) -> Ordering {
         V::Quantity { .. } => 3,
         V::Reference { .. } => 4,
         V::Uri(_) => 5,
+        V::IdentifierOfType { .. } => 6,
+        V::Text { .. } => 7,
+        V::ReferenceIdentifier { .. } => 8,
+        V::Position { .. } => 9,
+        V::Composite(_) => 10,
     };
     match (a, b) {
         (V::Token { system: s, code: c }, V::Token { system: t, code: d }) => c.cmp(d).then_with(|| s.cmp(t)),
@@ -324,6 +329,25 @@ fn compare(a: &IndexValue, b: &IndexValue) -> Ordering {
             .then_with(|| (s, c).cmp(&(t, d))),
         (V::Reference { target: s }, V::Reference { target: t }) => s.cmp(t),
         (V::Uri(u), V::Uri(v)) => u.cmp(v),
+        (
+            V::IdentifierOfType { system: s, code: c, value: v },
+            V::IdentifierOfType { system: t, code: d, value: w },
+        ) => (c, v, s).cmp(&(d, w, t)),
+        (V::Text { folded: f, coding: c }, V::Text { folded: g, coding: d }) => (f, c).cmp(&(g, d)),
+        (
+            V::ReferenceIdentifier { system: s, value: v },
+            V::ReferenceIdentifier { system: t, value: w },
+        ) => (v, s).cmp(&(w, t)),
+        (
+            V::Position { latitude: l, longitude: m },
+            V::Position { latitude: n, longitude: o },
+        ) => l.total_cmp(n).then_with(|| m.total_cmp(o)),
+        (V::Composite(c), V::Composite(d)) => c
+            .iter()
+            .zip(d)
+            .map(|(x, y)| compare(x, y))
+            .find(|o| o.is_ne())
+            .unwrap_or_else(|| c.len().cmp(&d.len())),
         _ => rank(a).cmp(&rank(b)),
     }
 }

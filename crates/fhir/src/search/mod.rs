@@ -5,6 +5,7 @@
 mod extract;
 mod fold;
 mod operand;
+mod params;
 mod plan;
 mod query;
 mod reference;
@@ -14,9 +15,11 @@ mod tests;
 pub use extract::{MAX_INDEXED_BYTES, compartment, extract};
 pub use fold::fold;
 pub use query::{Handling, MAX_ALTERNATIVES, MAX_PARAMETERS, MAX_SORT_KEYS, parse};
+pub use params::Params;
 pub(crate) use reference::kind_in_url;
 pub use reference::{references, rewrite_references};
 
+use crate::definitions::ParamType;
 use crate::{ParamId, ResourceKey, TypeId};
 
 /// One value of one search parameter of one resource, as the index keeps it.
@@ -40,8 +43,23 @@ pub enum IndexValue {
     Quantity { value: f64, low: f64, high: f64, system: String, code: String },
     /// A local target.
     Reference { target: ResourceKey },
-    /// uri/canonical (version cut off), and references that are not local.
+    /// uri/canonical, and references that are not local. A canonical with a version gives two entries: with
+    /// and without it.
     Uri(String),
+    /// An Identifier with a type, beside its [IndexValue::Token]; one for each coding of the type, for `:of-type`.
+    IdentifierOfType { system: String, code: String, value: String },
+    /// Text of a token, for `:text`: the display of `coding` (system, code), or the text of a CodeableConcept or
+    /// identifier type that no display of its codings repeats (then `coding` is `None`). The same display of the
+    /// same coding comes with hundreds of thousands of resources.
+    Text { folded: String, coding: Option<(String, String)> },
+    /// `Reference.identifier`, whether or not the reference has a target too; for `:identifier`.
+    ReferenceIdentifier { system: String, value: String },
+    /// Degrees, WGS 84; for `near`.
+    Position { latitude: f64, longitude: f64 },
+    /// Values of the components of a composite parameter that stand together in one element, in the order of the
+    /// components; an element with several values per component gives all combinations. Only for composites that
+    /// are not about the resource as a whole: those become conjunctions when the query is parsed.
+    Composite(Vec<IndexValue>),
 }
 
 /// Prefix of a date, number or quantity value.
@@ -91,6 +109,48 @@ pub enum Operand {
     Uri(String),
     /// `:missing`
     Missing(bool),
+    /// `:of-type`: type system, type code, value.
+    OfType {
+        system: String,
+        code: String,
+        value: String,
+    },
+    /// `:identifier` of a reference; as in [Operand::Token] `system` `None` is any, "" is none.
+    Identifier {
+        system: Option<String>,
+        value: Option<String>,
+    },
+    /// `:text` of a token: some text of it starts with this.
+    Text {
+        folded: String,
+    },
+    /// `:in`, and `:not-in` with [Match::Not]: a code of the value set with this URL. `record` replaces it by
+    /// [Operand::Token]s before the query is run; the store never sees it.
+    ValueSet(String),
+    /// `:below` and (with `up`) `:above` of a token: the code itself and all it subsumes, or is subsumed by.
+    /// `record` replaces it as it does [Operand::ValueSet].
+    Hierarchy {
+        system: String,
+        code: String,
+        up: bool,
+    },
+    /// `:below` and (with `up`) `:above` of a reference: `kind/id` itself and all that are below or above it by
+    /// the reference parameter `parent` of `kind` (Location.partof and the like).
+    ReferenceTree {
+        kind: TypeId,
+        id: String,
+        parent: ParamId,
+        up: bool,
+    },
+    /// `near`: within this distance of the place.
+    Near {
+        latitude: f64,
+        longitude: f64,
+        meters: f64,
+    },
+    /// All hold for the components of one [IndexValue::Composite], in its order. The parts are Token, String,
+    /// Date, Quantity, Reference or Uri.
+    Composite(Vec<Operand>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,9 +198,23 @@ pub enum Condition {
         param: ParamId,
         condition: Box<Condition>,
     },
-    /// In the compartment of this resource: for patients by the stored membership, for others by the parameters
-    /// of the CompartmentDefinition.
+    /// As [Condition::Chain] over a canonical: rows whose parameter `param` names the `url` (by the parameter `url`
+    /// of `kind`) of a current resource of type `kind` that meets `condition`.
+    CanonicalChain {
+        param: ParamId,
+        kind: TypeId,
+        url: ParamId,
+        condition: Box<Condition>,
+    },
+    /// In the compartment of this patient, by the stored membership. Other compartments are an [Condition::Any] of
+    /// reference filters of the parameters that the CompartmentDefinition names.
     Compartment(ResourceKey),
+    /// `_text` (the narrative) and, with `content`, `_content` (all text): any of these lists of words, each
+    /// list with all its words. Words are folded; the last character `*` asks for words that start so.
+    Words {
+        content: bool,
+        any: Vec<Vec<String>>,
+    },
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
@@ -162,7 +236,7 @@ pub struct Include {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sort {
-    Param { param: ParamId, descending: bool },
+    Param { param: ParamId, param_type: ParamType, descending: bool },
     LastUpdated { descending: bool },
     Id { descending: bool },
 }

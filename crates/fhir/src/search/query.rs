@@ -1,7 +1,7 @@
 //! Queries parsed from URL parameters (<http://hl7.org/fhir/R4/search.html>).
 
 use super::operand::{Problem, operand, prefixed_date};
-use super::{DEFAULT_PAGE, Filter, MAX_PAGE, Match, Operand, Query, Sort, Total};
+use super::{DEFAULT_PAGE, Filter, MAX_PAGE, Match, Operand, Params, Query, Sort, Total};
 use crate::definitions::{Param, ParamType, param, params};
 use crate::resource::valid_id;
 use crate::{Issue, IssueCode, Outcome, TypeId};
@@ -34,6 +34,7 @@ pub enum Handling {
 /// Errors: [Outcome] with every problem found. Values of the wrong form and unsupported modifiers are
 /// errors under either handling, because ignoring them would widen the result.
 pub fn parse(
+    _params: &Params,
     kind: TypeId,
     pairs: &[(String, String)],
     handling: Handling,
@@ -189,7 +190,7 @@ impl Parser {
                 "_lastUpdated" => self.query.sort.push(Sort::LastUpdated { descending }),
                 _ => match param(self.query.kind, code) {
                     Some(p) if p.is_searchable() => {
-                        self.query.sort.push(Sort::Param { param: p.id, descending })
+                        self.query.sort.push(Sort::Param { param: p.id, param_type: p.param_type, descending })
                     }
                     _ => {
                         let text = format!("{} cannot be sorted by `{code}`.", self.query.kind.name());

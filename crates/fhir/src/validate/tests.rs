@@ -548,7 +548,7 @@ mod arbitrary {
             let mut resource = Resource::parse(text.as_bytes()).unwrap();
             prop_assert_eq!(resource.to_json(), text);
             validate(&resource);
-            crate::search::extract(&resource);
+            crate::search::extract(&crate::search::Params::standard(), &resource);
             crate::search::compartment(&resource);
             crate::search::references(&resource);
             crate::search::rewrite_references(&mut resource, &mut |_| Some("Patient/1".to_owned()));

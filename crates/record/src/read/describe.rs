@@ -87,12 +87,22 @@ fn operand(operand: &Operand) -> String {
         },
         Operand::Uri(uri) => uri.clone(),
         Operand::Missing(missing) => missing.to_string(),
+        Operand::OfType { system, code, value } => format!("{system}|{code}|{value}"),
+        Operand::Identifier { system, value } => {
+            format!("{}|{}", system.as_deref().unwrap_or_default(), value.as_deref().unwrap_or_default())
+        }
+        Operand::Text { folded } => folded.clone(),
+        Operand::ValueSet(url) => url.clone(),
+        Operand::Hierarchy { system, code, .. } => format!("{system}|{code}"),
+        Operand::ReferenceTree { kind, id, .. } => format!("{}/{id}", kind.name()),
+        Operand::Near { latitude, longitude, meters } => format!("{latitude}|{longitude}|{meters}|m"),
+        Operand::Composite(parts) => parts.iter().map(self::operand).collect::<Vec<_>>().join("$"),
     }
 }
 
 fn sort(sort: &Sort) -> String {
     let (name, descending) = match sort {
-        Sort::Param { param, descending } => (name(*param), *descending),
+        Sort::Param { param, descending, .. } => (name(*param), *descending),
         Sort::LastUpdated { descending } => ("_lastUpdated", *descending),
         Sort::Id { descending } => ("_id", *descending),
     };

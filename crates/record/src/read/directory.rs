@@ -42,7 +42,7 @@ impl Record {
         let patient = kind("Patient");
         let pairs = parameters(text);
         let (mut query, _) =
-            fhir::search::parse(patient, &pairs, Handling::Strict).map_err(Error::Malformed)?;
+            fhir::search::parse(&self.params(), patient, &pairs, Handling::Strict).map_err(Error::Malformed)?;
         query.count = limit.clamp(1, fhir::search::MAX_PAGE);
         query.cursor = cursor.map(str::to_owned);
         let own = policy::predicate(ctx, Action::Read, patient);

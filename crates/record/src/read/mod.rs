@@ -253,7 +253,7 @@ impl Record {
         })?;
         let pairs: Vec<(String, String)> =
             parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let (mut query, _) = fhir::search::parse(kind, &pairs, Handling::Strict).map_err(Error::Malformed)?;
+        let (mut query, _) = fhir::search::parse(&self.params(), kind, &pairs, Handling::Strict).map_err(Error::Malformed)?;
         query.total = fhir::search::Total::None;
         let what = describe::query(&query);
         let mut found = Vec::new();

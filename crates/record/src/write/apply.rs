@@ -210,7 +210,7 @@ impl Job {
         let mut next = put.resource.clone();
         next.set_version(current.version + 1, self.now);
         let content = Content::new(&next.to_json());
-        let old = before.as_ref().map(fhir::search::extract).unwrap_or_default();
+        let old = before.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
         let written = resource::update(tx, current.version, &old, &new_version(put, &content))?
             .ok_or(Error::VersionConflict { current: None })?;
         self.links(tx, &put.key, &put.links)?;
@@ -295,7 +295,7 @@ impl Job {
         if if_match.is_some_and(|expected| expected != current.version) {
             return Err(Error::VersionConflict { current: Some(current.version) });
         }
-        let old = parse(&current)?.as_ref().map(fhir::search::extract).unwrap_or_default();
+        let old = parse(&current)?.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
         let written = resource::delete(tx, key, current.version, &old, self.now)?
             .ok_or(Error::VersionConflict { current: None })?;
         self.links(tx, key, &[])?;
@@ -502,7 +502,7 @@ pub(crate) fn import_put(tx: &mut dyn Tx, put: &Put, now: Timestamp) -> Result<T
     let mut next = put.resource.clone();
     next.set_version(current.version + 1, now);
     let content = Content::new(&next.to_json());
-    let old: Vec<IndexEntry> = before.as_ref().map(fhir::search::extract).unwrap_or_default();
+    let old: Vec<IndexEntry> = before.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
     let mut new = new_version(put, &content);
     new.last_updated = now;
     match resource::update(tx, current.version, &old, &new)? {

@@ -118,7 +118,7 @@ pub(crate) fn prepare_put(
     };
     // versionId and lastUpdated are the server's, whatever was sent.
     resource.set_version(1, now);
-    let entries = fhir::search::extract(&resource);
+    let entries = fhir::search::extract(&fhir::search::Params::standard(), &resource);
     let patients = compartment(&resource);
     let links = access::care::links(&resource, now);
     let targets = fhir::search::references(&resource)

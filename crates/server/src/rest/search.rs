@@ -66,7 +66,7 @@ async fn search(
     if kind.name() == audit::TYPE {
         return audit::search(app, ctx, &pairs, wishes).await;
     }
-    let (mut query, more) = ::fhir::search::parse(kind, &pairs, wishes.handling)?;
+    let (mut query, more) = ::fhir::search::parse(&app.record.params(), kind, &pairs, wishes.handling)?;
     warnings.extend(more);
     if count_only {
         query.count = 0;

@@ -215,7 +215,7 @@ fn is_boolean(kind: &str, name: &str) -> bool {
 fn try_parse(kind: &str, name: &str, value: &str) -> Result<(), fhir::Outcome> {
     let pairs = [(name.to_owned(), value.to_owned())];
     let kind = fhir::TypeId::from_name(kind).unwrap();
-    fhir::search::parse(kind, &pairs, fhir::search::Handling::Strict).map(drop)
+    fhir::search::parse(&fhir::search::Params::standard(), kind, &pairs, fhir::search::Handling::Strict).map(drop)
 }
 
 fn parse(kind: &str, name: &str, value: &str) -> Result<(), fhir::Outcome> {

@@ -5,7 +5,7 @@ use super::cursor::Cursor;
 use super::source::{Rows, Source, Walk, is_prefix, is_reference, walk_of};
 use crate::index::{NO_DATE, ODD, param_number};
 use crate::{Error, Result, Row};
-use fhir::definitions::{ParamType, param_by_id};
+use fhir::definitions::ParamType;
 use fhir::search::{Query, Sort};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,12 +80,12 @@ fn own_order(query: &Query, source: Source, rows: &Rows) -> Option<Key> {
 }
 
 fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -> Key {
-    let (param, descending) = match sort {
+    let (param, param_type, descending) = match sort {
         Sort::LastUpdated { descending } => {
             return Key::of_resource("last_updated_us", *descending, Type::Int);
         }
         Sort::Id { descending } => return Key::of_resource("id", *descending, Type::Bytes),
-        Sort::Param { param, descending } => (*param, *descending),
+        Sort::Param { param, param_type, descending } => (*param, *param_type, *descending),
     };
     match walk_of(query.kind, sort) {
         Some(Walk::Date) => {
@@ -99,8 +99,8 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
     }
     let rid = rows.rid;
     let number = param_number(param);
-    match param_by_id(param).map(|p| p.param_type) {
-        Some(ParamType::Date) => {
+    match param_type {
+        ParamType::Date => {
             let (param, odd, none) = (values.bind(number), values.bind(number + ODD), values.bind(NO_DATE));
             Key::new(
                 format!(
@@ -110,14 +110,14 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
                 Type::Int,
             )
         }
-        Some(ParamType::String) => {
+        ParamType::String => {
             let param = values.bind(number);
             let sql = format!(
                 "coalesce((SELECT min(folded) FROM string WHERE rid = {rid} AND +param = {param}), '')"
             );
             Key::new(sql, descending, Type::Text)
         }
-        Some(ParamType::Number | ParamType::Quantity) => {
+        ParamType::Number | ParamType::Quantity => {
             let (param, odd, none) = (values.bind(number), values.bind(number + ODD), values.bind(f64::MIN));
             Key::new(
                 format!(
@@ -128,7 +128,7 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
             )
         }
         // These have no index by row: the least values of all rows are collected once.
-        Some(ParamType::Reference) => {
+        ParamType::Reference => {
             let (param, kind) = (values.bind(number), values.bind(i64::from(query.kind.0)));
             let none = values.bind(Vec::new());
             joined(
@@ -142,7 +142,7 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
                 ),
             )
         }
-        Some(ParamType::Uri) => {
+        ParamType::Uri => {
             let param = values.bind(number);
             let list = format!("SELECT rid, min(value) AS k FROM uri WHERE param = {param} GROUP BY rid");
             joined(n, rid, descending, Type::Text, "''", &list)

@@ -432,6 +432,15 @@ impl Maker<'_> {
                     ));
                 }
             }
+            // Placeholder until the store answers them: the parser does not yield them before.
+            Operand::OfType { .. }
+            | Operand::Identifier { .. }
+            | Operand::Text { .. }
+            | Operand::ValueSet(_)
+            | Operand::Hierarchy { .. }
+            | Operand::ReferenceTree { .. }
+            | Operand::Near { .. }
+            | Operand::Composite(_) => return Err(crate::Error::Invalid("operand")),
             Operand::Uri(uri) => {
                 let param = values.bind(number);
                 let test = uri_test(values, filter.matching, uri);

@@ -304,7 +304,7 @@ fn compare(a: &Doc, b: &Doc, sort: &Sort) -> Ordering {
         Sort::LastUpdated { descending } => (a.updated_s.cmp(&b.updated_s), descending),
         // As stored: a tag byte, then the text.
         Sort::Id { descending } => (a.key.cmp(&b.key), descending),
-        Sort::Param { param, descending } => {
+        Sort::Param { param, descending, .. } => {
             let own = |entry: &IndexEntry| (entry.param == *param).then(|| entry.value.clone());
             let order = match (least(a, &own), least(b, &own)) {
                 (None, None) => Ordering::Equal,

@@ -105,6 +105,8 @@ pub fn query(of: &str) -> Query {
         filters: Vec::new(),
         ids: Vec::new(),
         last_updated: Vec::new(),
+        conditions: Vec::new(),
+        includes: Vec::new(),
         sort: Vec::new(),
         count: 50,
         cursor: None,
@@ -117,7 +119,8 @@ pub fn filter(of: &str, code: &str, matching: Match, any: Vec<Operand>) -> Filte
 }
 
 pub fn by(of: &str, code: &str, descending: bool) -> Sort {
-    Sort::Param { param: param(of, code), descending }
+    let param = fhir::definitions::param(kind(of), code).unwrap_or_else(|| panic!("{of}.{code}"));
+    Sort::Param { param: param.id, param_type: param.param_type, descending }
 }
 
 /// The query as a URL would give it, e.g. `patient=Patient/1&_sort=-date`.
@@ -127,7 +130,7 @@ pub fn parse(of: &str, parameters: &str) -> Query {
         .filter(|p| !p.is_empty())
         .map(|p| p.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap())
         .collect();
-    fhir::search::parse(kind(of), &pairs, fhir::search::Handling::Strict)
+    fhir::search::parse(&fhir::search::Params::standard(), kind(of), &pairs, fhir::search::Handling::Strict)
         .unwrap_or_else(|e| panic!("{parameters}: {e:?}"))
         .0
 }

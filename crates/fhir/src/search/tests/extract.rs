@@ -1,4 +1,4 @@
-use crate::search::{IndexValue, compartment, extract};
+use crate::search::{IndexValue, Params, compartment, extract};
 use crate::{Resource, TypeId, definitions};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ fn resource(value: Value) -> Resource {
 fn entries(value: &Value, code: &str) -> Vec<String> {
     let resource = resource(value.clone());
     let param = definitions::param(resource.kind(), code).unwrap();
-    extract(&resource).into_iter().filter(|e| e.param == param.id).map(|e| show(&e.value)).collect()
+    extract(&Params::standard(), &resource).into_iter().filter(|e| e.param == param.id).map(|e| show(&e.value)).collect()
 }
 
 fn show(value: &IndexValue) -> String {
@@ -33,6 +33,12 @@ fn show(value: &IndexValue) -> String {
         }
         IndexValue::Reference { target } => format!("-> {target}"),
         IndexValue::Uri(uri) => uri.clone(),
+        IndexValue::IdentifierOfType { system, code, value } => format!("of-type {system}|{code}|{value}"),
+        IndexValue::Text { folded, coding: None } => format!("text {folded}"),
+        IndexValue::Text { folded, coding: Some((system, code)) } => format!("text {folded} of {system}|{code}"),
+        IndexValue::ReferenceIdentifier { system, value } => format!("identifier {system}|{value}"),
+        IndexValue::Position { latitude, longitude } => format!("{latitude}|{longitude}"),
+        IndexValue::Composite(parts) => parts.iter().map(show).collect::<Vec<_>>().join(" $ "),
     }
 }
 
@@ -227,7 +233,7 @@ fn wrong_values_are_left_out() {
     let p = json!({"resourceType": "Patient", "birthDate": "soon", "active": "yes", "name": "x", "gender": 1, "telecom": {"system": "phone"},
         "generalPractitioner": [{"reference": 7}, "x", null, {"reference": "Practitioner?identifier=1"}]});
     let codes: Vec<&str> =
-        extract(&resource(p)).iter().map(|e| definitions::param_by_id(e.param).unwrap().code).collect();
+        extract(&Params::standard(), &resource(p)).iter().map(|e| definitions::param_by_id(e.param).unwrap().code).collect();
     assert_eq!(codes, ["deceased", "gender"]);
 }
 

@@ -1,4 +1,5 @@
-use crate::search::{Handling, Match, Operand, Prefix, Query, Sort, Total, parse};
+use crate::search::{Handling, Match, Operand, Params, Prefix, Query, Sort, Total, parse};
+use crate::definitions::ParamType;
 use crate::{Outcome, TypeId, definitions};
 
 fn pairs(query: &str) -> Vec<(String, String)> {
@@ -11,7 +12,7 @@ fn pairs(query: &str) -> Vec<(String, String)> {
 }
 
 fn parsed(kind: TypeId, query: &str) -> Query {
-    match parse(kind, &pairs(query), Handling::Strict) {
+    match parse(&Params::standard(), kind, &pairs(query), Handling::Strict) {
         Ok((q, warnings)) => {
             assert!(warnings.is_empty(), "{query}: {warnings:?}");
             q
@@ -21,7 +22,7 @@ fn parsed(kind: TypeId, query: &str) -> Query {
 }
 
 fn refused(kind: TypeId, query: &str) -> Outcome {
-    parse(kind, &pairs(query), Handling::Strict).expect_err(query)
+    parse(&Params::standard(), kind, &pairs(query), Handling::Strict).expect_err(query)
 }
 
 /// The operands of a query with one filter.
@@ -212,10 +213,10 @@ fn result_parameters() {
     assert_eq!(
         q.sort,
         [
-            Sort::Param { param: id("date"), descending: true },
+            Sort::Param { param: id("date"), param_type: ParamType::Date, descending: true },
             Sort::Id { descending: false },
             Sort::LastUpdated { descending: false },
-            Sort::Param { param: id("code"), descending: true },
+            Sort::Param { param: id("code"), param_type: ParamType::Token, descending: true },
         ]
     );
     assert_eq!((q.count, q.total, q.cursor.as_deref()), (20, Total::Accurate, Some("abc")));
@@ -263,15 +264,15 @@ fn unknown_and_unsupported_parameters() {
         let outcome = refused(o, query);
         assert!(outcome.to_string().contains(text), "{query}: {outcome}");
         assert_eq!(outcome.issues[0].code, crate::IssueCode::NotSupported);
-        let (q, warnings) = parse(o, &pairs(query), Handling::Lenient).unwrap();
+        let (q, warnings) = parse(&Params::standard(), o, &pairs(query), Handling::Lenient).unwrap();
         assert!(q.filters.is_empty() && warnings.len() == 1, "{query}");
     }
     // A wrong value or modifier would widen the result, so leniency does not help it.
-    assert!(parse(o, &pairs("date=x"), Handling::Lenient).is_err());
-    assert!(parse(o, &pairs("code:exact=x"), Handling::Lenient).is_err());
+    assert!(parse(&Params::standard(), o, &pairs("date=x"), Handling::Lenient).is_err());
+    assert!(parse(&Params::standard(), o, &pairs("code:exact=x"), Handling::Lenient).is_err());
     let all = refused(o, "date=x&nonsense=1&value-quantity=y");
     assert_eq!(all.issues.len(), 3);
-    let (_, warnings) = parse(o, &pairs("code="), Handling::Strict).unwrap();
+    let (_, warnings) = parse(&Params::standard(), o, &pairs("code="), Handling::Strict).unwrap();
     assert_eq!(warnings.len(), 1);
 }
 
@@ -296,7 +297,7 @@ mod arbitrary {
             let all: Vec<_> = definitions::params(kind).collect();
             let name = format!("{}{modifier}", all[code % all.len()].code);
             for handling in [Handling::Strict, Handling::Lenient] {
-                let _ = parse(kind, &[(name.clone(), value.clone()), ("_sort".into(), value.clone()), ("_id".into(), value.clone())], handling);
+                let _ = parse(&Params::standard(), kind, &[(name.clone(), value.clone()), ("_sort".into(), value.clone()), ("_id".into(), value.clone())], handling);
             }
         }
     }
