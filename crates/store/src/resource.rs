@@ -346,8 +346,8 @@ struct Next<'a> {
 
 fn replace_current(tx: &mut dyn Tx, head: &Head, rows: &Rows, next: &Next<'_>) -> Result<Written> {
     tx.execute(
-        "INSERT INTO history (rid, version, seq, last_updated_us, deleted, content) \
-         SELECT rid, version, seq, last_updated_us, deleted, content FROM resource WHERE rid = $1",
+        "INSERT INTO history (rid, version, seq, last_updated_us, deleted, content, type_id) \
+         SELECT rid, version, seq, last_updated_us, deleted, content, type_id FROM resource WHERE rid = $1",
         params![head.rid],
     )?;
     let (seq, version) = (tx.next(Counter::Change)?, head.version + 1);
@@ -396,7 +396,7 @@ pub fn read_version(tx: &mut dyn Tx, key: &ResourceKey, version: u32) -> Result<
     )
 }
 
-fn read_version_row(row: &crate::Row<'_>) -> Result<Version> {
+pub(crate) fn read_version_row(row: &crate::Row<'_>) -> Result<Version> {
     Ok(Version {
         version: row.int(0)? as u32,
         seq: row.int(1)?,
@@ -443,18 +443,41 @@ pub fn history(
 /// `seq` is missing. On PostgreSQL call it in [crate::Store::write] (see [crate::outbox]).
 pub fn changes(tx: &mut dyn Tx, after: i64, limit: u32) -> Result<Vec<Changed>> {
     let horizon = crate::outbox::horizon(tx)?;
-    tx.all(
-        "SELECT seq, type_id, id, version, deleted FROM resource WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3",
-        params![after, horizon, i64::from(clamp(limit))],
+    let mut found = Vec::new();
+    for kind in crate::history::kinds(tx)? {
+        found.extend(tx.all(
+            "SELECT seq, id, version, deleted FROM resource WHERE type_id = $1 AND seq > $2 AND seq <= $3 \
+             ORDER BY seq LIMIT $4",
+            params![kind.0, after, horizon, i64::from(clamp(limit))],
+            |row| {
+                Ok(Changed {
+                    seq: row.int(0)?,
+                    key: ResourceKey { kind, id: decode_id(row.bytes(1)?)? },
+                    version: row.int(2)? as u32,
+                    deleted: row.bool(3)?,
+                })
+            },
+        )?);
+    }
+    found.sort_by_key(|changed| changed.seq);
+    found.truncate(clamp(limit) as usize);
+    Ok(found)
+}
+
+/// Which resource the row is, and the patients whose compartment holds it.
+pub(crate) fn key_and_patients(tx: &mut dyn Tx, rid: i64) -> Result<Option<(ResourceKey, Vec<String>)>> {
+    let found = tx.one(
+        "SELECT type_id, id, patient, more_patients FROM resource WHERE rid = $1",
+        params![rid],
         |row| {
-            Ok(Changed {
-                seq: row.int(0)?,
-                key: ResourceKey { kind: kind(row.int(1)?)?, id: decode_id(row.bytes(2)?)? },
-                version: row.int(3)? as u32,
-                deleted: row.bool(4)?,
-            })
+            let key = ResourceKey { kind: kind(row.int(0)?)?, id: decode_id(row.bytes(1)?)? };
+            Ok((key, row.opt_key(2)?.map(|key| key.id), row.int(3)?))
         },
-    )
+    )?;
+    let Some((key, patient, more)) = found else { return Ok(None) };
+    let mut patients: Vec<String> = patient.into_iter().collect();
+    more_patients(tx, rid, more, &mut patients)?;
+    Ok(Some((key, patients)))
 }
 
 /// Keys of resources that refer to `target`, at most `limit`; for "may this be deleted?".
