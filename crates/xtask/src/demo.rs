@@ -268,6 +268,20 @@ fn account(
     Ok(())
 }
 
+/// Id and secret of a new OAuth client that may do everything.
+pub fn client(setup: &Setup, name: &str) -> anyhow::Result<(String, String)> {
+    let printed = shell::output(uzima(setup).args([
+        "admin",
+        "create-client",
+        "--name",
+        name,
+        "--scope",
+        "system/*.cruds",
+    ]))?;
+    let client: Value = serde_json::from_str(&printed).context("create-client printed no JSON")?;
+    Ok((text(&client, "client_id"), text(&client, "client_secret")))
+}
+
 fn log(setup: &Setup, name: &str) -> anyhow::Result<std::fs::File> {
     let path: &Path = &setup.data.join(format!("{name}.log"));
     Ok(std::fs::OpenOptions::new().create(true).append(true).open(path)?)

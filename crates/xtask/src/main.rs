@@ -5,6 +5,7 @@ mod codegen;
 mod demo;
 mod postgres;
 mod prerequisites;
+mod python;
 mod shell;
 mod suite;
 mod tidy;
@@ -31,6 +32,8 @@ enum Task {
         #[arg(long)]
         images: bool,
     },
+    /// Only other people's FHIR clients and the fuzzer of the API, with debug binaries.
+    Clients,
     /// The fast part: formatting, lints, crate rules, type checks, unit tests.
     Check,
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
             suite::browser()?;
             if images { suite::images() } else { Ok(()) }
         }
+        Task::Clients => suite::clients(),
         Task::Check => suite::check(),
         Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),

@@ -67,6 +67,22 @@ pub fn chromium() -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Python 3.10 or later that can make virtual environments.
+pub fn python() -> anyhow::Result<PathBuf> {
+    let works = |program: &Path| {
+        let test = "import sys, venv, ensurepip; assert sys.version_info >= (3, 10)";
+        output(&mut command(&program.to_string_lossy(), &["-c", test])).is_ok()
+    };
+    if let Some(found) = find("python3").filter(|p| works(p)) {
+        return Ok(found);
+    }
+    debian(&["python3", "python3-venv"])?;
+    match find("python3").filter(|p| works(p)) {
+        Some(found) => Ok(found),
+        None => bail!("Python 3.10 or later with venv is needed"),
+    }
+}
+
 fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }

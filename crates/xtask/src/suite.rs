@@ -1,7 +1,7 @@
 //! `check` and `test`: what must pass before a commit, and what must pass before a release.
 
 use crate::shell::{cargo, root, run};
-use crate::{demo, postgres, prerequisites, tidy, web};
+use crate::{demo, postgres, prerequisites, python, tidy, web};
 use std::process::Command;
 
 #[derive(clap::Args)]
@@ -9,6 +9,9 @@ pub struct Options {
     /// kill -9 cycles under load.
     #[arg(long, default_value_t = 50)]
     kill_cycles: u32,
+    /// Leave out other people's FHIR clients and the fuzzer of the API.
+    #[arg(long)]
+    no_clients: bool,
     /// Leave out the tests in a real browser.
     #[arg(long)]
     no_browser: bool,
@@ -46,6 +49,10 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("UZIMA_TEST_POSTGRES_URL", &database.url)
         .env("UZIMA_TEST_KILL_CYCLES", options.kill_cycles.to_string()))?;
+    if !options.no_clients {
+        step("other people's clients");
+        clients()?;
+    }
     if !options.no_browser {
         step("the visit in real browsers");
         browser()?;
@@ -57,39 +64,66 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
 /// The end-to-end run against a small demonstration hospital, with the binaries that the tests before it have built.
 pub fn browser() -> anyhow::Result<()> {
     let chromium = prerequisites::chromium()?;
-    run(cargo().args([
-        "build",
-        "--quiet",
-        "-p",
-        "uzima-server",
-        "-p",
-        "uzima-sandbox",
-        "-p",
-        "uzima-testkit",
-    ]))?;
     let e2e = root().join("e2e");
     web::install(&e2e)?;
-    let folder = tempfile::Builder::new().prefix("uzima-e2e-").tempdir()?;
-    let demo = demo::start(&demo::Setup {
-        bin: crate::shell::target().join("debug"),
-        data: folder.path().join("demo"),
-        listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
-        sandbox_listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
-        turn_listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
-        patients: 40,
-        database_url: None,
-        keep: false,
-    })?;
-    let doctor = |n: usize| demo.doctors.get(n).map(|d| d.0.clone()).unwrap_or_default();
-    run(Command::new("npm")
-        .args(["test"])
-        .current_dir(&e2e)
-        .env("UZIMA_URL", &demo.url)
-        .env("UZIMA_SANDBOX_URL", &demo.sandbox_url)
-        .env("UZIMA_DOCTOR", doctor(0))
-        .env("UZIMA_OTHER_DOCTOR", doctor(1))
-        .env("UZIMA_PASSWORD", demo::PASSWORD)
-        .env("UZIMA_CHROMIUM", chromium))
+    let hospital = Hospital::open()?;
+    run(hospital.tell(Command::new("npm").args(["test"]).current_dir(&e2e)).env("UZIMA_CHROMIUM", chromium))
+}
+
+/// Other people's FHIR clients and a fuzzer of the API, against a demonstration hospital of their own.
+pub fn clients() -> anyhow::Result<()> {
+    let folder = root().join("e2e/clients");
+    let python = python::environment(&folder.join("requirements.txt"))?;
+    web::install(&root().join("e2e"))?;
+    let hospital = Hospital::open()?;
+    let (id, secret) = demo::client(&hospital.setup, "client tests")?;
+    let tell = |command: &mut Command| -> anyhow::Result<()> {
+        run(hospital
+            .tell(command.current_dir(&folder))
+            .env("UZIMA_CLIENT_ID", &id)
+            .env("UZIMA_CLIENT_SECRET", &secret)
+            .env("PYTHONDONTWRITEBYTECODE", "1"))
+    };
+    tell(Command::new("npm").args(["run", "--prefix", "..", "clients"]))?;
+    tell(Command::new(python).args(["-m", "pytest"]))
+}
+
+/// Server, sandbox and forty patients, gone when dropped.
+struct Hospital {
+    // Fields drop in order: the programs before their folder.
+    demo: demo::Demo,
+    setup: demo::Setup,
+    _folder: tempfile::TempDir,
+}
+
+impl Hospital {
+    fn open() -> anyhow::Result<Hospital> {
+        let programs = ["uzima-server", "uzima-sandbox", "uzima-testkit"].map(|p| ["-p", p]).concat();
+        run(cargo().args(["build", "--quiet"]).args(programs))?;
+        let folder = tempfile::Builder::new().prefix("uzima-e2e-").tempdir()?;
+        let setup = demo::Setup {
+            bin: crate::shell::target().join("debug"),
+            data: folder.path().join("demo"),
+            listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
+            sandbox_listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
+            turn_listen: format!("127.0.0.1:{}", crate::shell::free_port()?),
+            patients: 40,
+            database_url: None,
+            keep: false,
+        };
+        Ok(Hospital { demo: demo::start(&setup)?, setup, _folder: folder })
+    }
+
+    /// Where it is and who works there, for the tests.
+    fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let doctor = |n: usize| self.demo.doctors.get(n).map(|d| d.0.clone()).unwrap_or_default();
+        command
+            .env("UZIMA_URL", &self.demo.url)
+            .env("UZIMA_SANDBOX_URL", &self.demo.sandbox_url)
+            .env("UZIMA_DOCTOR", doctor(0))
+            .env("UZIMA_OTHER_DOCTOR", doctor(1))
+            .env("UZIMA_PASSWORD", demo::PASSWORD)
+    }
 }
 
 /// The README's pictures, by the name of the screenshot they are.
