@@ -120,6 +120,10 @@ pub(crate) struct Element {
     pub max: Option<u32>,
     /// Code list of a required binding.
     pub binding: Option<u16>,
+    /// `isSummary`
+    pub summary: bool,
+    /// `isModifier`
+    pub modifier: bool,
     /// At least one.
     pub types: Vec<ElementType>,
 }

@@ -160,8 +160,8 @@ fn element_line(d: &Definitions, line: &'static str) -> Option<Element> {
         "" => None,
         n => Some(n.parse().ok()?),
     };
-    // The flags (summary, modifier) serve `_summary`, which nothing reads yet.
-    words.next()?;
+    let flags = words.next()?;
+    let (summary, modifier) = (flags.contains('s'), flags.contains('m'));
     let mut types = Vec::new();
     for word in words.next()?.split(' ') {
         let (word, targets) = match word.split_once(':') {
@@ -176,7 +176,7 @@ fn element_line(d: &Definitions, line: &'static str) -> Option<Element> {
         Some(n) => (n, true),
         None => (name, false),
     };
-    Some(Element { name, choice, min, max: (max > 0).then_some(max), binding, types })
+    Some(Element { name, choice, min, max: (max > 0).then_some(max), binding, summary, modifier, types })
 }
 
 fn param_line(line: &'static str) -> Option<Param> {
