@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 /// Fraction digits of a quotient (<http://hl7.org/fhirpath/N1/#division> asks for at least 8).
 const QUOTIENT_DIGITS: u32 = 16;
 /// Digits after the point that are kept.
-const MAX_SCALE: u32 = 28;
+pub(super) const MAX_SCALE: u32 = 28;
 
 /// `mantissa / 10^scale`
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +126,27 @@ impl Decimal {
         let factor = power(self.scale - digits)?;
         let half = if self.mantissa < 0 { -(factor / 2) } else { factor / 2 };
         Some(Decimal { mantissa: self.mantissa.checked_add(half)? / factor, scale: digits })
+    }
+    /// To at most this many digits, towards zero.
+    pub(super) fn cut(self, digits: u32) -> Option<Decimal> {
+        if digits >= self.scale {
+            return Some(self);
+        }
+        Some(Decimal { mantissa: self.mantissa / power(self.scale - digits)?, scale: digits })
+    }
+    /// To at least this many digits, with zeros.
+    pub(super) fn padded(self, digits: u32) -> Option<Decimal> {
+        if digits <= self.scale {
+            return Some(self);
+        }
+        Some(Decimal { mantissa: self.mantissa.checked_mul(power(digits - self.scale)?)?, scale: digits })
+    }
+    /// Half a unit of the last of so many digits.
+    pub(super) fn half_of_last_digit(digits: u32) -> Option<Decimal> {
+        (digits < MAX_SCALE).then_some(Decimal { mantissa: 5, scale: digits + 1 })
+    }
+    pub fn is_negative(self) -> bool {
+        self.mantissa < 0
     }
     pub fn truncate(self) -> Option<i64> {
         i64::try_from(self.mantissa / power(self.scale)?).ok()

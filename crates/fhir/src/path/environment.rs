@@ -79,7 +79,8 @@ impl Arena {
         // Chunk n holds 2^n values and starts with number 2^n - 1.
         let chunk = (number + 1).ilog2() as usize;
         let place = number + 1 - (1 << chunk);
-        let cells = self.chunks.get(chunk)?.get_or_init(|| (0..1 << chunk).map(|_| OnceCell::new()).collect());
+        let cells =
+            self.chunks.get(chunk)?.get_or_init(|| (0..1 << chunk).map(|_| OnceCell::new()).collect());
         self.count.set(number + 1);
         Some(cells.get(place)?.get_or_init(|| value))
     }

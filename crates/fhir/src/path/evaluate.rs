@@ -15,6 +15,9 @@ use std::collections::HashSet;
 /// Nodes and items visited by one evaluation; bounds expressions that multiply their input.
 pub const MAX_WORK: u64 = 5_000_000;
 
+/// Items that one call may give.
+const MAX_ITEMS: usize = 1_000_000;
+
 pub(super) type Items<'a> = Vec<Item<'a>>;
 pub(super) type Evaluated<'a> = Result<Items<'a>, PathError>;
 
@@ -82,14 +85,27 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             Node::Index => scope.index.map(Item::Integer).into_iter().collect(),
             Node::Total => scope.total.clone().unwrap_or_default(),
             Node::Member(None, name) => self.first_member(name, &scope.focus)?,
-            Node::Member(Some(input), name) => self.member(name, &self.eval(input, scope)?)?,
+            Node::Member(Some(input), name) => {
+                if self.env.strict {
+                    static_member(input, name)?;
+                }
+                self.member(name, &self.eval(input, scope)?)?
+            }
             Node::Call(input, name, arguments) => {
+                if self.env.strict && matches!(name.as_str(), "skip" | "take" | "first" | "last" | "tail") {
+                    static_order(input.as_deref())?;
+                }
                 let input = match input {
                     Some(input) => self.eval(input, scope)?,
                     None => scope.focus.clone(),
                 };
                 self.spend(input.len())?;
-                function::call(self, name, input, arguments, scope)?
+                let out = function::call(self, name, input, arguments, scope)?;
+                self.spend(out.len())?;
+                if out.len() > MAX_ITEMS {
+                    return fail("the expression finds too much");
+                }
+                out
             }
             Node::At(input, index) => {
                 let input = self.eval(input, scope)?;
@@ -230,7 +246,10 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     pub fn of_type(&self, input: Items<'a>, name: &TypeName) -> Evaluated<'a> {
         let mut out = Vec::new();
         for item in input {
-            if has_type(&item, name)? {
+            // `is` follows inheritance; a cast to string takes no code, id or markdown (official suite).
+            let other = name.name == "string"
+                && matches!(&item, Item::Node(n) if n.primitive().is_some_and(|p| p != Primitive::String));
+            if has_type(&item, name)? && !other {
                 out.push(item);
             }
         }
@@ -404,6 +423,9 @@ fn has_type(item: &Item, name: &TypeName) -> Result<bool, PathError> {
         Some(_) => return fail("unknown namespace of a type"),
     };
     if !(fhir && wanted.is_some() || own && system) {
+        if !fhir {
+            return Ok(false);
+        }
         return fail(format!("{} is no type", name.name));
     }
     Ok(match item {
@@ -416,6 +438,33 @@ fn has_type(item: &Item, name: &TypeName) -> Result<bool, PathError> {
         },
         other => own && (item_name(other) == name.name || name.name == "Any"),
     })
+}
+
+/// Strict: what stands behind a cast is known before anything is evaluated.
+fn static_member(input: &Node, name: &str) -> Result<(), PathError> {
+    let cast = match input {
+        Node::As(_, t) => Some(t.clone()),
+        Node::Call(_, call, arguments) if matches!(call.as_str(), "as" | "ofType") => {
+            arguments.first().and_then(Node::as_type_name)
+        }
+        _ => None,
+    };
+    let Some(t) = cast.and_then(|t| Definitions::get().by_name(&t.name)) else { return Ok(()) };
+    // What derives from an abstract type may have more elements.
+    if t.class == Class::AbstractResource || t.primitive().is_some() || t.element(name).is_some() {
+        return Ok(());
+    }
+    fail(format!("{} has no element {name}", t.name))
+}
+
+/// Strict: children have no order that an expression could rely on.
+fn static_order(input: Option<&Node>) -> Result<(), PathError> {
+    match input {
+        Some(Node::Call(_, name, _)) if matches!(name.as_str(), "children" | "descendants") => {
+            fail(format!("{name}() has no order"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn item_name(item: &Item) -> String {

@@ -1,11 +1,11 @@
 //! Functions over collections; those of strings and numbers have their own modules.
 
 use super::evaluate::{Evaluated, Evaluator, Items, Scope, fail};
-use super::item::{Instant, Item, Node as Element};
+use super::item::{Instant, Item};
 use super::parser::Node;
-use super::{PathError, convert, math, temporal, text};
+use super::{PathError, boundary, compare, convert, fhir, math, quantity, temporal, text};
 use crate::moment::{Moment, Precision};
-use serde_json::Value;
+use std::cmp::Ordering;
 
 /// Rounds of `repeat()`; resources are not nested that deep.
 const MAX_ROUNDS: usize = 200;
@@ -35,7 +35,10 @@ pub(super) fn call<'a>(
     if let Some(done) = conversion(ev, name, &input, arguments, scope) {
         return done;
     }
-    if let Some(done) = fhir(ev, name, &input, arguments, scope) {
+    if let Some(done) = fhir::call(ev, name, &input, arguments, scope) {
+        return done;
+    }
+    if let Some(done) = precision(ev, name, &input, arguments, scope) {
         return done;
     }
     if let Some(done) = text::call(ev, name, &input, arguments, scope) {
@@ -45,7 +48,12 @@ pub(super) fn call<'a>(
 }
 
 /// Arguments that are values see the same `$this` as the call itself.
-fn argument<'a>(ev: &Evaluator<'_, 'a>, arguments: Arguments, n: usize, scope: &Scope<'a>) -> Evaluated<'a> {
+pub(super) fn argument<'a>(
+    ev: &Evaluator<'_, 'a>,
+    arguments: Arguments,
+    n: usize,
+    scope: &Scope<'a>,
+) -> Evaluated<'a> {
     match arguments.get(n) {
         Some(node) => ev.eval(node, scope),
         None => fail("an argument is missing"),
@@ -203,18 +211,86 @@ fn filtering<'a>(
             None => fail("is() takes the name of a type"),
         },
         ("iif", [criterion, chosen, rest @ ..]) if rest.len() <= 1 => {
-            let inner = Scope { focus: input.to_vec(), ..scope.clone() };
-            ev.eval(criterion, &inner).and_then(|c| match (ev.boolean(&c)?, rest.first()) {
-                (Some(true), _) => ev.eval(chosen, &inner),
-                (_, Some(otherwise)) => ev.eval(otherwise, &inner),
-                (_, None) => Ok(Vec::new()),
-            })
+            iif(ev, input, criterion, chosen, rest.first(), scope)
         }
+        ("sort", keys) => sort(ev, input, keys, scope),
         ("trace", [_] | [_, _]) => trace(ev, input, arguments, scope).map(|()| input.to_vec()),
         ("children", []) => children(ev, input),
         ("descendants", []) => descendants(ev, input),
         _ => return None,
     })
+}
+
+fn iif<'a>(
+    ev: &Evaluator<'_, 'a>,
+    input: &[Item<'a>],
+    criterion: &Node,
+    chosen: &Node,
+    otherwise: Option<&Node>,
+    scope: &Scope<'a>,
+) -> Evaluated<'a> {
+    if input.len() > 1 {
+        return fail("iif() takes a single item");
+    }
+    let inner = Scope { focus: input.to_vec(), ..scope.clone() };
+    let decided = match &ev.eval(criterion, &inner)?[..] {
+        [] => false,
+        [one] => match one.as_bool() {
+            Some(b) => b,
+            None => return fail("the first argument of iif() is no boolean"),
+        },
+        _ => return fail("the first argument of iif() comes to several values"),
+    };
+    match (decided, otherwise) {
+        (true, _) => ev.eval(chosen, &inner),
+        (false, Some(otherwise)) => ev.eval(otherwise, &inner),
+        (false, None) => Ok(Vec::new()),
+    }
+}
+
+/// By each key in turn, a leading minus for descending; items without a key come first either way. Of a
+/// later release.
+fn sort<'a>(ev: &Evaluator<'_, 'a>, input: &[Item<'a>], keys: Arguments, scope: &Scope<'a>) -> Evaluated<'a> {
+    let this = [Node::This];
+    let keys = if keys.is_empty() { &this[..] } else { keys };
+    let mut rows: Vec<(Vec<Option<Item<'a>>>, Item<'a>)> = Vec::with_capacity(input.len());
+    for (n, item) in input.iter().enumerate() {
+        let inner = Scope { focus: vec![item.clone()], index: Some(n as i64), total: scope.total.clone() };
+        let mut row = Vec::with_capacity(keys.len());
+        for key in keys {
+            let key = if let Node::Negate(key) = key { key } else { key };
+            row.push(ev.single(&ev.eval(key, &inner)?)?);
+        }
+        rows.push((row, item.clone()));
+    }
+    ev.spend(rows.len() * rows.len().max(1).ilog2() as usize)?;
+    let mut incomparable = false;
+    rows.sort_by(|(a, _), (b, _)| {
+        for ((x, y), key) in a.iter().zip(b).zip(keys) {
+            let order = match (x, y) {
+                (None, None) => Ordering::Equal,
+                (None, Some(_)) => return Ordering::Less,
+                (Some(_), None) => return Ordering::Greater,
+                (Some(x), Some(y)) => match compare::order(x, y) {
+                    compare::Order::Known(order) => order,
+                    compare::Order::Open => Ordering::Equal,
+                    compare::Order::Incomparable => {
+                        incomparable = true;
+                        Ordering::Equal
+                    }
+                },
+            };
+            let order = if matches!(key, Node::Negate(_)) { order.reverse() } else { order };
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        Ordering::Equal
+    });
+    if incomparable {
+        return fail("sort() on values that have no order");
+    }
+    Ok(rows.into_iter().map(|(_, item)| item).collect())
 }
 
 fn trace<'a>(
@@ -342,12 +418,13 @@ fn conversion<'a>(
             let converted = convert::to(type_name, &value).flatten();
             let converted = match (converted, arguments) {
                 (Some(Item::Quantity(q)), [_]) if type_name == "Quantity" => {
-                    // Only to the unit it already has: general conversion needs all of UCUM.
                     match argument(ev, arguments, 0, scope).and_then(|a| ev.string(&a)) {
                         Err(e) => return Some(Err(e)),
-                        Ok(unit) => unit.is_none_or(|u| u == q.unit).then_some(Item::Quantity(q)),
+                        Ok(Some(unit)) => quantity::converted(&q, &unit).map(Item::Quantity),
+                        Ok(None) => Some(Item::Quantity(q)),
                     }
                 }
+                (_, [_, ..]) => return Some(fail(format!("{name}() takes no arguments"))),
                 (converted, _) => converted,
             };
             if test { truth(converted.is_some()) } else { Ok(converted.into_iter().collect()) }
@@ -378,71 +455,43 @@ fn joined<'a>(
     }))
 }
 
-fn fhir<'a>(
+/// What the written precision of a value leaves open.
+fn precision<'a>(
     ev: &Evaluator<'_, 'a>,
     name: &str,
     input: &[Item<'a>],
     arguments: Arguments,
     scope: &Scope<'a>,
 ) -> Option<Evaluated<'a>> {
-    let is_value = |i: &Item<'a>| match i {
-        Item::Node(n) => n.primitive().is_some() && !n.value.is_null(),
-        _ => true,
-    };
+    let value = || ev.single(input);
     Some(match (name, arguments) {
-        ("extension", [_]) => argument(ev, arguments, 0, scope).and_then(|a| {
-            let Some(url) = ev.string(&a)? else { return Ok(Vec::new()) };
-            let all = ev.member("extension", input)?;
-            let same = |i: &Item<'a>| matches!(i, Item::Node(n) if n.value.get("url").and_then(Value::as_str) == Some(url.as_str()));
-            Ok(all.into_iter().filter(same).collect())
-        }),
-        ("hasValue", []) => truth(matches!(input, [one] if is_value(one))),
-        ("getValue", []) => Ok(match input {
-            [one] if is_value(one) => one.system().into_iter().collect(),
-            _ => Vec::new(),
-        }),
-        ("type", []) => Ok(input
-            .iter()
-            .map(|i| {
-                let (namespace, name) = i.type_name();
-                Item::Type { namespace, name }
+        ("precision", []) => {
+            value().map(|v| v.and_then(|v| boundary::precision(&v)).map(Item::Integer).into_iter().collect())
+        }
+        ("lowBoundary" | "highBoundary", [] | [_]) => {
+            let digits = match arguments {
+                [] => Ok(None),
+                _ => argument(ev, arguments, 0, scope).and_then(|a| ev.integer(&a)),
+            };
+            let (digits, value) = match (digits, value()) {
+                (Ok(d), Ok(v)) => (d, v),
+                (Err(e), _) | (_, Err(e)) => return Some(Err(e)),
+            };
+            let bound = value.and_then(|v| boundary::boundary(&v, digits, name == "highBoundary"));
+            Ok(bound.into_iter().collect())
+        }
+        ("comparable", [_]) => argument(ev, arguments, 0, scope).and_then(|other| {
+            Ok(match (value()?, ev.single(&other)?) {
+                (Some(Item::Quantity(a)), Some(Item::Quantity(b))) => {
+                    vec![Item::Boolean(quantity::comparable(&a, &b))]
+                }
+                (Some(_), Some(_)) => return fail("comparable() takes quantities"),
+                _ => Vec::new(),
             })
-            .collect()),
-        ("resolve", []) => Ok(input.iter().filter_map(|i| resolve(ev, i)).map(Item::Node).collect()),
+        }),
         ("now" | "today" | "timeOfDay", []) => clock(ev, name),
         _ => return None,
     })
-}
-
-/// The target of a Reference or of text that points at one.
-fn resolve<'a>(ev: &Evaluator<'_, 'a>, item: &Item<'a>) -> Option<Element<'a>> {
-    let text = match item {
-        Item::Node(n) => n.value.as_str().or_else(|| n.value.get("reference")?.as_str())?,
-        Item::String(s) => s.as_str(),
-        _ => return None,
-    };
-    let root = ev.env.root.unwrap_or(ev.resource);
-    if let Some(id) = text.strip_prefix('#') {
-        if id.is_empty() {
-            return Some(Element::resource(root));
-        }
-        let contained = root.get("contained")?.as_array()?;
-        return contained
-            .iter()
-            .find(|c| c.get("id").and_then(Value::as_str) == Some(id))
-            .map(Element::resource);
-    }
-    if let Some(entries) = root.get("entry").and_then(Value::as_array) {
-        let matches = |e: &&Value| {
-            let url = e.get("fullUrl").and_then(Value::as_str).unwrap_or("");
-            url == text || url.strip_suffix(text).is_some_and(|base| base.ends_with('/'))
-        };
-        if let Some(resource) = entries.iter().find(matches).and_then(|e| e.get("resource")) {
-            return Some(Element::resource(resource));
-        }
-    }
-    let found = ev.env.resolve.and_then(|resolve| resolve(text));
-    found.or_else(|| ev.env.host.and_then(|host| host.resolve(text))).map(Element::resource)
 }
 
 fn clock<'a>(ev: &Evaluator<'_, 'a>, name: &str) -> Evaluated<'a> {

@@ -31,6 +31,39 @@ pub struct Quantity {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Instant(pub(crate) Moment);
 
+/// One step down into JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Depth first to the very value, not one that equals it.
+fn locate(at: &Value, wanted: &Value, steps: &mut Vec<Step>) -> bool {
+    if std::ptr::eq(at, wanted) {
+        return true;
+    }
+    match at {
+        Value::Object(object) => object.iter().any(|(key, value)| {
+            steps.push(Step::Key(key.clone()));
+            let found = locate(value, wanted, steps);
+            if !found {
+                steps.pop();
+            }
+            found
+        }),
+        Value::Array(items) => items.iter().enumerate().any(|(n, value)| {
+            steps.push(Step::Index(n));
+            let found = locate(value, wanted, steps);
+            if !found {
+                steps.pop();
+            }
+            found
+        }),
+        _ => false,
+    }
+}
+
 /// One member of a result collection.
 #[derive(Debug, Clone)]
 pub enum Item<'a> {
@@ -211,6 +244,23 @@ impl<'a> Item<'a> {
     /// Unknown names give an element whose members are untyped.
     pub fn element(value: &'a Value, extension: Option<&'a Value>, type_name: &str) -> Item<'a> {
         Item::Node(Node { value, extension, number: Definitions::get().number(type_name) })
+    }
+    /// Where in `root` the element stands, outermost step first; a primitive that has only extensions is
+    /// found under its own name. `None` for values that the expression made and elements of other resources.
+    pub fn location(&self, root: &Value) -> Option<Vec<Step>> {
+        let Item::Node(n) = self else { return None };
+        let mut steps = Vec::new();
+        let found = if n.value.is_null() {
+            let found = n.extension.is_some_and(|e| locate(root, e, &mut steps));
+            // The extension stands under `_name`, alone or in a list.
+            if let Some(Step::Key(key)) = steps.iter_mut().rfind(|s| matches!(s, Step::Key(_))) {
+                *key = key.trim_start_matches('_').to_owned();
+            }
+            found
+        } else {
+            locate(root, n.value, &mut steps)
+        };
+        found.then_some(steps)
     }
     /// The JSON behind an element, by identity: null for a primitive that has only extensions; `None` for
     /// values that the expression made.

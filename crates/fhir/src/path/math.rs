@@ -46,6 +46,9 @@ pub(super) fn binary<'a>(operator: Operator, a: &Item<'a>, b: &Item<'a>) -> Eval
             if !q.calendar && matches!(q.unit.as_str(), "a" | "mo") {
                 return fail("years and months are added as calendar words, not as UCUM units");
             }
+            if !temporal::is_duration(q) {
+                return fail("only durations can be added to dates and times");
+            }
             let sum = temporal::add(&m.0, q, sign, time).map(Instant);
             Ok(one(sum.map(|m| match a {
                 Item::Date(_) => Item::Date(m),

@@ -1,13 +1,14 @@
-//! FHIRPath (normative release 1, <http://hl7.org/fhirpath/N1/>) over JSON resources, with the R4 additions
-//! `resolve()`, `extension()`, `hasValue()`, `getValue()` and the FHIR type names.
-//!
-//! Not here: `conformsTo`, `memberOf` and the other functions that need profiles or a terminology server.
+//! FHIRPath (normative release 2.0.0, <http://hl7.org/fhirpath/N1/>) over JSON resources, with what FHIR R4 adds
+//! (<http://hl7.org/fhir/R4/fhirpath.html>), the boundary functions of the later release and the keys of
+//! SQL on FHIR. `README.md` beside this file lists where it differs from the official suite, and why.
 
+mod boundary;
 mod compare;
 mod convert;
 mod decimal;
 mod environment;
 mod evaluate;
+mod fhir;
 mod function;
 mod item;
 mod math;
@@ -22,7 +23,7 @@ mod token;
 pub use decimal::Decimal;
 pub use environment::{Arena, Env, Environment, Resolve};
 pub use evaluate::MAX_WORK;
-pub use item::{Instant, Item, Node, Quantity};
+pub use item::{Instant, Item, Node, Quantity, Step};
 
 use serde_json::Value;
 
@@ -41,6 +42,21 @@ pub enum PathError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
     root: parser::Node,
+}
+
+impl Expr {
+    /// The names behind `%`, built-in ones too, sorted, each once.
+    pub fn variables(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        self.root.visit(&mut |node| {
+            if let parser::Node::Variable(name) = node {
+                names.push(name.clone());
+            }
+        });
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
 }
 
 /// Parses a FHIRPath expression. Errors: [PathError::Syntax].

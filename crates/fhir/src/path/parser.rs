@@ -365,6 +365,25 @@ impl Parser {
 }
 
 impl Node {
+    /// This node and all below it.
+    pub fn visit(&self, seen: &mut impl FnMut(&Node)) {
+        seen(self);
+        match self {
+            Node::Member(Some(input), _) | Node::Is(input, _) | Node::As(input, _) => input.visit(seen),
+            Node::Negate(inner) | Node::Plus(inner) => inner.visit(seen),
+            Node::Call(input, _, arguments) => {
+                if let Some(input) = input {
+                    input.visit(seen);
+                }
+                arguments.iter().for_each(|a| a.visit(seen));
+            }
+            Node::At(left, right) | Node::Binary(_, left, right) => {
+                left.visit(seen);
+                right.visit(seen);
+            }
+            _ => {}
+        }
+    }
     /// Reads the argument of `is()`, `as()` and `ofType()` as a type: `Patient`, `FHIR.Patient`.
     pub fn as_type_name(&self) -> Option<TypeName> {
         match self {

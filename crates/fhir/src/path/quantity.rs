@@ -79,7 +79,19 @@ pub(super) fn equivalent(a: &Quantity, b: &Quantity) -> bool {
     if left == right {
         return super::compare::decimals_equivalent(a.value, b.value);
     }
-    in_units(a.value, &left, b.value, &right) == Some(Ordering::Equal)
+    // Both in the larger of the units, so that the digits that were written count.
+    let find = |code: &str| UNITS.iter().find(|(c, _, _)| *c == code);
+    let (Some((_, kind, x)), Some((_, other, y))) = (find(&left), find(&right)) else { return false };
+    let (Some(x), Some(y)) = (Decimal::parse(x), Decimal::parse(y)) else { return false };
+    let scaled = |value: Decimal, from: Decimal, to: Decimal| value.times(from).and_then(|v| v.divide(to));
+    let (p, q) =
+        if x >= y { (Some(a.value), scaled(b.value, y, x)) } else { (scaled(a.value, x, y), Some(b.value)) };
+    matches!((p, q), (Some(p), Some(q)) if kind == other && super::compare::decimals_equivalent(p, q))
+}
+
+/// Whether the units measure the same.
+pub(super) fn comparable(a: &Quantity, b: &Quantity) -> bool {
+    compare(a, b).is_some()
 }
 
 fn singular(q: &Quantity) -> &str {
@@ -96,6 +108,25 @@ fn in_units(a: Decimal, left: &str, b: Decimal, right: &str) -> Option<Ordering>
         return None;
     }
     Some(a.times(Decimal::parse(factor)?)?.cmp(&b.times(Decimal::parse(divisor)?)?))
+}
+
+/// In another unit of the same kind; `None` if there is no way between them.
+pub(super) fn converted(q: &Quantity, unit: &str) -> Option<Quantity> {
+    let calendar = super::parser::CALENDAR.contains(&unit);
+    let target = Quantity { value: q.value, unit: unit.to_owned(), calendar };
+    if q.calendar == calendar && singular(q) == singular(&target) {
+        return Some(target);
+    }
+    let code =
+        |q: &Quantity| if q.calendar { definite(&q.unit).map(str::to_owned) } else { Some(q.unit.clone()) };
+    let (from, to) = (code(q)?, code(&target)?);
+    let find = |code: &str| UNITS.iter().find(|(c, _, _)| *c == code);
+    if from == to {
+        return Some(target);
+    }
+    let ((_, kind, x), (_, other, y)) = (find(&from)?, find(&to)?);
+    let value = q.value.times(Decimal::parse(x)?)?.divide(Decimal::parse(y)?)?;
+    (kind == other).then_some(Quantity { value, ..target })
 }
 
 /// Sum or difference in the unit of the left side. `None` if the units differ.

@@ -67,11 +67,24 @@ pub(super) fn from_us(us: i64) -> Moment {
     }
 }
 
+pub(super) fn is_duration(q: &Quantity) -> bool {
+    q.calendar
+        || super::parser::CALENDAR.contains(&q.unit.as_str())
+        || matches!(q.unit.as_str(), "d" | "wk" | "h" | "min" | "s" | "ms")
+}
+
 /// Adds a calendar quantity; a unit finer than the precision counts in whole units of it.
 /// `None` for units that are no durations and results outside the years 1 to 9999.
 pub(super) fn add(m: &Moment, q: &Quantity, sign: i64, time_only: bool) -> Option<Moment> {
     let unit = match (q.unit.as_str(), q.calendar) {
-        (u, true) => u.strip_suffix('s').unwrap_or(u),
+        // A calendar word in quotes is no UCUM unit, but what it means is plain.
+        (u, calendar) if calendar || super::parser::CALENDAR.contains(&u) => {
+            if u == "s" {
+                u
+            } else {
+                u.strip_suffix('s').unwrap_or(u)
+            }
+        }
         ("d", false) => "day",
         ("wk", false) => "week",
         ("h", false) => "hour",
@@ -143,6 +156,32 @@ fn shift(m: &Moment, us: i64, time_only: bool) -> Option<Moment> {
         out.digits = 3;
     }
     Some(out)
+}
+
+/// Parts beyond the precision at their lowest value, as [Moment] has them.
+pub(super) fn cut(m: &Moment) -> Moment {
+    let mut out = *m;
+    let p = m.precision;
+    if p < Precision::Month {
+        out.month = 1;
+    }
+    if p < Precision::Day {
+        out.day = 1;
+    }
+    if p < Precision::Hour {
+        out.hour = 0;
+    }
+    if p < Precision::Minute {
+        out.minute = 0;
+    }
+    if p < Precision::Second {
+        out.second = 0;
+    }
+    if p < Precision::Fraction {
+        out.micros = 0;
+        out.digits = 0;
+    }
+    out
 }
 
 /// As FHIR writes it.

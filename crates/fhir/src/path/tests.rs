@@ -1,6 +1,6 @@
 //! Own cases, and the official suite where its data is at hand.
 
-use super::{Env, Item, evaluate, parse};
+use super::{Arena, Env, Environment, Item, Step, evaluate, parse};
 use crate::outside::{examples, shared};
 use serde_json::{Value, json};
 
@@ -256,7 +256,8 @@ fn errors() {
         ("'a'.matches('(')", "regular expression"),
         ("@2024-02-30", "names no date"),
         ("@2024-01-01 + 1 'mo'", "calendar words"),
-        ("memberOf('x')", "unknown function"),
+        ("elementDefinition()", "unknown function"),
+        ("conformsTo('http://x')", "not known here"),
         ("repeat($this + 1)", "has no value"),
         ("1.repeat($this + 1)", "does not end"),
     ] {
@@ -304,6 +305,99 @@ fn callers_resolve_and_name_variables() {
     );
 }
 
+struct Host<'a> {
+    arena: &'a Arena,
+    seen: std::cell::RefCell<Vec<String>>,
+}
+
+impl<'a> Environment<'a> for Host<'a> {
+    fn resolve(&self, reference: &str) -> Option<&'a Value> {
+        let loaded = json!({"resourceType": "Practitioner", "id": reference.strip_prefix("Practitioner/")?});
+        self.arena.keep(loaded)
+    }
+    fn member_of(&self, value_set: &str, system: Option<&str>, code: &str) -> Option<bool> {
+        (value_set == "http://x/vs").then_some(system.is_none() && code == "female")
+    }
+    fn is_below(&self, _system: &str, ancestor: &str, code: &str) -> Option<bool> {
+        Some(code.starts_with(ancestor))
+    }
+    fn conforms_to(&self, profile: &str, value: &Value) -> Option<bool> {
+        (profile == "http://x/named").then_some(value.get("name").is_some())
+    }
+    fn variable(&self, name: &str) -> Option<Vec<Item<'a>>> {
+        (name == "answer").then(|| vec![Item::Integer(42)])
+    }
+    fn trace(&self, name: &str, items: &[Item<'a>]) {
+        self.seen.borrow_mut().push(format!("{name} {}", items.len()));
+    }
+}
+
+#[test]
+fn the_environment_answers() {
+    let arena = Arena::new();
+    let host = Host { arena: &arena, seen: Default::default() };
+    let input = patient();
+    let env = Env { host: Some(&host), ..Env::default() };
+    let strings = |e: &str| -> Vec<String> {
+        let items = evaluate(&parse(e).unwrap(), &input, &env).unwrap_or_else(|x| panic!("{e}: {x}"));
+        items.iter().map(show).collect()
+    };
+    for (expression, expected) in [
+        ("generalPractitioner.resolve().id", "d"),
+        ("gender.memberOf('http://x/vs')", "true"),
+        ("'male'.memberOf('http://x/vs')", "false"),
+        ("gender.memberOf('http://x/other').empty()", "true"),
+        ("conformsTo('http://x/named')", "true"),
+        ("conformsTo('http://hl7.org/fhir/StructureDefinition/DomainResource')", "true"),
+        ("name.first().conformsTo('http://hl7.org/fhir/StructureDefinition/Address')", "false"),
+        ("%answer + 1", "43"),
+        ("name.trace('names', given).count()", "3"),
+        ("getResourceKey()", "p"),
+        ("generalPractitioner.getReferenceKey()", "d"),
+        ("generalPractitioner.getReferenceKey(Patient).empty()", "true"),
+        ("checkModifiers('http://x').id", "p"),
+        ("'<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>'.htmlChecks()", "true"),
+        ("'<p>x</p>'.htmlChecks()", "false"),
+    ] {
+        assert_eq!(strings(expression), [expected], "{expression}");
+    }
+    assert_eq!(*host.seen.borrow(), ["names 5"]);
+    let observed = json!({"resourceType": "Observation", "code": {"coding": [{"system": "s", "code": "A1"}]},
+        "category": [{"coding": [{"system": "s", "code": "A"}]}]});
+    let truths = |e: &str| evaluate(&parse(e).unwrap(), &observed, &env).unwrap()[0].as_bool();
+    assert_eq!(truths("category.subsumes(%resource.code)"), Some(true));
+    assert_eq!(truths("category.subsumedBy(%resource.code)"), Some(false));
+}
+
+#[test]
+fn expressions_name_their_variables() {
+    let names = |e: &str| parse(e).unwrap().variables();
+    assert_eq!(names("name.where(use = %use).given.first() & %`a b` & %use"), ["a b", "use"]);
+    assert!(names("1 + $this.x").is_empty());
+}
+
+#[test]
+fn arenas_keep_what_they_are_given() {
+    let arena = Arena::new();
+    let kept: Vec<&Value> = (0..3000).map(|n| arena.keep(json!(n)).unwrap()).collect();
+    assert!(kept.iter().enumerate().all(|(n, v)| **v == json!(n)));
+}
+
+#[test]
+fn elements_know_their_place() {
+    let input = patient();
+    let place = |e: &str| evaluate(&parse(e).unwrap(), &input, &Env::default()).unwrap()[0].location(&input);
+    let key = |k: &str| Step::Key(k.to_owned());
+    assert_eq!(place("name[1].given"), Some(vec![key("name"), Step::Index(1), key("given"), Step::Index(0)]));
+    assert_eq!(
+        place("name[2].given[1]"),
+        Some(vec![key("name"), Step::Index(2), key("given"), Step::Index(1)])
+    );
+    assert_eq!(place("birthDate"), Some(vec![key("birthDate")]));
+    assert_eq!(place("Patient"), Some(Vec::new()));
+    assert_eq!(place("1 + 1"), None);
+}
+
 /// Every R4 search parameter evaluates on a resource of its type, and finds what the compiled plan finds.
 #[test]
 fn search_parameters_evaluate() {
@@ -341,62 +435,104 @@ mod arbitrary {
     }
 }
 
-/// The suite of HL7, if its files are here.
+/// The part of HL7's suite that is at hand.
+#[test]
+fn official_subset() {
+    let (Some(cases), Some(examples)) = (shared("fhirpath/r4-tests-subset.json"), examples()) else { return };
+    let file = |input: &str| match input.split('.').next().unwrap_or("") {
+        "patient-example" => "Patient-example".to_owned(),
+        "observation-example" => "Observation-example".to_owned(),
+        "questionnaire-example" => "Questionnaire-3141".to_owned(),
+        "appointment-examplereq" => "Appointment-examplereq".to_owned(),
+        "explanationofbenefit-example" => "ExplanationOfBenefit-EB3500".to_owned(),
+        "valueset-example-expansion" => "ValueSet-example-expansion".to_owned(),
+        "codesystem-example" => "CodeSystem-example".to_owned(),
+        other => other.to_owned(),
+    };
+    let failures = run_suite(&cases, &|input| examples.join(format!("{}.json", file(input))));
+    let unexpected: Vec<&String> = failures.iter().filter(|f| !is_known(f)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+}
+
+/// The whole suite of HL7: `UZIMA_FHIRPATH_SUITE` is a folder with `cases.json` (group, name, input, expr,
+/// invalid, predicate, mode, outputs; made from `tests-fhir-r4.xml`) and the input files as JSON.
 #[test]
 fn official_suite() {
-    let (Some(cases), Some(examples)) = (shared("fhirpath/r4-tests-subset.json"), examples()) else { return };
+    let Some(folder) = std::env::var_os("UZIMA_FHIRPATH_SUITE").map(std::path::PathBuf::from) else { return };
+    let file = |input: &str| folder.join(format!("{}.json", input.split('.').next().unwrap_or("")));
+    let failures = run_suite(&folder.join("cases.json"), &file);
+    let unexpected: Vec<&String> = failures.iter().filter(|f| !is_known(f)).collect();
+    println!("{} differ, {} of them unknown", failures.len(), unexpected.len());
+    assert!(unexpected.is_empty(), "{}", unexpected.iter().map(|f| format!("{f}\n")).collect::<String>());
+}
+
+/// Cases that differ for the reason that `README.md` beside this file gives.
+const KNOWN: &[&str] = &[
+    "testCombine1",
+    "testPlusDate19",
+    "LowBoundaryDecimal15",
+    "HighBoundaryDateTimeMillisecond1",
+    "HighBoundaryDateTimeMillisecond3",
+    "testPolymorphicsB",
+    "testFHIRPathAsFunction21",
+    "testPrimitiveExtensions",
+];
+
+fn is_known(failure: &str) -> bool {
+    KNOWN.iter().any(|k| failure.split(": ").next() == Some(k))
+}
+
+fn run_suite(cases: &std::path::Path, file: &dyn Fn(&str) -> std::path::PathBuf) -> Vec<String> {
     let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(cases).unwrap()).unwrap();
-    let (mut passed, mut run_cases, mut failures) = (0, 0, Vec::new());
+    let mut failures = Vec::new();
     for case in &cases {
         let text = |key: &str| case[key].as_str().unwrap_or("");
-        let file = match text("input").split('.').next().unwrap_or("") {
-            "patient-example" => "Patient-example",
-            "observation-example" => "Observation-example",
-            "questionnaire-example" => "Questionnaire-3141",
-            "appointment-examplereq" => "Appointment-examplereq",
-            "explanationofbenefit-example" => "ExplanationOfBenefit-EB3500",
-            "valueset-example-expansion" => "ValueSet-example-expansion",
-            "codesystem-example" => "CodeSystem-example",
-            other => other,
+        let input: Value = match text("input") {
+            "" => json!({}),
+            name => match std::fs::read(file(name)) {
+                Ok(bytes) => serde_json::from_slice(&bytes).unwrap(),
+                Err(_) => {
+                    failures.push(format!("{}: the input {name} is not here", text("name")));
+                    continue;
+                }
+            },
         };
-        let Ok(input) = std::fs::read(examples.join(format!("{file}.json"))) else { continue };
-        let input: Value = serde_json::from_slice(&input).unwrap();
-        run_cases += 1;
-        let env = Env { strict: text("mode") == "strict", ..Env::default() };
+        let now = Some("2026-05-31T10:11:12.345Z".parse().unwrap());
+        let env = Env { strict: text("mode") == "strict", now, ..Env::default() };
         let result = parse(text("expr")).and_then(|e| {
             Ok(evaluate(&e, &input, &env)?.iter().map(|i| (kind_of(i), show(i))).collect::<Vec<_>>())
         });
-        let mut expected: Vec<(String, String)> = case["outputs"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|o| {
-                (o[0].as_str().unwrap().to_owned(), o[1].as_str().unwrap().trim_start_matches('@').to_owned())
-            })
-            .collect();
+        let outputs = case["outputs"].as_array().unwrap();
         let right = match (&result, text("invalid")) {
             (Err(_), invalid) => !invalid.is_empty(),
             (Ok(_), invalid) if !invalid.is_empty() => false,
             (Ok(items), _) if text("predicate") == "true" => {
-                expected = vec![("boolean".into(), "true".into())];
-                !items.is_empty()
+                let outcome = match items.as_slice() {
+                    [(kind, value)] if kind == "boolean" => value.clone(),
+                    items => (!items.is_empty()).to_string(),
+                };
+                outputs.iter().all(|o| o[1] == outcome)
             }
-            (Ok(items), _) => *items == expected,
+            (Ok(items), _) => {
+                items.len() == outputs.len()
+                    && items.iter().zip(outputs).all(|((kind, value), o)| {
+                        (o[0].as_str().is_none_or(|k| k.eq_ignore_ascii_case(kind)))
+                            && o[1].as_str().unwrap().trim_start_matches('@').trim_start_matches('T')
+                                == value.as_str()
+                    })
+            }
         };
-        if right {
-            passed += 1;
-        } else {
-            failures.push(format!("{}: {} gave {result:?}, not {expected:?}", text("name"), text("expr")));
+        if !right {
+            let wanted = match text("invalid") {
+                "" => case["outputs"].to_string(),
+                invalid => format!("a {invalid} error"),
+            };
+            failures.push(format!("{}: {} gave {result:?}, not {wanted}", text("name"), text("expr")));
         }
     }
-    println!("{passed} of {run_cases} cases of the official suite pass\n{}", failures.join("\n"));
-    if run_cases == cases.len() {
-        assert!(passed >= PASSING, "only {passed} pass:\n{}", failures.join("\n"));
-    }
+    println!("{} of {} cases of the suite pass", cases.len() - failures.len(), cases.len());
+    failures
 }
-
-/// Cases of the official subset that pass today; raise it, never lower it.
-const PASSING: usize = 213;
 
 fn kind_of(item: &Item) -> String {
     let (namespace, name) = item.type_name();

@@ -202,7 +202,26 @@ fn escaped(escape: bool, target: &str, text: &str) -> Result<Option<String>, Pat
             let quoted = serde_json::Value::from(text).to_string();
             Ok(Some(quoted[1..quoted.len() - 1].to_owned()))
         }
-        ("json", false) => Ok(serde_json::from_str::<String>(&format!("\"{text}\"")).ok()),
+        ("json", false) => Ok(unescape_json(text)),
         _ => fail("escapes are html and json"),
     }
+}
+
+/// Resolves the escapes; quotation marks may stand bare.
+fn unescape_json(text: &str) -> Option<String> {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    let mut escaped = false;
+    for c in text.chars() {
+        match c {
+            '"' if !escaped => quoted.push_str("\\\""),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            other => quoted.push(other),
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    quoted.push('"');
+    serde_json::from_str(&quoted).ok()
 }

@@ -127,33 +127,34 @@ impl<'a> Lexer<'a> {
 
     fn number(&mut self) -> String {
         let mut out = self.while_matching(|c| c.is_ascii_digit());
+        self.fraction(&mut out);
+        out
+    }
+
+    /// A dot is part of a number or time only before digits; otherwise it starts a function call.
+    fn fraction(&mut self, out: &mut String) {
         let mut rest = self.rest().chars();
         if rest.next() == Some('.') && rest.next().is_some_and(|c| c.is_ascii_digit()) {
             self.at += 1;
             out.push('.');
-            out += &self.while_matching(|c| c.is_ascii_digit());
+            *out += &self.while_matching(|c| c.is_ascii_digit());
         }
-        out
     }
 
     fn date(&mut self) -> Result<Token, PathError> {
         self.at += 1;
         if self.rest().starts_with('T') {
             self.at += 1;
-            return Ok(Token::Time(self.while_matching(|c| c.is_ascii_digit() || matches!(c, ':' | '.'))));
+            let mut time = self.while_matching(|c| c.is_ascii_digit() || c == ':');
+            self.fraction(&mut time);
+            return Ok(Token::Time(time));
         }
         let mut out = self.while_matching(|c| c.is_ascii_digit() || c == '-');
         if self.rest().starts_with('T') {
             self.at += 1;
             out.push('T');
             out += &self.while_matching(|c| c.is_ascii_digit() || c == ':');
-            // A dot is part of the time only before digits; otherwise it starts a function call.
-            let mut rest = self.rest().chars();
-            if rest.next() == Some('.') && rest.next().is_some_and(|c| c.is_ascii_digit()) {
-                self.at += 1;
-                out.push('.');
-                out += &self.while_matching(|c| c.is_ascii_digit());
-            }
+            self.fraction(&mut out);
             if self.rest().starts_with('Z') {
                 self.at += 1;
                 out.push('Z');

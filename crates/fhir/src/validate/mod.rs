@@ -29,3 +29,8 @@ pub fn validate(resource: &Resource) -> Vec<Issue> {
     }
     issues
 }
+
+/// Checks the markup of a narrative (txt-1, txt-2). Errors: what is wrong, without the text of the narrative.
+pub fn narrative(text: &str) -> Result<(), String> {
+    xhtml::check(text)
+}
