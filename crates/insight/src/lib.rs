@@ -1,0 +1,16 @@
+//! Data in bulk: SQL-on-FHIR views, exports and imports that run in the background, encrypted files.
+//!
+//! What is asked for becomes a job in the store; the worker does it piece by piece ([Insight::work]), and each finished
+//! piece is a file ([sealed]) and a row. So a stop, a kill or another server in between costs the piece that was begun.
+//!
+//! **Invariant:** rows come only from resources that the one who asked may read now; rights are looked up again for
+//! every page and every download.
+//! **Invariant:** nothing clinical lies on the disk in clear: every file is sealed.
+//! **Invariant:** memory is bounded by a page of resources and a row group, whatever the size of the data.
+//! **Must never depend on:** HTTP servers, SQL, or another domain crate.
+#![cfg_attr(
+    test,
+    expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")
+)]
+
+pub mod view;
