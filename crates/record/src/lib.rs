@@ -15,6 +15,7 @@ pub mod change;
 pub mod error;
 pub mod events;
 pub mod import;
+pub mod operation;
 pub mod read;
 mod write;
 

@@ -12,6 +12,7 @@
 pub mod account;
 pub mod audit;
 pub mod care_link;
+pub mod chart;
 pub mod claim;
 pub mod content;
 pub mod dialect;

@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** an operation that is in the table runs; one that is not is refused with 404.
 
+mod everything;
 mod input;
 mod meta;
 mod reply;
@@ -33,7 +34,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 /// Every operation of the server, family by family.
-const FAMILIES: &[&[Operation]] = &[meta::OPERATIONS];
+const FAMILIES: &[&[Operation]] = &[everything::OPERATIONS, meta::OPERATIONS];
 
 /// What a handler returns: write `handler: |call| Box::pin(name(call))` for an `async fn name(call: Call) -> Answer`.
 pub type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;

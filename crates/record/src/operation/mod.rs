@@ -1,0 +1,69 @@
+//! What FHIR operations do beyond single reads, searches and writes; the server names and describes them.
+
+mod everything;
+
+pub use everything::{Everything, EverythingPage};
+
+use crate::{Error, Stored};
+use access::policy::{self, RowFacts};
+use access::{Action, Ctx, Predicate};
+use fhir::{Resource, TypeId};
+use jiff::Timestamp;
+use std::collections::HashMap;
+use store::Tx;
+
+/// The caller's rights on rows of many types, looked up once each.
+pub(crate) struct Sight<'a> {
+    ctx: &'a Ctx,
+    now: Timestamp,
+    predicates: HashMap<TypeId, Predicate>,
+    in_care: HashMap<String, bool>,
+}
+
+impl<'a> Sight<'a> {
+    pub fn new(ctx: &'a Ctx, now: Timestamp) -> Sight<'a> {
+        Sight { ctx, now, predicates: HashMap::new(), in_care: HashMap::new() }
+    }
+
+    /// Whether the caller may find this row by a search, drafts as far as they are readable.
+    pub fn sees(&mut self, tx: &mut dyn Tx, row: &store::resource::Stored) -> Result<bool, Error> {
+        let ctx = self.ctx;
+        let kind = row.key.kind;
+        let predicate =
+            self.predicates.entry(kind).or_insert_with(|| policy::predicate(ctx, Action::Search, kind));
+        let mut caring = Vec::new();
+        if let Some(practitioner) = predicate.practitioner() {
+            for patient in &row.patients {
+                let known = match self.in_care.get(patient) {
+                    Some(known) => *known,
+                    None => {
+                        let one = std::slice::from_ref(patient);
+                        let known = !store::care_link::in_care(tx, practitioner, one, self.now)?.is_empty();
+                        self.in_care.insert(patient.clone(), known);
+                        known
+                    }
+                };
+                if known {
+                    caring.push(patient.clone());
+                }
+            }
+        }
+        if !predicate.holds(&RowFacts { key: &row.key, patients: &row.patients, in_care: &caring }) {
+            return Ok(false);
+        }
+        let drafts = policy::unreadable_statuses(ctx, kind);
+        if drafts.is_empty() {
+            return Ok(true);
+        }
+        let status = parse(row)?.text("status").unwrap_or_default().to_owned();
+        Ok(!drafts.contains(&status.as_str()))
+    }
+}
+
+pub(crate) fn parse(row: &store::resource::Stored) -> Result<Resource, Error> {
+    Resource::parse(&row.content).map_err(|o| Error::Internal(format!("stored {}: {o}", row.key)))
+}
+
+pub(crate) fn stored(row: store::resource::Stored) -> Stored {
+    Stored { key: row.key, version: row.version, last_updated: row.last_updated, content: row.content }
+}
