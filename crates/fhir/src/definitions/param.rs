@@ -63,6 +63,17 @@ pub struct Param {
     pub targets: Vec<TypeId>,
     /// Canonical URL of the SearchParameter.
     pub url: &'static str,
+    /// Of composite parameters, in the order in which their values are written.
+    pub components: Vec<Component>,
+}
+
+/// One part of a composite parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Component {
+    /// Code of the parameter of the same type that says how the value is read.
+    pub code: &'static str,
+    /// Where the value stands, seen from the composite's own expression.
+    pub expression: &'static str,
 }
 
 impl Param {

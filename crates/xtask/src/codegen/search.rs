@@ -6,6 +6,13 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
+/// The compartments that the package does not carry.
+const COMPARTMENTS: &str = include_str!("compartments.txt");
+
+/// R4 gives this parameter no expression; its description says which elements it is about.
+const FORGOTTEN: &[(&str, &str, &str)] =
+    &[("InsurancePlan", "name", "InsurancePlan.name | InsurancePlan.alias")];
+
 /// Parameters of every resource that are values of `meta`. `_id` and `_lastUpdated` are columns of their own;
 /// `_text`, `_content`, `_query` and `_list` have no expression.
 const COMMON: &[&str] = &["_profile", "_security", "_source", "_tag"];
@@ -17,6 +24,8 @@ pub struct Param {
     expression: String,
     targets: Vec<String>,
     url: String,
+    /// Of composites: code of the parameter that says how to read the value, and where it stands.
+    components: Vec<(String, String)>,
 }
 
 impl Param {
@@ -28,6 +37,8 @@ impl Param {
 /// One entry per resource type and code, sorted.
 pub fn params(resources: &[Value], kinds: &[&str], types: &[Type]) -> anyhow::Result<Vec<Param>> {
     let mut all: BTreeMap<(String, String), Param> = BTreeMap::new();
+    let codes: BTreeMap<&str, &str> =
+        resources.iter().filter_map(|r| Some((r["url"].as_str()?, r["code"].as_str()?))).collect();
     for r in resources.iter().filter(|r| r["resourceType"] == "SearchParameter") {
         let code = r["code"].as_str().context("a SearchParameter without code")?;
         let bases: Vec<&str> = r["base"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -37,7 +48,10 @@ pub fn params(resources: &[Value], kinds: &[&str], types: &[Type]) -> anyhow::Re
             if !kinds.contains(&base) {
                 continue;
             }
-            let expression = branches(r["expression"].as_str().unwrap_or_default(), base);
+            let mut expression = branches(r["expression"].as_str().unwrap_or_default(), base);
+            if let Some((.., given)) = FORGOTTEN.iter().find(|(k, c, _)| (*k, *c) == (base, code)) {
+                expression = (*given).to_owned();
+            }
             let targets: Vec<&str> = r["target"]
                 .as_array()
                 .into_iter()
@@ -52,6 +66,7 @@ pub fn params(resources: &[Value], kinds: &[&str], types: &[Type]) -> anyhow::Re
                 targets: narrow(targets, &expression, types, kinds),
                 expression,
                 url: r["url"].as_str().unwrap_or_default().to_owned(),
+                components: components(r, &codes)?,
             };
             let key = (base.to_owned(), code.to_owned());
             if let Some(other) = all.get(&key) {
@@ -64,6 +79,18 @@ pub fn params(resources: &[Value], kinds: &[&str], types: &[Type]) -> anyhow::Re
         }
     }
     Ok(all.into_values().collect())
+}
+
+fn components(r: &Value, codes: &BTreeMap<&str, &str>) -> anyhow::Result<Vec<(String, String)>> {
+    let mut out = Vec::new();
+    for c in r["component"].as_array().into_iter().flatten() {
+        let definition = c["definition"].as_str().context("a component without definition")?;
+        let code = codes.get(definition).with_context(|| format!("no SearchParameter {definition}"))?;
+        // The package spells one primitive type like a complex one.
+        let expression = c["expression"].as_str().unwrap_or_default().replace("(DateTime)", "(dateTime)");
+        out.push(((*code).to_owned(), expression));
+    }
+    Ok(out)
 }
 
 /// Parameters shared by many types list the targets of all of them; the elements of this type allow fewer.
@@ -128,7 +155,7 @@ pub fn assign_ids(existing: &str, params: &[Param]) -> Vec<String> {
     ids
 }
 
-/// `P id kind code type expression targets url`
+/// `P id kind code type expression targets url`, for composites followed by `K code expression` for each component.
 pub fn write(out: &mut String, params: &[Param], ids: &[String]) -> anyhow::Result<()> {
     let numbers: BTreeMap<&str, usize> = ids.iter().enumerate().map(|(n, k)| (k.as_str(), n)).collect();
     for p in params {
@@ -143,11 +170,14 @@ pub fn write(out: &mut String, params: &[Param], ids: &[String]) -> anyhow::Resu
             p.targets.join(","),
             p.url
         )?;
+        for (code, expression) in &p.components {
+            writeln!(out, "K\t{code}\t{expression}")?;
+        }
     }
     Ok(())
 }
 
-/// `C kind code,code`
+/// `C compartment kind code,code`
 pub fn write_compartment(out: &mut String, definitions: &[Value], kinds: &[&str]) -> anyhow::Result<()> {
     let definition = definitions.first().context("no CompartmentDefinition")?;
     for r in definition["resource"].as_array().into_iter().flatten() {
@@ -155,8 +185,11 @@ pub fn write_compartment(out: &mut String, definitions: &[Value], kinds: &[&str]
         let codes: Vec<&str> =
             r["param"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if kinds.contains(&kind) && !codes.is_empty() {
-            writeln!(out, "C\t{kind}\t{}", codes.join(","))?;
+            writeln!(out, "C\tPatient\t{kind}\t{}", codes.join(","))?;
         }
+    }
+    for line in COMPARTMENTS.lines().filter(|l| !l.starts_with('#')) {
+        writeln!(out, "C\t{line}")?;
     }
     Ok(())
 }
