@@ -3,6 +3,7 @@
 use crate::shell::{command, output, run};
 use anyhow::bail;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Node 20 or later with npm. Errors: names what to install.
 pub fn node() -> anyhow::Result<()> {
@@ -81,6 +82,48 @@ pub fn python() -> anyhow::Result<PathBuf> {
         Some(found) => Ok(found),
         None => bail!("Python 3.10 or later with venv is needed"),
     }
+}
+
+/// The official R4 examples: the FHIR package of this name and version, as npm serves it.
+const EXAMPLES: &str = "hl7.fhir.r4.examples@4.0.1";
+const EXAMPLES_SHA256: &str = "dce87f1b5b9341867033f7d1f544fa1b5232503f6d62813887ac6b8a8b6cb682";
+/// Where the examples are, if not in the cache.
+const EXAMPLES_VARIABLE: &str = "UZIMA_R4_EXAMPLES";
+
+/// The folder with the official R4 examples: where `UZIMA_R4_EXAMPLES` says, else from the cache of this user,
+/// fetched once. `None` without network, said loudly, so that a machine without it can still run the rest.
+/// Errors: what was fetched is not what this revision was written against.
+pub fn r4_examples() -> anyhow::Result<Option<PathBuf>> {
+    if let Some(folder) = std::env::var_os(EXAMPLES_VARIABLE).map(PathBuf::from) {
+        return Ok(Some(folder));
+    }
+    let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, Some(home)) => PathBuf::from(home).join(".cache"),
+        (None, None) => std::env::temp_dir(),
+    }
+    .join("uzima-tests");
+    let folder = cache.join(EXAMPLES.replace('@', "-"));
+    // Put there in one step, so it is complete if it is there.
+    if folder.is_dir() {
+        return Ok(Some(folder.join("package")));
+    }
+    std::fs::create_dir_all(&cache)?;
+    let work = tempfile::Builder::new().prefix("fetch-").tempdir_in(&cache)?;
+    let fetched = output(Command::new("npm").args(["pack", "--silent", EXAMPLES]).current_dir(work.path()));
+    let Ok(archive) = fetched.map(|name| work.path().join(name)) else {
+        eprintln!("SKIPPED: the round trips of the official R4 examples; {EXAMPLES} could not be fetched.");
+        return Ok(None);
+    };
+    let sum = output(Command::new("sha256sum").arg(&archive))?;
+    if sum.split_whitespace().next() != Some(EXAMPLES_SHA256) {
+        bail!("{EXAMPLES} has another SHA-256 than expected: {sum}");
+    }
+    let unpacked = work.path().join("unpacked");
+    std::fs::create_dir(&unpacked)?;
+    run(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(&unpacked))?;
+    std::fs::rename(&unpacked, &folder)?;
+    Ok(Some(folder.join("package")))
 }
 
 fn find(program: &str) -> Option<PathBuf> {

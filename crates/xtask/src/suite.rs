@@ -32,6 +32,7 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
     step("prerequisites");
     prerequisites::node()?;
     let bin = prerequisites::postgres()?;
+    let examples = prerequisites::r4_examples()?;
     if !options.no_browser {
         prerequisites::chromium()?;
     }
@@ -45,10 +46,18 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     step("Rust tests on SQLite and PostgreSQL");
     let database = postgres::start(&bin, false)?;
-    run(cargo()
+    let mut tests = cargo();
+    tests
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("UZIMA_TEST_POSTGRES_URL", &database.url)
-        .env("UZIMA_TEST_KILL_CYCLES", options.kill_cycles.to_string()))?;
+        .env("UZIMA_TEST_KILL_CYCLES", options.kill_cycles.to_string());
+    if let Some(examples) = &examples {
+        tests.env("UZIMA_R4_EXAMPLES", examples);
+    }
+    run(&mut tests)?;
+    if examples.is_none() {
+        eprintln!("SKIPPED: the official R4 examples were not at hand.");
+    }
     if !options.no_clients {
         step("other people's clients");
         clients()?;
