@@ -36,10 +36,31 @@ use std::pin::Pin;
 /// Every operation of the server, family by family.
 const FAMILIES: &[&[Operation]] = &[everything::OPERATIONS, meta::OPERATIONS];
 
+/// Operations that read their request and make their answer themselves (streams, files, formats that are not FHIR's), by
+/// [Operation::id]. Their `handler` is [never].
+const DIRECT: &[(&str, fn(Direct) -> PendingResponse)] = &[];
+
 /// What a handler returns: write `handler: |call| Box::pin(name(call))` for an `async fn name(call: Call) -> Answer`.
 pub type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// Errors become OperationOutcomes; use [wrong] for a parameter's value.
 pub type Answer = Result<Output, FhirError>;
+
+pub type PendingResponse = Pin<Box<dyn Future<Output = Result<Response, FhirError>> + Send>>;
+
+/// One request for an operation of [DIRECT]: only level, type and id have been checked.
+pub struct Direct {
+    pub app: AppState,
+    pub ctx: Ctx,
+    pub operation: &'static Operation,
+    pub kind: Option<TypeId>,
+    pub key: Option<ResourceKey>,
+    pub request: Request,
+}
+
+/// The `handler` of operations in [DIRECT].
+pub fn never(_: Call) -> Pending {
+    Box::pin(async { Err(record::Error::Internal("a direct operation was called as another".into()).into()) })
+}
 
 /// One request for an operation, checked.
 pub struct Call {
@@ -150,6 +171,9 @@ async fn run(
         _ => (None, None),
     };
     let operation = find(code, kind, key.is_some())?;
+    if let Some((_, direct)) = DIRECT.iter().find(|(id, _)| *id == operation.id) {
+        return direct(Direct { app, ctx, operation, kind, key, request }).await;
+    }
     let query = request.uri().query().unwrap_or_default().to_owned();
     let headers = request.headers().clone();
     let asked = negotiate::negotiate(&headers, &query)?;
