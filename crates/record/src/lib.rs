@@ -17,6 +17,7 @@ pub mod events;
 pub mod import;
 pub mod operation;
 pub mod read;
+pub mod scan;
 mod write;
 
 pub use change::{Change, ChangeSet, Committed, Effect, Event, Written};

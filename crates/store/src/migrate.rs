@@ -29,6 +29,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     7 "0007_money",
     8 "0008_message",
     9 "0009_sequence",
+    13 "0013_bulk",
     15 "0015_history",
 ];
 

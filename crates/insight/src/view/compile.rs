@@ -215,7 +215,7 @@ impl Compiler {
             Ok(expression) => expression,
             Err(error) => return wrong(at, error.to_string()),
         };
-        for name in variables(text) {
+        for name in expression.variables() {
             let built_in =
                 BUILT_IN.contains(&name.as_str()) || name.starts_with("vs-") || name.starts_with("ext-");
             if !built_in && !self.known.contains(&name) {
@@ -267,47 +267,6 @@ fn constants(object: &Map<String, Value>) -> Result<Vec<Constant>, ViewError> {
         found.push(Constant { name: name.to_owned(), kind: kind.to_owned(), value: value.clone() });
     }
     Ok(found)
-}
-
-/// The names behind `%` in an expression, outside of its strings and comments.
-fn variables(expression: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut rest = expression.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\'' | '`' | '"' => skip_quoted(&mut rest, c, &mut String::new()),
-            '/' if rest.peek() == Some(&'/') => while rest.next().is_some_and(|c| c != '\n') {},
-            '%' => {
-                let mut name = String::new();
-                match rest.peek() {
-                    Some(&quote @ ('\'' | '`' | '"')) => {
-                        rest.next();
-                        skip_quoted(&mut rest, quote, &mut name);
-                    }
-                    _ => {
-                        while let Some(c) = rest.next_if(|c| c.is_alphanumeric() || *c == '_') {
-                            name.push(c);
-                        }
-                    }
-                }
-                found.push(name);
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-fn skip_quoted(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, quote: char, text: &mut String) {
-    while let Some(c) = rest.next() {
-        if c == '\\' {
-            rest.next();
-        } else if c == quote {
-            return;
-        } else {
-            text.push(c);
-        }
-    }
 }
 
 fn is_name(text: &str) -> bool {

@@ -18,7 +18,7 @@ fn people() -> Vec<Value> {
         json!({"resourceType": "Patient", "id": "chiku", "name": [{"family": "Mutua"}]}),
         json!({"resourceType": "Observation", "id": "weight", "status": "final", "code": {"text": "weight"},
             "subject": {"reference": "Patient/amina"}, "effectiveDateTime": "2026-03-04",
-            "valueQuantity": {"value": 61.50, "unit": "kg"}}),
+            "valueQuantity": serde_json::from_str::<Value>(r#"{"value": 61.50, "unit": "kg"}"#).unwrap()}),
         json!({"resourceType": "QuestionnaireResponse", "id": "form", "status": "completed",
             "item": [{"linkId": "1", "item": [{"linkId": "1.1", "answer": [{"valueBoolean": true,
                         "item": [{"linkId": "1.1.1"}]}]}, {"linkId": "1.2"}]},
