@@ -1,6 +1,6 @@
 //! A ChangeSet is what a command wants written: all of it in one transaction, or nothing.
 
-use fhir::{Resource, ResourceKey};
+use fhir::{Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ pub enum Change {
     Create {
         resource: Resource,
     },
+    /// `if_match` [ABSENT]: only if there is none.
     Update {
         resource: Resource,
         if_match: Option<u32>,
@@ -18,6 +19,53 @@ pub enum Change {
         key: ResourceKey,
         if_match: Option<u32>,
     },
+    /// A change of the current version, whichever that is when it is written.
+    Patch {
+        key: ResourceKey,
+        patch: Patch,
+        if_match: Option<u32>,
+    },
+    /// Nothing is written; the current version is answered.
+    Keep {
+        key: ResourceKey,
+    },
+    /// What happens depends on what a search finds, in the same transaction as the write.
+    Conditional(Box<Conditional>),
+}
+
+/// As `if_match`: no resource may be there. Versions begin with 1.
+pub const ABSENT: u32 = 0;
+
+/// How a resource is to change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Patch {
+    /// RFC 6902, a list of operations.
+    Json(Value),
+    /// RFC 7386.
+    Merge(Value),
+    /// FHIRPath Patch, a Parameters resource.
+    Path(Resource),
+}
+
+/// <http://hl7.org/fhir/R4/http.html#cond-update> and its kin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conditional {
+    pub kind: TypeId,
+    /// Search parameters as in a URL, percent-decoded. Rows that the caller may not see do not match.
+    pub criteria: Vec<(String, String)>,
+    pub action: ConditionalAction,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ConditionalAction {
+    /// Only if nothing matches; one match is answered as it is.
+    Create { resource: Resource },
+    /// The one match, or a new resource.
+    Update { resource: Resource, if_match: Option<u32> },
+    /// The one match.
+    Patch { patch: Patch, if_match: Option<u32> },
+    /// All matches, if they are no more than `most`.
+    Delete { if_match: Option<u32>, most: u32 },
 }
 
 /// A row outside the FHIR record that must change together with it.

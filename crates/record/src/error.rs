@@ -24,6 +24,12 @@ pub enum Error {
     /// 412: `current` is the version that is there now.
     #[error("version conflict")]
     VersionConflict { current: Option<u32> },
+    /// 412: what the request made a condition does not hold; the issues say which and where.
+    #[error("precondition: {0}")]
+    Precondition(Outcome),
+    /// What went wrong with one entry of a bundle: as `error`, at FHIRPath `place`.
+    #[error("{place}: {error}")]
+    At { place: String, error: Box<Error> },
     /// 409: the thing exists, the slot is taken, the key was used with another body.
     #[error("{0}")]
     Duplicate(Rule),
@@ -46,7 +52,14 @@ impl Error {
     pub fn to_outcome(&self) -> Outcome {
         let one = |code, text: &str| Outcome::one(code, "", text);
         match self {
-            Error::Malformed(outcome) | Error::Invalid(outcome) => outcome.clone(),
+            Error::Malformed(outcome) | Error::Invalid(outcome) | Error::Precondition(outcome) => outcome.clone(),
+            Error::At { place, error } => {
+                let mut outcome = error.to_outcome();
+                for issue in outcome.issues.iter_mut().filter(|issue| issue.expression.is_empty()) {
+                    issue.expression.clone_from(place);
+                }
+                outcome
+            }
             Error::Unauthenticated => one(IssueCode::Login, "Sign in first."),
             Error::Denied => one(IssueCode::Forbidden, "You have no right to do this."),
             Error::NotFound => one(IssueCode::NotFound, "There is no such resource."),
@@ -71,11 +84,29 @@ impl Error {
             Error::Denied => "403 Forbidden",
             Error::NotFound => "404 Not Found",
             Error::Gone => "410 Gone",
-            Error::VersionConflict { .. } => "412 Precondition Failed",
+            Error::VersionConflict { .. } | Error::Precondition(_) => "412 Precondition Failed",
+            Error::At { error, .. } => error.http_status_line(),
             Error::Duplicate(_) => "409 Conflict",
             Error::Throttled { .. } => "429 Too Many Requests",
             Error::Busy => "503 Service Unavailable",
             Error::Internal(_) => "500 Internal Server Error",
+        }
+    }
+}
+
+impl Error {
+    /// The error at this place of a bundle; errors that name their place already stay as they are.
+    pub(crate) fn at(self, place: &str) -> Error {
+        match self {
+            _ if place.is_empty() => self,
+            Error::Malformed(_) | Error::Invalid(_) | Error::Precondition(_) | Error::At { .. } => self,
+            Error::Unauthenticated | Error::Busy | Error::Internal(_) | Error::Throttled { .. } => self,
+            Error::Denied
+            | Error::NotFound
+            | Error::Gone
+            | Error::VersionConflict { .. }
+            | Error::Duplicate(_)
+            | Error::Rule(_) => Error::At { place: place.to_owned(), error: Box::new(self) },
         }
     }
 }

@@ -5,6 +5,7 @@ mod fhir;
 pub use self::fhir::to_fhir;
 
 use crate::write::Request;
+use crate::change::ConditionalAction;
 use crate::{Change, Error, Record};
 use access::{Capability, Ctx, Principal};
 use jiff::Timestamp;
@@ -180,12 +181,18 @@ impl Record {
 
     /// A write that did not happen: one event that names what was tried.
     pub(crate) async fn audit_failed_write(&self, ctx: &Ctx, request: &Request, error: &Error) {
+        let error = match error {
+            Error::At { error, .. } => error,
+            other => other,
+        };
         let outcome = match error {
             Error::Denied | Error::NotFound | Error::Unauthenticated => Outcome::Denied,
             Error::Malformed(_)
             | Error::Invalid(_)
             | Error::Gone
             | Error::VersionConflict { .. }
+            | Error::Precondition(_)
+            | Error::At { .. }
             | Error::Duplicate(_)
             | Error::Rule(_)
             | Error::Throttled { .. }
@@ -210,6 +217,16 @@ fn name(change: &Change) -> (&'static str, String) {
         Change::Create { resource } => ("create", of(resource)),
         Change::Update { resource, .. } => ("update", of(resource)),
         Change::Delete { key, .. } => ("delete", key.to_string()),
+        Change::Patch { key, .. } => ("update", key.to_string()),
+        Change::Keep { key } => ("read", key.to_string()),
+        Change::Conditional(conditional) => {
+            let action = match conditional.action {
+                ConditionalAction::Create { .. } => "create",
+                ConditionalAction::Update { .. } | ConditionalAction::Patch { .. } => "update",
+                ConditionalAction::Delete { .. } => "delete",
+            };
+            (action, format!("{}?{}", conditional.kind.name(), crate::bundle::query_text(&conditional.criteria)))
+        }
     }
 }
 

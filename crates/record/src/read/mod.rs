@@ -354,7 +354,7 @@ fn stored(row: store::resource::Stored) -> Stored {
 }
 
 /// Whether the predicate holds for a row of these patients.
-fn holds(
+pub(crate) fn holds(
     tx: &mut dyn Tx,
     predicate: &Predicate,
     key: &ResourceKey,
@@ -387,7 +387,7 @@ fn parsed(key: &ResourceKey, content: &[u8]) -> Result<Parsed, Error> {
 }
 
 /// As [Record::read] refuses them: rows of these statuses are not there for the caller, not even in the total.
-fn hide_drafts(ctx: &Ctx, query: &mut fhir::search::Query) {
+pub(crate) fn hide_drafts(ctx: &Ctx, query: &mut fhir::search::Query) {
     let statuses = policy::unreadable_statuses(ctx, query.kind);
     if statuses.is_empty() {
         return;

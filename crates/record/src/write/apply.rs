@@ -2,7 +2,8 @@
 
 use super::idempotency::Idempotency;
 use super::prepare::same_content;
-use super::{Prepared, Put, Request, effect};
+use super::{Prepared, Put, Request, Stop, criteria, effect, finished};
+use crate::change::ABSENT;
 use crate::import::Taken;
 use crate::{Committed, Error, Record, Rule, Written};
 use access::policy::{self, RowFacts};
@@ -23,7 +24,7 @@ impl Record {
         request: &Arc<Request>,
         prepared: Vec<Prepared>,
         now: Timestamp,
-    ) -> Result<Committed, Error> {
+    ) -> Result<Committed, Stop> {
         self.refuse_early(ctx, request, &prepared)?;
         let job = Job {
             ctx: ctx.clone(),
@@ -37,7 +38,7 @@ impl Record {
             now,
             audit: self.audit_event(ctx, request.command.unwrap_or_default(), AuditOutcome::Success, "", &[]),
         };
-        let (committed, numbers) = self.writing(move |tx| job.run(tx)).await?;
+        let (committed, numbers) = self.inner.store.write(move |tx| job.run(tx)).await?;
         if let Some((first, last)) = numbers {
             self.committed(first, last);
         }
@@ -54,21 +55,27 @@ impl Record {
         if request.on_behalf {
             return Ok(());
         }
-        for change in prepared {
+        for (change, place) in prepared.iter().zip(&request.places) {
             let actions: &[Action] = match change {
                 Prepared::Put(put) if put.creates => &[Action::Create],
                 Prepared::Put(_) => &[Action::Update, Action::Create],
                 Prepared::Delete { .. } => &[Action::Delete],
+                Prepared::Keep { .. } => &[Action::Read],
             };
             if actions
                 .iter()
                 .all(|a| rights(ctx, request, *a, change.key().kind) == access::Predicate::Nothing)
             {
-                return Err(Error::Denied);
+                return Err(Error::Denied.at(entry(place)));
             }
         }
         Ok(())
     }
+}
+
+/// `Bundle.entry[3]` of `Bundle.entry[3].resource`.
+fn entry(place: &str) -> &str {
+    place.strip_suffix(".resource").unwrap_or(place)
 }
 
 fn rights(ctx: &Ctx, request: &Request, action: Action, kind: TypeId) -> access::Predicate {
@@ -94,7 +101,7 @@ struct Job {
 type Numbers = Option<(i64, i64)>;
 
 impl Job {
-    fn run(&self, tx: &mut dyn Tx) -> Result<(Committed, Numbers), Error> {
+    fn run(&self, tx: &mut dyn Tx) -> Result<(Committed, Numbers), Stop> {
         let idempotency = Idempotency::of(&self.ctx, &self.request);
         if let Some(idempotency) = &idempotency
             && let Some(replayed) = idempotency.begin(tx, self.now)?
@@ -103,13 +110,22 @@ impl Job {
         }
         for code in &self.request.codes {
             if !store::one_time_code::remove(tx, code)? {
-                return Err(Error::Rule(Rule::new("code-expired", "This code was just used.").at("/code")));
+                let rule = Rule::new("code-expired", "This code was just used.").at("/code");
+                return Err(Error::Rule(rule).into());
+            }
+        }
+        if !criteria::still_hold(tx, &self.ctx, &self.request.criteria, self.now)? {
+            return Err(Stop::Stale);
+        }
+        for (key, version) in &self.request.based_on {
+            if resource::head(tx, key)?.is_none_or(|head| head.deleted || head.version != *version) {
+                return Err(Stop::Stale);
             }
         }
         for (key, version) in &self.request.expect {
             let current = resource::head(tx, key)?.filter(|h| !h.deleted).map(|h| h.version);
             if current != Some(*version) {
-                return Err(Error::VersionConflict { current });
+                return Err(Error::VersionConflict { current }.into());
             }
         }
         let mut known: HashSet<&ResourceKey> = HashSet::new();
@@ -120,18 +136,20 @@ impl Job {
             let (first, last) = numbers.unwrap_or((seq, seq));
             numbers = Some((first.min(seq), last.max(seq)));
         };
-        for change in &self.prepared {
+        for (change, place) in self.prepared.iter().zip(&self.request.places) {
             let done = match change {
-                Prepared::Put(put) => self.put(tx, put, &mut known, &mut problems)?,
-                Prepared::Delete { key, if_match } => self.delete(tx, key, *if_match)?,
+                Prepared::Put(put) => self.put(tx, put, &mut known, &mut problems),
+                Prepared::Delete { key, if_match } => self.delete(tx, key, *if_match),
+                Prepared::Keep { key } => self.keep(tx, key),
             };
+            let done = done.map_err(|error| error.at(entry(place)))?;
             if !done.unchanged {
                 count(done.seq);
             }
             written.push(done);
         }
         if !problems.issues.is_empty() {
-            return Err(Error::Invalid(problems));
+            return Err(Error::Invalid(problems).into());
         }
         for effect in &self.request.effects {
             effect::run(tx, effect)?;
@@ -174,7 +192,7 @@ impl Job {
             return self.taken(tx, put);
         }
         let Some(current) = resource::load(tx, &put.key)? else {
-            if put.if_match.is_some() {
+            if put.if_match.is_some_and(|version| version != ABSENT) {
                 return Err(Error::VersionConflict { current: None });
             }
             self.allow_content(tx, Action::Create, put, &[])?;
@@ -188,7 +206,7 @@ impl Job {
         // Rights first: a conflict must not tell what the caller may not know.
         self.allow(tx, Action::Update, &put.key, &current.patients)?;
         if let Some(expected) = put.if_match
-            && (expected != current.version || current.deleted)
+            && !(if current.deleted { expected == ABSENT } else { expected == current.version })
         {
             return Err(Error::VersionConflict { current: (!current.deleted).then_some(current.version) });
         }
@@ -206,6 +224,7 @@ impl Job {
                 resource: before.map(Arc::new),
             });
         }
+        self.check_finished(before.as_ref(), Some(&put.resource))?;
         self.check_references(tx, put, before.as_ref(), known, problems)?;
         let mut next = put.resource.clone();
         next.set_version(current.version + 1, self.now);
@@ -295,13 +314,42 @@ impl Job {
         if if_match.is_some_and(|expected| expected != current.version) {
             return Err(Error::VersionConflict { current: Some(current.version) });
         }
-        let old = parse(&current)?.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
+        let before = parse(&current)?;
+        self.check_finished(before.as_ref(), None)?;
+        let old = before.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
         let written = resource::delete(tx, key, current.version, &old, self.now)?
             .ok_or(Error::VersionConflict { current: None })?;
         self.links(tx, key, &[])?;
         self.record(tx, "delete", key, &current.patients)?;
         self.announce(tx, "resource.deleted", key, &current.patients, &written)?;
         Ok(done(written.version, written.seq, self.now, false))
+    }
+
+    /// A conditional create that found its resource.
+    fn keep(&self, tx: &mut dyn Tx, key: &ResourceKey) -> Result<Written, Error> {
+        let current = resource::load(tx, key)?.ok_or(Error::NotFound)?;
+        self.allow(tx, Action::Read, key, &current.patients)?;
+        let resource = parse(&current)?.ok_or(Error::Gone)?;
+        self.record(tx, "read", key, &current.patients)?;
+        Ok(Written {
+            key: key.clone(),
+            version: current.version,
+            seq: current.seq,
+            last_updated: current.last_updated,
+            created: false,
+            unchanged: true,
+            resource: Some(Arc::new(resource)),
+        })
+    }
+
+    /// See [finished]. Commands have rules of their own.
+    fn check_finished(&self, before: Option<&Resource>, after: Option<&Resource>) -> Result<(), Error> {
+        match before {
+            Some(before) if self.request.command.is_none() && !self.request.on_behalf => {
+                finished::check(&self.ctx.principal, before, after).map_err(Error::Rule)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Steps 6 and 8. Errors: `Denied`, or `NotFound` where existence is private.

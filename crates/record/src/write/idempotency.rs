@@ -132,6 +132,11 @@ fn hash_change(hasher: &mut Sha256, change: &crate::Change) {
         crate::Change::Update { resource, if_match } => {
             hasher.update(format!("update {if_match:?} {}\n", resource.to_json()));
         }
+        crate::Change::Keep { key } => hasher.update(format!("keep {key}\n")),
+        crate::Change::Patch { key, patch, if_match } => {
+            hasher.update(format!("patch {if_match:?} {key} {patch:?}\n"));
+        }
+        crate::Change::Conditional(conditional) => hasher.update(format!("conditional {conditional:?}\n")),
         crate::Change::Delete { key, if_match } => hasher.update(format!("delete {if_match:?} {key}\n")),
     }
 }

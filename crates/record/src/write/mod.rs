@@ -1,9 +1,13 @@
 //! Steps 4–10 of the write path.
 
 mod apply;
+pub(crate) mod criteria;
 mod effect;
+mod finished;
 mod idempotency;
+pub(crate) mod patch;
 mod prepare;
+pub(crate) mod resolve;
 
 use crate::{Change, ChangeSet, Committed, Error, Event, Record};
 use access::Ctx;
@@ -12,6 +16,8 @@ use std::sync::Arc;
 
 pub(crate) use apply::{import_put, missing};
 pub(crate) use effect::account_error;
+pub use finished::CHANGE_REASON;
+pub use patch::{JSON_PATCH, MERGE_PATCH};
 use prepare::Prepared;
 pub(crate) use prepare::{Put, at, compartment, prepare_put};
 
@@ -33,8 +39,31 @@ pub(crate) struct Request {
     pub command: Option<&'static str>,
     /// One-time codes used up by this write; a code that is gone fails it.
     pub codes: Vec<String>,
+    /// Conditions the plan rests on, with what they found.
+    pub criteria: Vec<criteria::Expectation>,
+    /// Versions that patches were applied to; another one voids the plan.
+    pub based_on: Vec<(ResourceKey, u32)>,
     /// The record itself acts for the caller, who had the right to ask for it: rows are not checked again.
     pub on_behalf: bool,
+}
+
+/// Why a request was not committed.
+pub(crate) enum Stop {
+    Error(Error),
+    /// What the plan rested on has changed: plan again.
+    Stale,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+impl From<store::Error> for Stop {
+    fn from(error: store::Error) -> Stop {
+        Stop::Error(error.into())
+    }
 }
 
 impl Request {
@@ -63,9 +92,14 @@ impl Record {
     /// - An Update of an id that does not exist creates it (the Create right is needed). An Update with the content that
     ///   is there makes no new version and no event (`unchanged`); it is audited.
     /// - A Delete of a deleted resource changes nothing.
+    /// - A [Change::Conditional] and a [Change::Patch] are planned on what is there, and planned again if that has changed
+    ///   when they are written. A conditional delete gives one [crate::Written] per resource.
     ///
     /// Errors: every variant of [Error] but `Throttled`.
     pub async fn write(&self, ctx: &Ctx, set: ChangeSet) -> Result<Committed, Error> {
+        if resolve::is_needed(&set) {
+            return self.write_resolved(ctx, set).await;
+        }
         self.commit(ctx, Request::raw(set)).await
     }
 
@@ -81,24 +115,29 @@ impl Record {
     }
 
     pub(crate) async fn commit(&self, ctx: &Ctx, request: Request) -> Result<Committed, Error> {
+        self.commit_or_stale(ctx, request).await.map_err(|stop| match stop {
+            Stop::Error(error) => error,
+            Stop::Stale => Error::Busy,
+        })
+    }
+
+    pub(crate) async fn commit_or_stale(&self, ctx: &Ctx, request: Request) -> Result<Committed, Stop> {
         let request = Arc::new(request);
         let outcome = self.try_commit(ctx, &request).await;
-        if let Err(error) = &outcome {
+        if let Err(Stop::Error(error)) = &outcome {
             self.audit_failed_write(ctx, &request, error).await;
         }
         outcome
     }
 
-    async fn try_commit(&self, ctx: &Ctx, request: &Arc<Request>) -> Result<Committed, Error> {
+    async fn try_commit(&self, ctx: &Ctx, request: &Arc<Request>) -> Result<Committed, Stop> {
         if matches!(ctx.principal, access::Principal::Anonymous) {
-            return Err(Error::Unauthenticated);
+            return Err(Error::Unauthenticated.into());
         }
         if request.changes.len() > MAX_CHANGES {
-            return Err(Error::Malformed(fhir::Outcome::one(
-                fhir::IssueCode::TooCostly,
-                "",
-                format!("At most {MAX_CHANGES} changes at once."),
-            )));
+            let text = format!("At most {MAX_CHANGES} changes at once.");
+            let outcome = fhir::Outcome::one(fhir::IssueCode::TooCostly, "", text);
+            return Err(Error::Malformed(outcome).into());
         }
         let now = self.now();
         let prepared = if request.changes.len() <= INLINE_CHANGES {

@@ -7,6 +7,7 @@ use fhir::search::IndexEntry;
 use fhir::{Outcome, Reference, Resource, ResourceKey, Severity};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::HashSet;
 use store::Content;
 use uuid::Uuid;
 
@@ -34,13 +35,14 @@ pub(crate) struct Put {
 pub(crate) enum Prepared {
     Put(Box<Put>),
     Delete { key: ResourceKey, if_match: Option<u32> },
+    Keep { key: ResourceKey },
 }
 
 impl Prepared {
     pub fn key(&self) -> &ResourceKey {
         match self {
             Prepared::Put(put) => &put.key,
-            Prepared::Delete { key, .. } => key,
+            Prepared::Delete { key, .. } | Prepared::Keep { key } => key,
         }
     }
 }
@@ -53,6 +55,10 @@ pub(crate) fn prepare(request: &Request, now: Timestamp) -> Result<Vec<Prepared>
         match change {
             Change::Delete { key, if_match } => {
                 prepared.push(Prepared::Delete { key: key.clone(), if_match: *if_match });
+            }
+            Change::Keep { key } => prepared.push(Prepared::Keep { key: key.clone() }),
+            Change::Patch { .. } | Change::Conditional(_) => {
+                return Err(Error::Internal("a conditional change reached the write path unresolved".into()));
             }
             Change::Create { resource } => {
                 let mut resource = resource.clone();
@@ -80,14 +86,12 @@ pub(crate) fn prepare(request: &Request, now: Timestamp) -> Result<Vec<Prepared>
     if !problems.issues.is_empty() {
         return Err(Error::Invalid(problems));
     }
-    let mut keys: Vec<&ResourceKey> = prepared.iter().map(Prepared::key).collect();
-    keys.sort();
-    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Error::Malformed(Outcome::one(
-            fhir::IssueCode::Duplicate,
-            "",
-            "One transaction must not change the same resource twice.",
-        )));
+    let mut seen = HashSet::with_capacity(prepared.len());
+    for (change, place) in prepared.iter().zip(&request.places) {
+        if !matches!(change, Prepared::Keep { .. }) && !seen.insert(change.key()) {
+            let text = "One transaction must not change the same resource twice.";
+            return Err(Error::Malformed(Outcome::one(fhir::IssueCode::Duplicate, place.as_str(), text)));
+        }
     }
     Ok(prepared)
 }

@@ -194,6 +194,16 @@ fn describe_record(error: Error) -> Description {
     match error {
         Error::Malformed(outcome) => with_issues(StatusCode::BAD_REQUEST, "malformed", outcome),
         Error::Invalid(outcome) => with_issues(StatusCode::UNPROCESSABLE_ENTITY, "invalid", outcome),
+        Error::Precondition(outcome) => {
+            with_issues(StatusCode::PRECONDITION_FAILED, "precondition-failed", outcome)
+        }
+        Error::At { place, error } => {
+            let mut described = describe_record(*error);
+            for issue in described.outcome.issues.iter_mut().filter(|issue| issue.expression.is_empty()) {
+                issue.expression.clone_from(&place);
+            }
+            described
+        }
         Error::Unauthenticated => Description {
             challenge: true,
             ..plain(StatusCode::UNAUTHORIZED, "unauthenticated", IssueCode::Login, "Sign in first.")

@@ -33,8 +33,10 @@ impl From<record::Error> for Failure {
             Error::Busy | Error::Internal(_) | Error::Throttled { .. } | Error::VersionConflict { .. } => {
                 Failure::Retry(error.to_string())
             }
+            Error::At { error, .. } => Failure::from(*error),
             Error::Malformed(_)
             | Error::Invalid(_)
+            | Error::Precondition(_)
             | Error::Unauthenticated
             | Error::Denied
             | Error::NotFound
