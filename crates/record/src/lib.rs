@@ -20,10 +20,12 @@ pub mod read;
 pub mod scan;
 mod write;
 
-pub use change::{Change, ChangeSet, Committed, Effect, Event, Written};
+pub use change::{
+    ABSENT, Change, ChangeSet, Committed, Conditional, ConditionalAction, Effect, Event, Patch, Written,
+};
 pub use error::{Error, Rule};
 pub use read::{DirectoryRow, HistoryEntry, HistoryPage, Method, SearchPage, Stored};
-pub use write::MAX_CHANGES;
+pub use write::{CHANGE_REASON, JSON_PATCH, MAX_CHANGES, MERGE_PATCH};
 
 use authn::{SessionInfo, Throttle};
 use jiff::Timestamp;
