@@ -13,4 +13,6 @@
     expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")
 )]
 
+pub mod sealed;
+pub mod table;
 pub mod view;
