@@ -360,8 +360,13 @@ impl Billing {
         if let Some(cursor) = page.1 {
             pairs.push(("_cursor".into(), cursor.into()));
         }
-        let (query, _) = fhir::search::parse(&fhir::search::Params::standard(), TypeId::INVOICE, &pairs, fhir::search::Handling::Strict)
-            .map_err(Error::Malformed)?;
+        let (query, _) = fhir::search::parse(
+            &fhir::search::Params::standard(),
+            TypeId::INVOICE,
+            &pairs,
+            fhir::search::Handling::Strict,
+        )
+        .map_err(Error::Malformed)?;
         let found = self.record.search(ctx, query).await?;
         let mut views = Vec::with_capacity(found.items.len());
         for stored in &found.items {

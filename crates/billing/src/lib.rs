@@ -62,7 +62,15 @@ impl From<record::Error> for JobError {
             Busy | Internal(_) | Throttled { .. } | VersionConflict { .. } => {
                 JobError::Retry(error.to_string())
             }
-            Malformed(_) | Invalid(_) | Unauthenticated | Denied | NotFound | Gone | Duplicate(_)
+            Malformed(_)
+            | Invalid(_)
+            | Precondition(_)
+            | At { .. }
+            | Unauthenticated
+            | Denied
+            | NotFound
+            | Gone
+            | Duplicate(_)
             | Rule(_) => JobError::Dead(error.to_string()),
         }
     }
