@@ -18,13 +18,16 @@ pub mod import;
 pub mod operation;
 pub mod read;
 pub mod scan;
+pub mod terminology;
 mod write;
 
 pub use change::{
     ABSENT, Change, ChangeSet, Committed, Conditional, ConditionalAction, Effect, Event, Patch, Written,
 };
 pub use error::{Error, Rule};
-pub use read::{DirectoryRow, HistoryEntry, HistoryPage, Method, SearchPage, Stored};
+pub use read::{
+    DirectoryRow, HistoryEntry, HistoryPage, HistoryQuery, Method, Scope, SearchPage, Stored,
+};
 pub use write::{CHANGE_REASON, JSON_PATCH, MAX_CHANGES, MERGE_PATCH};
 
 use authn::{SessionInfo, Throttle};
@@ -51,6 +54,7 @@ type CachedToken = (Timestamp, access::Principal, Option<SessionInfo>);
 pub(crate) struct Inner {
     store: store::Store,
     clock: Clock,
+    terminology: terminology::Terminology,
     /// Principals of tokens seen within the last second, by the token's hash.
     tokens: Mutex<HashMap<[u8; 32], CachedToken>>,
     throttle: Throttle,
@@ -73,6 +77,7 @@ impl Record {
             inner: Arc::new(Inner {
                 store,
                 clock,
+                terminology: terminology::Terminology::default(),
                 tokens: Mutex::default(),
                 throttle: Throttle::default(),
                 decoys: Mutex::default(),

@@ -1,23 +1,29 @@
 //! A query as text for the audit, and whom it names.
 
-use fhir::definitions;
-use fhir::search::{Filter, Match, Operand, Prefix, Query, Sort};
+use fhir::search::{Condition, Filter, Match, Operand, Params, Prefix, Query, Sort};
+use fhir::{ParamId, TypeId};
 use std::fmt::Write;
 
 /// `Type?name=value&…`, in the order of the query.
-pub(super) fn query(query: &Query) -> String {
+pub(super) fn query(params: &Params, query: &Query) -> String {
     let mut parts: Vec<String> = Vec::new();
     if !query.ids.is_empty() {
         parts.push(format!("_id={}", query.ids.join(",")));
     }
     for filter in &query.filters {
-        parts.push(one(filter));
+        parts.push(one(params, filter));
     }
     for (prefix, low_us, _) in &query.last_updated {
         parts.push(format!("_lastUpdated={}{}", prefix_code(*prefix), instant(*low_us)));
     }
+    parts.extend(query.conditions.iter().map(|one| condition(params, one)));
+    for include in &query.includes {
+        let own = if include.reverse { "_revinclude" } else { "_include" };
+        let source = include.source.map_or("*", TypeId::name);
+        parts.push(format!("{own}={source}:{}", include.param.map_or("*", |param| name(params, param))));
+    }
     if !query.sort.is_empty() {
-        parts.push(format!("_sort={}", query.sort.iter().map(sort).collect::<Vec<_>>().join(",")));
+        parts.push(format!("_sort={}", query.sort.iter().map(|key| sort(params, key)).collect::<Vec<_>>().join(",")));
     }
     if query.cursor.is_some() {
         parts.push("_cursor".to_owned());
@@ -33,21 +39,76 @@ pub(super) fn query(query: &Query) -> String {
 pub(super) fn patients(query: &Query) -> Vec<String> {
     let patient = super::kind("Patient");
     let mut named: Vec<String> = if query.kind == patient { query.ids.clone() } else { Vec::new() };
-    for operand in query.filters.iter().flat_map(|f| &f.any) {
-        if let Operand::Reference { kinds, id } = operand
-            && kinds.as_slice() == [patient]
-        {
-            named.push(id.clone());
-        }
+    for filter in &query.filters {
+        in_filter(filter, &mut named);
+    }
+    for condition in &query.conditions {
+        in_condition(query.kind, condition, &mut named);
     }
     named
 }
 
-fn name(param: fhir::ParamId) -> &'static str {
-    definitions::param_by_id(param).map_or("?", |p| p.code)
+fn in_filter(filter: &Filter, named: &mut Vec<String>) {
+    for operand in &filter.any {
+        if let Operand::Reference { kinds, id } = operand
+            && kinds.as_slice() == [TypeId::PATIENT]
+        {
+            named.push(id.clone());
+        }
+    }
 }
 
-fn one(filter: &Filter) -> String {
+fn in_condition(kind: TypeId, condition: &Condition, named: &mut Vec<String>) {
+    match condition {
+        Condition::Filter(filter) => in_filter(filter, named),
+        Condition::Ids(ids) if kind == TypeId::PATIENT => named.extend(ids.iter().cloned()),
+        Condition::Compartment(key) if key.kind == TypeId::PATIENT => named.push(key.id.clone()),
+        Condition::Chain { kind, condition, .. }
+        | Condition::Has { kind, condition, .. }
+        | Condition::CanonicalChain { kind, condition, .. } => in_condition(*kind, condition, named),
+        Condition::All(all) | Condition::Any(all) => all.iter().for_each(|one| in_condition(kind, one, named)),
+        Condition::Not(one) => in_condition(kind, one, named),
+        Condition::Ids(_)
+        | Condition::Compartment(_)
+        | Condition::LastUpdated { .. }
+        | Condition::Words { .. } => {}
+    }
+}
+
+fn name(params: &Params, param: ParamId) -> &str {
+    params.by_id(param).map_or("?", |p| p.code)
+}
+
+fn condition(params: &Params, of: &Condition) -> String {
+    let list = |all: &[Condition], between: &str| {
+        let all: Vec<String> = all.iter().map(|one| condition(params, one)).collect();
+        format!("({})", all.join(between))
+    };
+    match of {
+        Condition::Filter(filter) => one(params, filter),
+        Condition::Ids(ids) => format!("_id={}", ids.join(",")),
+        Condition::LastUpdated { prefix, low_us, .. } => {
+            format!("_lastUpdated={}{}", prefix_code(*prefix), instant(*low_us))
+        }
+        Condition::Chain { param, kind, condition: inner }
+        | Condition::CanonicalChain { param, kind, condition: inner, .. } => {
+            format!("{}:{}.{}", name(params, *param), kind.name(), condition(params, inner))
+        }
+        Condition::Has { kind, param, condition: inner } => {
+            format!("_has:{}:{}:{}", kind.name(), name(params, *param), condition(params, inner))
+        }
+        Condition::Compartment(key) => key.to_string(),
+        Condition::Words { content, any } => {
+            let any: Vec<String> = any.iter().map(|words| words.join(" ")).collect();
+            format!("{}={}", if *content { "_content" } else { "_text" }, any.join(","))
+        }
+        Condition::All(all) => list(all, " and "),
+        Condition::Any(any) => list(any, " or "),
+        Condition::Not(inner) => format!("not {}", condition(params, inner)),
+    }
+}
+
+fn one(params: &Params, filter: &Filter) -> String {
     let modifier = match filter.matching {
         Match::Default => "",
         Match::Exact => ":exact",
@@ -58,7 +119,7 @@ fn one(filter: &Filter) -> String {
         Match::Below => ":below",
     };
     let values: Vec<String> = filter.any.iter().map(operand).collect();
-    format!("{}{modifier}={}", name(filter.param), values.join(","))
+    format!("{}{modifier}={}", name(params, filter.param), values.join(","))
 }
 
 fn operand(operand: &Operand) -> String {
@@ -100,9 +161,9 @@ fn operand(operand: &Operand) -> String {
     }
 }
 
-fn sort(sort: &Sort) -> String {
+fn sort(params: &Params, sort: &Sort) -> String {
     let (name, descending) = match sort {
-        Sort::Param { param, descending, .. } => (name(*param), *descending),
+        Sort::Param { param, descending, .. } => (name(params, *param), *descending),
         Sort::LastUpdated { descending } => ("_lastUpdated", *descending),
         Sort::Id { descending } => ("_id", *descending),
     };

@@ -49,7 +49,7 @@ impl Record {
         let now = self.now();
         let (page, reach) = self
             .reading(move |tx| {
-                let page = store::search::run(tx, &query, &access::Predicate::Everything, now)?;
+                let page = store::search::run(tx, &query, &store::search::Rights::everything(), now)?;
                 let mut reach = Vec::with_capacity(page.rows.len());
                 for row in &page.rows {
                     reach.push(holds(tx, &own, &row.key, &row.patients, now)?);
