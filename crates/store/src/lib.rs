@@ -42,6 +42,8 @@ pub mod sequence;
 pub mod session;
 pub mod setting;
 mod sql;
+pub mod subscription;
+pub mod terminology;
 #[cfg(feature = "test-support")]
 pub mod test_support;
 mod tx;
@@ -52,4 +54,4 @@ pub use engine::{Store, StoreConfig};
 pub use error::{Error, Result};
 pub use key::Secret32;
 pub use page::{MAX_ROWS, Page};
-pub use tx::{Counter, Param, Row, Tx, savepoint};
+pub use tx::{Counter, Param, READ_LIMIT, Row, Tx, savepoint};

@@ -29,7 +29,10 @@ pub(crate) const ALL: &[Migration] = migrations![
     7 "0007_money",
     8 "0008_message",
     9 "0009_sequence",
+    11 "0011_search",
+    12 "0012_terminology",
     13 "0013_bulk",
+    14 "0014_subscription",
     15 "0015_history",
 ];
 

@@ -17,6 +17,7 @@ pub mod msisdn;
 pub mod pdf;
 pub mod phone;
 pub mod sms;
+pub mod terminology;
 
 mod form;
 mod json;

