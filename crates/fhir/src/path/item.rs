@@ -245,6 +245,9 @@ impl<'a> Item<'a> {
     pub fn element(value: &'a Value, extension: Option<&'a Value>, type_name: &str) -> Item<'a> {
         Item::Node(Node { value, extension, number: Definitions::get().number(type_name) })
     }
+    pub(crate) fn typed(value: &'a Value, extension: Option<&'a Value>, number: TypeNumber) -> Item<'a> {
+        Item::Node(Node { value, extension, number: Some(number) })
+    }
     /// Where in `root` the element stands, outermost step first; a primitive that has only extensions is
     /// found under its own name. `None` for values that the expression made and elements of other resources.
     pub fn location(&self, root: &Value) -> Option<Vec<Step>> {

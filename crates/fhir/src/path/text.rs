@@ -5,9 +5,13 @@ use super::evaluate::{Evaluated, Evaluator, Scope, fail};
 use super::item::Item;
 use super::parser::Node;
 use regex::RegexBuilder;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// Compiled size of a regular expression, in bytes.
 const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Regular expressions that a thread keeps.
+const MAX_COMPILED: usize = 32;
 /// Length of a string that functions may build.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 
@@ -73,10 +77,11 @@ fn run<'a>(
                 return if first.is_empty() {
                     texts(text)
                 } else {
-                    bounded(regex(&first)?.replace_all(&text, second.as_str()).into_owned())
+                    replaced(&regex(&first)?, &text, &second)
                 };
             }
-            if text.len().saturating_mul(second.len().max(1)) > MAX_TEXT_BYTES * 64 {
+            // At most one replacement a byte, so this bounds what is built before it is measured.
+            if text.len().saturating_add(1).saturating_mul(second.len().max(1)) > MAX_TEXT_BYTES * 64 {
                 return fail("the replaced text is too long");
             }
             bounded(text.replace(&first, &second))
@@ -91,17 +96,49 @@ fn run<'a>(
     }
 }
 
+fn replaced<'a>(pattern: &regex::Regex, text: &str, by: &str) -> Evaluated<'a> {
+    let (mut out, mut copied) = (String::new(), 0);
+    for found in pattern.captures_iter(text) {
+        let Some(whole) = found.get(0) else { continue };
+        out.push_str(&text[copied..whole.start()]);
+        found.expand(by, &mut out);
+        copied = whole.end();
+        if out.len() > MAX_TEXT_BYTES {
+            return fail("the text is too long");
+        }
+    }
+    out.push_str(&text[copied..]);
+    bounded(out)
+}
+
 fn bounded<'a>(text: String) -> Evaluated<'a> {
     if text.len() > MAX_TEXT_BYTES { fail("the text is too long") } else { Ok(vec![Item::String(text)]) }
 }
 
+thread_local! {
+    /// Compiling takes a hundred times as long as matching, and invariants run on every element of a list.
+    static COMPILED: RefCell<HashMap<String, regex::Regex>> = RefCell::default();
+}
+
 fn regex(pattern: &str) -> Result<regex::Regex, PathError> {
-    // A dot matches line ends too, as FHIR's own patterns expect.
-    RegexBuilder::new(pattern)
-        .size_limit(MAX_REGEX_BYTES)
-        .dot_matches_new_line(true)
-        .build()
-        .map_err(|_| PathError::Evaluation("the regular expression is not valid or too large".to_owned()))
+    COMPILED.with_borrow_mut(|compiled| {
+        if let Some(known) = compiled.get(pattern) {
+            return Ok(known.clone());
+        }
+        // A dot matches line ends too, as FHIR's own patterns expect.
+        let new = RegexBuilder::new(pattern)
+            .size_limit(MAX_REGEX_BYTES)
+            .dot_matches_new_line(true)
+            .build()
+            .map_err(|_| {
+            PathError::Evaluation("the regular expression is not valid or too large".to_owned())
+        })?;
+        if compiled.len() >= MAX_COMPILED {
+            compiled.clear();
+        }
+        compiled.insert(pattern.to_owned(), new.clone());
+        Ok(new)
+    })
 }
 
 fn substring<'a>(

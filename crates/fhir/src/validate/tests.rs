@@ -88,7 +88,8 @@ fn valid_resources_of_many_types() {
 fn every_type_without_content_reports_only_what_it_requires() {
     for kind in TypeId::all() {
         let found = validate(&Resource::new(kind));
-        for i in &found {
+        // ipn-1, and the like, ask for one of several elements.
+        for i in found.iter().filter(|i| i.code != IssueCode::Invariant) {
             assert_eq!(i.code, IssueCode::Required, "{}: {i:?}", kind.name());
             assert!(i.expression.starts_with(&format!("{}.", kind.name())), "{i:?}");
         }

@@ -1,7 +1,7 @@
 //! The walk over a resource, driven by the element tables.
 
 use super::primitive::{self, Fault};
-use super::{MAX_ISSUES, rule};
+use super::{MAX_ISSUES, invariant, rule};
 use crate::definitions::{Class, Definitions, Element, ElementType, Primitive, TypeDef};
 use crate::suggest::nearest;
 use crate::{Issue, IssueCode, MAX_DEPTH, TypeId};
@@ -55,6 +55,10 @@ pub(super) struct Walker<'r> {
     pub more: usize,
     /// The resource that `#id` references look into.
     pub container: &'r Value,
+    /// The resource that is walked: the container, or a resource contained in it.
+    pub resource: &'r Value,
+    /// Whether warnings are wanted.
+    pub advice: bool,
     /// Ids that `#id` references and canonicals of the container name; only kept if it contains resources.
     pub links: Vec<&'r str>,
 }
@@ -66,6 +70,8 @@ impl<'r> Walker<'r> {
             issues: Vec::new(),
             more: 0,
             container: root,
+            resource: root,
+            advice: false,
             links: Vec::new(),
         }
     }
@@ -83,6 +89,14 @@ impl<'r> Walker<'r> {
         self.issues.push(Issue::error(code, path(), text));
     }
 
+    pub fn warn(&mut self, issue: Issue) {
+        if self.issues.len() >= MAX_ISSUES {
+            self.more += 1;
+        } else {
+            self.issues.push(issue);
+        }
+    }
+
     pub fn at(&mut self, code: IssueCode, place: &Place, text: impl Into<String>) {
         self.error(code, || place.path(), text);
     }
@@ -90,11 +104,12 @@ impl<'r> Walker<'r> {
     /// A resource that is not contained in another: its `#id` references look into itself.
     fn resource(&mut self, kind: TypeId, value: &'r Value, place: &Place) {
         let (Some((_, t)), Value::Object(object)) = (self.definitions.resource(kind), value) else { return };
-        let outer = std::mem::replace(&mut self.container, value);
+        let outer =
+            (std::mem::replace(&mut self.container, value), std::mem::replace(&mut self.resource, value));
         let links = std::mem::take(&mut self.links);
-        self.object(t, object, place);
+        self.object(t, value, object, place);
         rule::contained(self, object, place);
-        self.container = outer;
+        (self.container, self.resource) = outer;
         self.links = links;
     }
 
@@ -117,7 +132,9 @@ impl<'r> Walker<'r> {
         };
         if place.name == "contained" {
             if let Some((_, t)) = self.definitions.resource(kind) {
-                self.object(t, object, place);
+                let outer = std::mem::replace(&mut self.resource, value);
+                self.object(t, value, object, place);
+                self.resource = outer;
             }
         } else {
             self.resource(kind, value, place);
@@ -125,7 +142,14 @@ impl<'r> Walker<'r> {
     }
 
     /// Checks all members of an object against its type.
-    pub fn object(&mut self, t: &'static TypeDef, object: &'r Map<String, Value>, place: &Place) {
+    pub fn object(
+        &mut self,
+        t: &'static TypeDef,
+        value: &'r Value,
+        object: &'r Map<String, Value>,
+        place: &Place,
+    ) {
+        let before = self.issues.len() + self.more;
         if place.depth >= MAX_DEPTH {
             return self.at(IssueCode::Structure, place, format!("Nested deeper than {MAX_DEPTH} levels."));
         }
@@ -174,6 +198,10 @@ impl<'r> Walker<'r> {
             self.at(IssueCode::Invariant, place, text);
         }
         rule::object(self, t, object, place);
+        // Rules presume the right structure; without it they would only repeat what was said.
+        if self.issues.len() + self.more == before {
+            invariant::object(self, t, value, place);
+        }
     }
 
     fn missing(&mut self, element: &Element, place: &Place) {
@@ -275,7 +303,7 @@ impl<'r> Walker<'r> {
                         format!("`{}` is a JSON object.", place.name),
                     );
                 };
-                self.object(t, object, place);
+                self.object(t, value, object, place);
                 match t.name {
                     "Reference" => rule::reference(self, &element_type.targets, object, place),
                     "CodeableConcept" | "Coding" => {
@@ -352,7 +380,7 @@ impl<'r> Walker<'r> {
         }
         let Some(t) = self.definitions.by_name("Element") else { return };
         match (value, element.is_list()) {
-            (Value::Object(object), false) => self.object(t, object, place),
+            (Value::Object(object), false) => self.object(t, value, object, place),
             (Value::Array(items), true) => {
                 let values = sibling.and_then(Value::as_array);
                 if values.is_some_and(|v| v.len() != items.len()) || items.is_empty() {
@@ -362,7 +390,7 @@ impl<'r> Walker<'r> {
                 for (n, item) in items.iter().enumerate() {
                     let place = place.item(n);
                     match item {
-                        Value::Object(object) => self.object(t, object, &place),
+                        Value::Object(object) => self.object(t, item, object, &place),
                         Value::Null if values.is_some_and(|v| v.get(n).is_some_and(|v| !v.is_null())) => {}
                         Value::Null if values.is_some() => {}
                         _ => self.at(
