@@ -1,5 +1,6 @@
 //! Files to import: finding, opening, telling one content from another.
 
+use super::table::{Rule, Tables};
 use crate::Error;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
@@ -17,6 +18,8 @@ pub(super) enum Kind {
     Document,
     /// One resource per line.
     Lines,
+    /// CSV.
+    Table,
 }
 
 #[derive(Debug, Clone)]
@@ -26,6 +29,10 @@ pub(super) struct Source {
     pub gzip: bool,
     /// On disk.
     pub bytes: u64,
+    /// How the rows of a table become resources; `None` for everything else.
+    pub rule: Option<Rule>,
+    /// Tells imports of the same file by different rules apart.
+    pub rule_fingerprint: String,
 }
 
 impl Source {
@@ -39,10 +46,12 @@ impl Source {
             Kind::Lines
         } else if stem.ends_with(".json") {
             Kind::Document
+        } else if stem.ends_with(".csv") {
+            Kind::Table
         } else {
             return None;
         };
-        Some(Source { path: path.to_owned(), kind, gzip, bytes })
+        Some(Source { path: path.to_owned(), kind, gzip, bytes, rule: None, rule_fingerprint: String::new() })
     }
 
     /// Files that others refer to by identifier instead of id.
@@ -72,7 +81,8 @@ impl Source {
             hasher.update(&buffer[..read]);
         }
         let hex: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        Ok(format!("import/{hex}"))
+        let rule = &self.rule_fingerprint;
+        Ok(if rule.is_empty() { format!("import/{hex}") } else { format!("import/{hex}/{rule}") })
     }
 }
 
@@ -87,11 +97,25 @@ pub(super) fn list(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
             walk(path, 0, &mut found)?;
         } else {
             found.push(Source::of(path, meta.len()).ok_or_else(|| {
-                Error::Internal(format!("{}: not .json or .ndjson, plain or .gz", path.display()))
+                Error::Internal(format!("{}: not .json, .ndjson or .csv, plain or .gz", path.display()))
             })?);
         }
     }
     Ok(found)
+}
+
+/// Gives every table its rule. Errors: `Internal` for a table without one.
+pub(super) fn give_rules(files: &mut [Source], tables: Option<&Tables>) -> Result<(), Error> {
+    for file in files.iter_mut().filter(|f| f.kind == Kind::Table) {
+        let rule = match tables {
+            Some(tables) => tables.rule(&file.path).map(|rule| (rule, tables.fingerprint())),
+            None => Err("CSV needs a mapping, or to be said to come from OpenMRS".to_owned()),
+        };
+        let (rule, fingerprint) =
+            rule.map_err(|why| Error::Internal(format!("{}: {why}", file.path.display())))?;
+        (file.rule, file.rule_fingerprint) = (Some(rule), fingerprint);
+    }
+    Ok(())
 }
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<Source>) -> Result<(), Error> {

@@ -7,6 +7,9 @@
 
 mod file;
 mod parse;
+mod table;
+
+pub use table::{Export, Mapping, MappingError, Tables};
 
 use crate::write::Put;
 use crate::{Error, Record};
@@ -43,7 +46,7 @@ pub enum Progress {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     pub file: PathBuf,
-    /// Line (NDJSON) or entry number (Bundle), from 0.
+    /// Line (NDJSON) or entry number (Bundle), from 0; line of the file (CSV), from 1.
     pub entry: usize,
     /// `Type/id` or `fullUrl`, as far as known.
     pub what: String,
@@ -60,10 +63,23 @@ pub struct Report {
     /// Per type: resources taken.
     pub by_type: Vec<(String, u64)>,
     pub refused: u64,
+    /// Rows of tables that were read well, and those of them that were left out: voided ones, or empty where the
+    /// mapping says so.
+    pub rows: u64,
+    pub rows_left_out: u64,
     /// The first [MAX_REFUSALS] in full.
     pub refusals: Vec<Refusal>,
     /// References of taken resources to resources that are still not there: `(from, to)`, at most [MAX_REFUSALS].
     pub dangling: Vec<(String, String)>,
+}
+
+/// How to import.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Reads and checks everything and writes nothing.
+    pub dry_run: bool,
+    /// What to do with `.csv` files; without it they are an error.
+    pub tables: Option<Tables>,
 }
 
 /// Refusals kept in a [Report].
@@ -77,26 +93,46 @@ const MAX_PENDING: usize = 5_000_000;
 const LOOKUP: usize = 1000;
 
 impl Record {
-    /// Imports files and folders (`.json` Bundle or resource, `.ndjson`, each also `.gz`). `ctx` must be a System or
-    /// Integration principal. Resumable: a file whose content was taken whole is skipped the next time, and what was
-    /// taken of a half-done file is recognised as unchanged.
-    /// Errors: `Denied`, `Busy`, `Internal` (a path that cannot be read); what is wrong with single resources is in
-    /// the [Report].
+    /// [Record::import_with] for FHIR files.
     pub async fn import(
         &self,
         ctx: &Ctx,
         paths: &[PathBuf],
         progress: Arc<dyn Fn(Progress) + Send + Sync>,
     ) -> Result<Report, Error> {
+        self.import_with(ctx, paths, &Options::default(), progress).await
+    }
+
+    /// Imports files and folders (`.json` Bundle or resource, `.ndjson`, `.csv` by [Options::tables], each also `.gz`).
+    /// `ctx` must be a System or Integration principal. Resumable: a file whose content was taken whole is skipped the
+    /// next time, and what was taken of a half-done file is recognised as unchanged.
+    /// Errors: `Denied`, `Busy`, `Internal` (a path that cannot be read, a table without a rule); what is wrong with
+    /// single resources is in the [Report].
+    pub async fn import_with(
+        &self,
+        ctx: &Ctx,
+        paths: &[PathBuf],
+        options: &Options,
+        progress: Arc<dyn Fn(Progress) + Send + Sync>,
+    ) -> Result<Report, Error> {
         if !access::policy::may(ctx, Capability::Import) {
             return Err(self.denied(ctx, "import", "").await);
         }
-        let paths = paths.to_vec();
-        let files = tokio::task::spawn_blocking(move || file::list(&paths))
-            .await
-            .map_err(|e| Error::Internal(format!("import: {e}")))??;
+        let (paths, tables) = (paths.to_vec(), options.tables.clone());
+        let files = tokio::task::spawn_blocking(move || {
+            let mut files = file::list(&paths)?;
+            file::give_rules(&mut files, tables.as_ref())?;
+            Ok::<_, Error>(files)
+        })
+        .await
+        .map_err(|e| Error::Internal(format!("import: {e}")))??;
         progress(Progress::Started { files: files.len(), bytes: files.iter().map(|f| f.bytes).sum() });
-        let mut run = Run { report: Report::default(), pending: HashMap::new(), by_type: BTreeMap::new() };
+        let mut run = Run {
+            dry: options.dry_run,
+            // A table's key may not be one; in a dry run references lead to what would have been taken.
+            seen: (options.dry_run || options.tables.is_some()).then(HashMap::new),
+            ..Run::default()
+        };
         // Synthea writes hospitals and practitioners apart; patients refer to them by identifier.
         let (first, rest): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| f.is_directory_data());
         for files in [first, rest] {
@@ -117,7 +153,7 @@ impl Record {
         if files.is_empty() {
             return Ok(());
         }
-        let mut messages = parse::start(self.clone(), ctx.clone(), files.clone());
+        let mut messages = parse::start(self.clone(), ctx.clone(), files.clone(), run.dry);
         // Blocks written and blocks announced, per file.
         let mut written: HashMap<usize, usize> = HashMap::new();
         let mut announced: HashMap<usize, (usize, String)> = HashMap::new();
@@ -149,10 +185,12 @@ impl Record {
             {
                 let (marker, name) = (marker.clone(), files[file].path.display().to_string());
                 let at = self.now().to_string();
-                self.writing(move |tx| {
-                    Ok(store::setting::put(tx, &marker, &serde_json::json!({"file": name, "at": at}))?)
-                })
-                .await?;
+                if !run.dry {
+                    self.writing(move |tx| {
+                        Ok(store::setting::put(tx, &marker, &serde_json::json!({"file": name, "at": at}))?)
+                    })
+                    .await?;
+                }
                 run.report.files += 1;
                 progress(Progress::Finished { file: files[file].path.clone() });
             }
@@ -169,15 +207,44 @@ impl Record {
         run: &mut Run,
     ) -> Result<(), Error> {
         let mut refused = ready.refusals.len();
+        run.report.rows += ready.rows.0 as u64;
+        run.report.rows_left_out += ready.rows.1 as u64;
         for (entry, what, reason) in ready.refusals {
             run.refuse(&source.path, entry, what, reason);
         }
         let mut taken = 0;
         let mut rest = ready.puts;
+        if let Some(seen) = &mut run.seen {
+            let mut twice = Vec::new();
+            rest.retain(|(entry, put)| match seen.get(&put.key) {
+                // The same block again after a repeated row number is the row itself.
+                Some(first) if *first != (ready.file, *entry) => {
+                    twice.push((*entry, put.key.to_string(), first.1));
+                    false
+                }
+                _ => {
+                    seen.insert(put.key.clone(), (ready.file, *entry));
+                    true
+                }
+            });
+            refused += twice.len();
+            for (entry, what, first) in twice {
+                run.refuse(
+                    &source.path,
+                    entry,
+                    what,
+                    format!("entry {first} of this import has the same id"),
+                );
+            }
+        }
         while !rest.is_empty() {
             let batch: Vec<(usize, Put)> = rest.drain(..rest.len().min(BATCH)).collect();
             let batch = Arc::new(batch);
-            let results = self.import_batch(ctx, batch.clone(), &source.path.display().to_string()).await?;
+            let results = if run.dry {
+                vec![Taken::New; batch.len()]
+            } else {
+                self.import_batch(ctx, batch.clone(), &source.path.display().to_string()).await?
+            };
             for ((entry, put), result) in batch.iter().zip(results) {
                 match result {
                     Taken::New => {
@@ -239,7 +306,11 @@ impl Record {
     }
 
     async fn find_dangling(&self, run: &mut Run) -> Result<(), Error> {
-        let pending: Vec<(ResourceKey, ResourceKey)> = std::mem::take(&mut run.pending).into_iter().collect();
+        let mut pending: Vec<(ResourceKey, ResourceKey)> =
+            std::mem::take(&mut run.pending).into_iter().collect();
+        if let Some(seen) = &run.seen {
+            pending.retain(|(target, _)| !seen.contains_key(target));
+        }
         for part in pending.chunks(LOOKUP) {
             let keys: Vec<ResourceKey> = part.iter().map(|(target, _)| target.clone()).collect();
             let missing = self.reading(move |tx| crate::write::missing(tx, &keys)).await?;
@@ -254,7 +325,11 @@ impl Record {
     }
 }
 
+#[derive(Default)]
 struct Run {
+    dry: bool,
+    /// What was met, by file and entry.
+    seen: Option<HashMap<ResourceKey, (usize, usize)>>,
     report: Report,
     /// Target → the first resource that refers to it.
     pending: HashMap<ResourceKey, ResourceKey>,

@@ -1,6 +1,7 @@
 //! From bytes to prepared resources, on threads of their own.
 
 use super::file::{Kind, Source};
+use super::table::{self, Row, Rule};
 use crate::write::{Put, prepare_put};
 use crate::{Error, Record};
 use access::Ctx;
@@ -33,6 +34,8 @@ pub(super) struct Ready {
     pub refusals: Vec<(usize, String, String)>,
     /// Unpacked.
     pub bytes: u64,
+    /// Rows of a table that became resources, and those of them that were left out.
+    pub rows: (usize, usize),
 }
 
 pub(super) enum Message {
@@ -61,10 +64,23 @@ enum Body {
     Document(Vec<u8>),
     /// First line number, lines.
     Lines(usize, Vec<Vec<u8>>),
+    Rows(Arc<Header>, Vec<csv::ByteRecord>),
+}
+
+/// What the rows of one table have in common.
+struct Header {
+    rule: Rule,
+    columns: HashMap<String, usize>,
 }
 
 /// Starts reading. The channel ends when all files are through.
-pub(super) fn start(record: Record, ctx: Ctx, files: Arc<Vec<Source>>) -> mpsc::Receiver<Message> {
+/// `again`: files that were taken before are read as well.
+pub(super) fn start(
+    record: Record,
+    ctx: Ctx,
+    files: Arc<Vec<Source>>,
+    again: bool,
+) -> mpsc::Receiver<Message> {
     let (messages, receiver) = mpsc::channel(WAITING_BLOCKS);
     let (blocks, queue) = sync_channel::<Block>(WAITING_BLOCKS);
     let queue = Arc::new(Mutex::new(queue));
@@ -80,7 +96,7 @@ pub(super) fn start(record: Record, ctx: Ctx, files: Arc<Vec<Source>>) -> mpsc::
         let queue = queue.clone();
         std::thread::spawn(move || worker.run(&queue));
     }
-    std::thread::spawn(move || read_files(&record, &files, &blocks, &messages));
+    std::thread::spawn(move || read_files(&record, &files, again, &blocks, &messages));
     receiver
 }
 
@@ -88,6 +104,7 @@ pub(super) fn start(record: Record, ctx: Ctx, files: Arc<Vec<Source>>) -> mpsc::
 fn read_files(
     record: &Record,
     files: &[Source],
+    again: bool,
     blocks: &SyncSender<Block>,
     messages: &mpsc::Sender<Message>,
 ) {
@@ -104,9 +121,9 @@ fn read_files(
         let key = marker.clone();
         let known = record.inner.store.read_blocking(move |tx| store::setting::get(tx, &key));
         let message = match known {
-            Ok(Some(_)) => Message::Skipped { file },
+            Ok(Some(_)) if !again => Message::Skipped { file },
             Err(error) => Message::Failed { file, reason: error.to_string() },
-            Ok(None) => match read_file(file, source, blocks) {
+            Ok(_) => match read_file(file, source, blocks) {
                 Ok(blocks) => Message::End { file, blocks, marker },
                 Err(reason) => Message::Failed { file, reason },
             },
@@ -135,6 +152,7 @@ fn read_file(file: usize, source: &Source, blocks: &SyncSender<Block>) -> Result
             blocks.send(Block { file, body: Body::Document(bytes) }).map_err(gone)?;
             Ok(1)
         }
+        Kind::Table => read_table(file, source, input, blocks),
         Kind::Lines => {
             let (mut sent, mut first, mut number) = (0, 0, 0);
             let mut lines: Vec<Vec<u8>> = Vec::new();
@@ -167,6 +185,41 @@ fn read_file(file: usize, source: &Source, blocks: &SyncSender<Block>) -> Result
     }
 }
 
+/// As [read_file] for CSV.
+fn read_table(
+    file: usize,
+    source: &Source,
+    input: Box<dyn BufRead>,
+    blocks: &SyncSender<Block>,
+) -> Result<usize, String> {
+    let rule = source.rule.clone().ok_or("CSV needs --mapping FILE or --openmrs")?;
+    let mut reader = table::reader(input, rule.delimiter());
+    let columns = table::columns(reader.byte_headers().map_err(|e| e.to_string())?, rule.is_latin_1())?;
+    let missing = rule.missing_columns(&columns);
+    if !missing.is_empty() {
+        let mut there: Vec<&str> = columns.keys().map(String::as_str).collect();
+        there.sort_unstable();
+        return Err(format!("columns missing: {}; there are {}", missing.join(", "), there.join(", ")));
+    }
+    let header = Arc::new(Header { rule, columns });
+    let (mut sent, mut rows) = (0, Vec::new());
+    loop {
+        let mut row = csv::ByteRecord::new();
+        let more = reader.read_byte_record(&mut row).map_err(|e| e.to_string())?;
+        if more {
+            rows.push(row);
+        }
+        if rows.len() == LINES_PER_BLOCK || (!more && !rows.is_empty()) {
+            let body = Body::Rows(header.clone(), std::mem::take(&mut rows));
+            blocks.send(Block { file, body }).map_err(|_| "the import was stopped".to_owned())?;
+            sent += 1;
+        }
+        if !more {
+            return Ok(sent);
+        }
+    }
+}
+
 struct Worker {
     record: Record,
     ctx: Ctx,
@@ -180,9 +233,11 @@ impl Worker {
             let Ok(block) = queue.lock().map_err(|_| ()).and_then(|q| q.recv().map_err(|_| ())) else {
                 return;
             };
-            let mut ready = Ready { file: block.file, puts: Vec::new(), refusals: Vec::new(), bytes: 0 };
+            let mut ready =
+                Ready { file: block.file, puts: Vec::new(), refusals: Vec::new(), bytes: 0, rows: (0, 0) };
             match block.body {
                 Body::Document(bytes) => self.document(&bytes, &mut ready),
+                Body::Rows(header, rows) => rows.iter().for_each(|row| self.row(&header, row, &mut ready)),
                 Body::Lines(first, lines) => {
                     for (n, line) in lines.iter().enumerate() {
                         ready.bytes += line.len() as u64;
@@ -200,6 +255,23 @@ impl Worker {
             }
             if self.messages.blocking_send(Message::Ready(ready)).is_err() {
                 return;
+            }
+        }
+    }
+
+    fn row(&self, header: &Header, row: &csv::ByteRecord, ready: &mut Ready) {
+        let line = row.position().map_or(0, |p| usize::try_from(p.line()).unwrap_or(usize::MAX));
+        ready.bytes += row.as_slice().len() as u64;
+        let resources = table::text(row, header.rule.is_latin_1())
+            .and_then(|values| header.rule.resources(&Row::new(&header.columns, &values)));
+        match resources {
+            Err(reason) => ready.refusals.push((line, String::new(), reason)),
+            Ok(resources) => {
+                ready.rows.0 += 1;
+                ready.rows.1 += usize::from(resources.is_empty());
+                for resource in resources {
+                    self.take(line, resource, &HashMap::new(), ready);
+                }
             }
         }
     }

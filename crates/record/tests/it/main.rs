@@ -8,6 +8,7 @@ mod bench;
 mod bundle;
 mod events;
 mod import;
+mod import_tables;
 mod policy;
 mod read;
 mod registration;
