@@ -199,6 +199,47 @@ impl Stored {
     }
 }
 
+/// Columns that [read] takes.
+const READ: &str = "a.seq, a.at_us, a.action, a.outcome, a.agent_details, a.address, a.request, a.purpose, a.what, \
+     a.patients, a.target";
+
+/// A row, and the numbers of its action and agent.
+fn read(row: &crate::Row<'_>) -> Result<(i64, i64, Row)> {
+    let event = Event {
+        at: row.time(1)?,
+        action: String::new(),
+        outcome: Outcome::from_number(row.int(3)?),
+        agent: String::new(),
+        agent_display: String::new(),
+        role: String::new(),
+        address: row.opt_bytes(5)?.and_then(address),
+        request_id: row.opt_bytes(6)?.map(crate::ids::decode_id).transpose()?.unwrap_or_default(),
+        purpose: purpose(row.int(7)?),
+        what: match row.opt_key(10)? {
+            Some(key) => key.to_string(),
+            None => row.opt_string(8)?.unwrap_or_default(),
+        },
+        patients: decode_ids(row.opt_bytes(9)?)?,
+    };
+    Ok((row.int(2)?, row.int(4)?, Row { seq: row.int(0)?, event }))
+}
+
+fn with_terms(tx: &mut dyn Tx, (action, agent, mut row): (i64, i64, Row)) -> Result<Row> {
+    row.event.action = tx.term_text(action)?;
+    let details = tx.term_text(agent)?;
+    let mut parts = details.splitn(3, '\n').map(str::to_owned);
+    row.event.agent = parts.next().unwrap_or_default();
+    row.event.role = parts.next().unwrap_or_default();
+    row.event.agent_display = parts.next().unwrap_or_default();
+    Ok(row)
+}
+
+/// The row of this number.
+pub fn load(tx: &mut dyn Tx, seq: i64) -> Result<Option<Row>> {
+    let found = tx.one(&format!("SELECT {READ} FROM audit a WHERE a.seq = $1"), params![seq], read)?;
+    found.map(|row| with_terms(tx, row)).transpose()
+}
+
 /// Rows, newest first.
 pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) -> Result<Page<Row>> {
     let (limit, start) = (clamp(limit), Cursor::newest_or(cursor)?);
@@ -241,8 +282,7 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
     }
     values.push(i64::from(limit + 1).into());
     let sql = format!(
-        "SELECT a.seq, a.at_us, a.action, a.outcome, a.agent_details, a.address, a.request, a.purpose, a.what, a.patients, a.target \
-         FROM {}audit a WHERE 1 = 1{conditions} ORDER BY {} DESC LIMIT ${}",
+        "SELECT {READ} FROM {}audit a WHERE 1 = 1{conditions} ORDER BY {} DESC LIMIT ${}",
         if patient.is_some() { "audit_patient p CROSS JOIN " } else { "" },
         match (by_time, patient.is_some()) {
             (true, _) => "a.at_us DESC, a.seq",
@@ -251,34 +291,10 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
         },
         values.len()
     );
-    let rows = tx.all(&sql, &values, |row| {
-        let event = Event {
-            at: row.time(1)?,
-            action: String::new(),
-            outcome: Outcome::from_number(row.int(3)?),
-            agent: String::new(),
-            agent_display: String::new(),
-            role: String::new(),
-            address: row.opt_bytes(5)?.and_then(address),
-            request_id: row.opt_bytes(6)?.map(crate::ids::decode_id).transpose()?.unwrap_or_default(),
-            purpose: purpose(row.int(7)?),
-            what: match row.opt_key(10)? {
-                Some(key) => key.to_string(),
-                None => row.opt_string(8)?.unwrap_or_default(),
-            },
-            patients: decode_ids(row.opt_bytes(9)?)?,
-        };
-        Ok((row.int(2)?, row.int(4)?, Row { seq: row.int(0)?, event }))
-    })?;
+    let rows = tx.all(&sql, &values, read)?;
     let mut found = Vec::with_capacity(rows.len());
-    for (action, agent, mut row) in rows {
-        row.event.action = tx.term_text(action)?;
-        let details = tx.term_text(agent)?;
-        let mut parts = details.splitn(3, '\n').map(str::to_owned);
-        row.event.agent = parts.next().unwrap_or_default();
-        row.event.role = parts.next().unwrap_or_default();
-        row.event.agent_display = parts.next().unwrap_or_default();
-        found.push(row);
+    for row in rows {
+        found.push(with_terms(tx, row)?);
     }
     Ok(Page::cut(found, limit, |row| Cursor { time_us: row.event.at.as_microsecond(), number: row.seq }))
 }

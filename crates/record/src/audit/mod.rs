@@ -96,6 +96,29 @@ impl Record {
         self.audit_page(ctx, filter, what, cursor, limit).await
     }
 
+    /// One row: for administrator and privacy officer, and for the patient whose record was touched.
+    /// Errors: `NotFound` for a number that is not there, and for patients whom it does not concern; `Denied` for other staff.
+    pub async fn audit_row(&self, ctx: &Ctx, seq: i64) -> Result<AuditRow, Error> {
+        let what = format!("AuditEvent/audit-{seq}");
+        let own = ctx.user().and_then(|user| user.patient.as_ref()).map(|key| key.id.clone());
+        let officer = access::policy::may(ctx, Capability::ReadAudit);
+        if !officer && own.is_none() {
+            return Err(self.denied(ctx, "read", &what).await);
+        }
+        let found = self.reading(move |tx| Ok(store::audit::load(tx, seq)?)).await?.map(row);
+        let found = found.filter(|row| officer || own.as_ref().is_some_and(|own| row.patients.contains(own)));
+        match found {
+            Some(row) => {
+                self.audit_one(ctx, "read", Outcome::Success, &what, &row.patients).await?;
+                Ok(row)
+            }
+            None => {
+                self.audit_refusal(ctx, "read", Outcome::Failed, &what, &[]).await;
+                Err(Error::NotFound)
+            }
+        }
+    }
+
     async fn audit_page(
         &self,
         ctx: &Ctx,
@@ -197,6 +220,7 @@ impl Record {
             | Error::Rule(_)
             | Error::Throttled { .. }
             | Error::Busy
+            | Error::TooCostly
             | Error::Internal(_) => Outcome::Failed,
         };
         let (action, what) = match request.changes.as_slice() {

@@ -30,6 +30,8 @@ pub struct Config {
     pub tls: Tls,
     pub proxy: Proxy,
     pub limits: Limits,
+    pub http: Http,
+    pub fhir: Fhir,
     pub clinic: Clinic,
     pub daraja: Daraja,
     pub africastalking: AfricasTalking,
@@ -71,6 +73,8 @@ pub struct Proxy {
 pub struct Limits {
     /// Largest JSON body, bytes.
     pub json_bytes: usize,
+    /// Largest FHIR batch or transaction, bytes.
+    pub bundle_bytes: usize,
     /// Longest time for one request, seconds.
     pub request_seconds: u64,
     /// Longest time for a FHIR batch or transaction, seconds.
@@ -83,6 +87,46 @@ pub struct Limits {
     pub sockets_per_account: usize,
     /// Time to finish open requests at shutdown, seconds.
     pub drain_seconds: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Origins whose pages may call `/fhir` and `/oauth` from a browser, e.g. `https://app.example`; `*` for any.
+    pub cors_origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fhir {
+    /// Whether one conditional delete may remove several resources.
+    pub conditional_delete: ConditionalDelete,
+    /// Most resources that one conditional delete may remove, if it may remove several.
+    pub conditional_delete_most: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConditionalDelete {
+    /// Refused if the condition matches more than one.
+    Single,
+    Multiple,
+}
+
+impl Default for Fhir {
+    fn default() -> Fhir {
+        Fhir { conditional_delete: ConditionalDelete::Single, conditional_delete_most: 100 }
+    }
+}
+
+impl Fhir {
+    /// Most resources that one conditional delete may remove.
+    pub fn deletes_at_once(&self) -> u32 {
+        match self.conditional_delete {
+            ConditionalDelete::Single => 1,
+            ConditionalDelete::Multiple => self.conditional_delete_most.max(1),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -185,6 +229,8 @@ impl Default for Config {
             tls: Tls::default(),
             proxy: Proxy::default(),
             limits: Limits::default(),
+            http: Http::default(),
+            fhir: Fhir::default(),
             clinic: Clinic::default(),
             daraja: Daraja::default(),
             africastalking: AfricasTalking::default(),
@@ -199,6 +245,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             json_bytes: 2 * 1024 * 1024,
+            bundle_bytes: 32 * 1024 * 1024,
             request_seconds: 30,
             bundle_seconds: 120,
             concurrent_requests: 1024,

@@ -78,6 +78,12 @@ pub const VARIABLES: &[Variable] = &[
     list("UZIMA_PROXY_TRUSTED", "proxy.trusted", "", "addresses of trusted proxies, comma separated"),
     integer("UZIMA_LIMITS_JSON_BYTES", "limits.json_bytes", "2097152", "largest JSON body, bytes"),
     integer(
+        "UZIMA_LIMITS_BUNDLE_BYTES",
+        "limits.bundle_bytes",
+        "33554432",
+        "largest FHIR batch or transaction, bytes",
+    ),
+    integer(
         "UZIMA_LIMITS_REQUEST_SECONDS",
         "limits.request_seconds",
         "30",
@@ -107,6 +113,24 @@ pub const VARIABLES: &[Variable] = &[
         "limits.drain_seconds",
         "20",
         "time to finish open requests at shutdown, seconds",
+    ),
+    list(
+        "UZIMA_HTTP_CORS_ORIGINS",
+        "http.cors_origins",
+        "",
+        "origins whose pages may call the FHIR API from a browser, comma separated; * for any",
+    ),
+    text(
+        "UZIMA_FHIR_CONDITIONAL_DELETE",
+        "fhir.conditional_delete",
+        "single",
+        "`single`, or `multiple`: one conditional delete may remove several resources",
+    ),
+    integer(
+        "UZIMA_FHIR_CONDITIONAL_DELETE_MOST",
+        "fhir.conditional_delete_most",
+        "100",
+        "most resources that one conditional delete may remove",
     ),
     text("UZIMA_CLINIC_NAME", "clinic.name", "Uzima Clinic", "name on screens, receipts and in messages"),
     text("UZIMA_CLINIC_PHONE", "clinic.phone", "", "phone that patients may call"),

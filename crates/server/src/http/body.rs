@@ -78,8 +78,24 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
+/// Largest body of a request to this path, bytes.
+pub fn limit(app: &crate::state::App, path: &str) -> usize {
+    let limits = &app.config.limits;
+    if path == crate::rest::BASE { limits.bundle_bytes.max(limits.json_bytes) } else { limits.json_bytes }
+}
+
 /// Reads the body up to `limit` bytes. Errors: 413, 400.
 pub async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
+    let (parts, body) = request.into_parts();
+    read_parts(&parts.headers, body, limit).await
+}
+
+/// As [read], of a request in its parts.
+pub async fn read_parts(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    limit: usize,
+) -> Result<Bytes, Refusal> {
     let too_large = || {
         Refusal::new(
             RefusalKind::BodyTooLarge,
@@ -87,11 +103,11 @@ pub async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
         )
     };
     let announced =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
         let source = std::error::Error::source(&error);
         if source.is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
             too_large()

@@ -139,9 +139,16 @@ impl FromRequestParts<AppState> for Caller {
     }
 }
 
+/// In the extensions of a request that the server itself makes for an entry of a bundle: whose bundle it is.
+#[derive(Clone)]
+pub(crate) struct OnBehalf(pub Ctx);
+
 impl FromRequestParts<AppState> for FhirCaller {
     type Rejection = FhirError;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, FhirError> {
+        if let Some(OnBehalf(ctx)) = parts.extensions.get::<OnBehalf>() {
+            return Ok(FhirCaller(ctx.clone()));
+        }
         Ok(FhirCaller(known(parts, app).await?))
     }
 }

@@ -28,8 +28,9 @@ pub async fn bind(State(app): State<AppState>, request: Request, next: Next) -> 
             .into_response();
     }
     let (mut parts, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, app.config.limits.json_bytes).await else {
-        let text = format!("The body may have at most {} bytes.", app.config.limits.json_bytes);
+    let limit = super::body::limit(&app, parts.uri.path());
+    let Ok(bytes) = to_bytes(body, limit).await else {
+        let text = format!("The body may have at most {limit} bytes.");
         return ApiError::from(Refusal::new(RefusalKind::BodyTooLarge, text)).into_response();
     };
     let mut hasher = Sha256::new();

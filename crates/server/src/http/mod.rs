@@ -37,7 +37,7 @@ pub fn router(app: AppState) -> Router {
     let (api, _) = crate::api::router();
     let guarded = Router::new()
         .merge(api)
-        .merge(crate::rest::router())
+        .merge(crate::rest::router(&app))
         .layer(from_fn_with_state(app.clone(), idempotency::bind))
         .layer(from_fn_with_state(app.clone(), csrf::protect))
         .layer(axum::middleware::from_fn(headers::no_store));

@@ -1,15 +1,17 @@
 //! AuditEvent, made from the audit trail; read-only.
 
-use super::negotiate::{self, Wishes};
+use super::negotiate::{self, Subset, Wishes};
 use super::search::CURSOR;
 use super::{FhirAnswer, printable};
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::state::App;
+use ::fhir::search::Handling;
+use ::fhir::{ResourceKey, TypeId};
 use access::Ctx;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use record::audit::{AuditFilter, AuditPage, to_fhir};
-use serde_json::{Value, json};
+use record::audit::{AuditFilter, AuditRow, to_fhir};
+use record::{Error, SearchPage, Stored};
 
 /// The type's name.
 pub const TYPE: &str = "AuditEvent";
@@ -21,13 +23,32 @@ pub const PARAMETERS: &[(&str, &str, &str)] = &[
     ("date", "date", "With prefix ge or lt and an instant"),
 ];
 
-/// There is no read by id: an AuditEvent is found by search.
-pub async fn read(_app: &App, _ctx: &Ctx, _id: &str, _wishes: Wishes) -> FhirAnswer {
-    Err(Refusal::new(RefusalKind::MethodNotAllowed, "AuditEvents are found by search.").into())
+/// What an id has before the number of the row.
+const ID_PREFIX: &str = "audit-";
+
+/// `GET /AuditEvent/{id}`
+pub async fn read(app: &App, ctx: &Ctx, id: &str, wishes: Wishes, subset: &Subset) -> FhirAnswer {
+    let number = id.strip_prefix(ID_PREFIX).and_then(|n| n.parse::<i64>().ok()).ok_or(Error::NotFound)?;
+    let row = app.record.audit_row(ctx, number).await?;
+    let value = to_fhir(&row);
+    let value = negotiate::part_of(&value, subset);
+    let mut response = negotiate::json(StatusCode::OK, negotiate::text(&value, wishes.pretty));
+    negotiate::version_headers(response.headers_mut(), 1, row.at);
+    Ok(response)
 }
 
 /// `GET /AuditEvent?patient=&agent=&date=ge…&_count=`
-pub async fn search(app: &App, ctx: &Ctx, pairs: &[(String, String)], wishes: Wishes) -> FhirAnswer {
+pub async fn search(
+    app: &App,
+    ctx: &Ctx,
+    pairs: &[(String, String)],
+    subset: &Subset,
+    handling: Handling,
+) -> Result<SearchPage, FhirError> {
+    if *subset == Subset::Count {
+        let text = "AuditEvents are not counted; ask for a page of them.";
+        return Err(Refusal::new(RefusalKind::ParameterWrong, text).at("_summary").into());
+    }
     let mut filter = AuditFilter::default();
     let mut cursor = None;
     let mut count = ::fhir::search::DEFAULT_PAGE;
@@ -38,6 +59,7 @@ pub async fn search(app: &App, ctx: &Ctx, pairs: &[(String, String)], wishes: Wi
             "date" => date(&mut filter, value)?,
             "_count" => count = value.parse().map_err(|_| wrong(name))?,
             CURSOR => cursor = Some(value.as_str()),
+            _ if handling == Handling::Lenient => {}
             _ => return Err(wrong(name)),
         }
     }
@@ -49,8 +71,23 @@ pub async fn search(app: &App, ctx: &Ctx, pairs: &[(String, String)], wishes: Wi
         }
         _ => app.record.audit_list(ctx, filter, cursor, count).await?,
     };
-    let body = bundle(&app.fhir_base(), pairs, &page);
-    Ok(negotiate::json(StatusCode::OK, negotiate::text(&body, wishes.pretty)))
+    Ok(SearchPage {
+        items: page.rows.iter().map(stored).collect(),
+        included: Vec::new(),
+        included_cut: false,
+        next: page.next,
+        total: None,
+    })
+}
+
+fn stored(row: &AuditRow) -> Stored {
+    let kind = TypeId::from_name(TYPE).unwrap_or(TypeId(u16::MAX));
+    Stored {
+        key: ResourceKey::new(kind, format!("{ID_PREFIX}{}", row.seq)),
+        version: 1,
+        last_updated: row.at,
+        content: to_fhir(row).to_string().into_bytes().into(),
+    }
 }
 
 fn date(filter: &mut AuditFilter, value: &str) -> Result<(), FhirError> {
@@ -70,34 +107,4 @@ fn wrong(name: &str) -> FhirError {
     Refusal::new(RefusalKind::ParameterWrong, format!("`{name}` is unknown here or has a wrong value."))
         .at(name)
         .into()
-}
-
-fn bundle(base: &str, pairs: &[(String, String)], page: &AuditPage) -> Value {
-    let url = |cursor: Option<&str>| {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in pairs.iter().filter(|(name, _)| cursor.is_none() || name != CURSOR) {
-            query.append_pair(name, value);
-        }
-        if let Some(cursor) = cursor {
-            query.append_pair(CURSOR, cursor);
-        }
-        format!("{base}/{TYPE}?{}", query.finish())
-    };
-    let mut link = vec![json!({"relation": "self", "url": url(None)})];
-    if let Some(next) = &page.next {
-        link.push(json!({"relation": "next", "url": url(Some(next))}));
-    }
-    let entry: Vec<Value> = page
-        .rows
-        .iter()
-        .map(|row| {
-            let resource = to_fhir(row);
-            json!({"fullUrl": format!("{base}/{TYPE}/{}", row.seq), "resource": resource, "search": {"mode": "match"}})
-        })
-        .collect();
-    let mut bundle = json!({"resourceType": "Bundle", "type": "searchset", "link": link});
-    if !entry.is_empty() {
-        bundle["entry"] = Value::Array(entry);
-    }
-    bundle
 }

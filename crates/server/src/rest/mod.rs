@@ -1,11 +1,14 @@
 //! `/fhir/R4`: the FHIR R4 REST API.
 //!
-//! **Invariant:** a read sends the stored bytes; they are parsed again only for `_pretty`.
+//! **Invariant:** a read sends the stored bytes; they are parsed again only for `_pretty`, for a part of them, or for XML.
 //! **Invariant:** what `metadata` says works, and what it does not say is refused.
 
 mod audit;
 mod bundle;
 mod capability;
+mod cors;
+mod form;
+mod history;
 mod negotiate;
 pub mod operation;
 mod read;
@@ -19,6 +22,8 @@ use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::state::AppState;
 use ::fhir::{ResourceKey, TypeId};
 use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use record::Error;
@@ -28,20 +33,57 @@ pub const BASE: &str = "/fhir/R4";
 
 type FhirAnswer = Result<Response, FhirError>;
 
-/// All routes of the API.
-pub fn router() -> Router<AppState> {
+/// The API with the layers around it.
+pub fn router(app: &AppState) -> Router<AppState> {
+    let routes = routes().layer(axum::middleware::from_fn_with_state(app.clone(), form::convert));
+    cors::allow(routes, &app.config.http.cors_origins)
+}
+
+/// All routes of the API. They read and write JSON.
+fn routes() -> Router<AppState> {
     Router::new()
-        .route("/fhir/R4", post(bundle::transact))
+        .route("/fhir/R4", get(search::system_by_get).post(bundle::transact))
         .route("/fhir/R4/metadata", get(capability::metadata))
         .route("/fhir/R4/.well-known/smart-configuration", get(smart::configuration))
-        .route("/fhir/R4/{type}", get(search::by_get).post(write::create))
+        .route("/fhir/R4/_history", get(history::system))
+        .route("/fhir/R4/_search", post(search::system_by_post))
+        .route(
+            "/fhir/R4/{type}",
+            get(search::by_get)
+                .post(write::create)
+                .put(write::update_matching)
+                .patch(write::patch_matching)
+                .delete(write::delete_matching),
+        )
         .route("/fhir/R4/{type}/_search", post(search::by_post))
-        .route("/fhir/R4/{type}/{id}", get(read::read).put(write::update).delete(write::delete))
-        .route("/fhir/R4/{type}/{id}/_history", get(read::history))
+        .route("/fhir/R4/{type}/_history", get(history::kind))
+        .route(
+            "/fhir/R4/{type}/{id}",
+            get(read::read).put(write::update).patch(write::patch).delete(write::delete),
+        )
+        .route("/fhir/R4/{type}/{id}/_history", get(history::instance))
         .route("/fhir/R4/{type}/{id}/_history/{version}", get(read::vread))
+        .route("/fhir/R4/{type}/{id}/{in}", get(search::compartment_by_get))
+        .route("/fhir/R4/{type}/{id}/{in}/_search", post(search::compartment_by_post))
         .merge(operation::router())
         .route("/fhir/{*rest}", any(unknown_route))
         .method_not_allowed_fallback(method_not_allowed)
+}
+
+/// Segments of the path. Errors: 400 for what is no UTF-8 when decoded.
+struct Segments<T>(T);
+
+impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<AppState> for Segments<T> {
+    type Rejection = FhirError;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, FhirError> {
+        match axum::extract::Path::<T>::from_request_parts(parts, app).await {
+            Ok(axum::extract::Path(value)) => Ok(Segments(value)),
+            Err(_) => {
+                let text = "The path of this URL is not UTF-8 when percent-decoded.";
+                Err(Refusal::new(RefusalKind::ParameterWrong, text).into())
+            }
+        }
+    }
 }
 
 async fn unknown_route() -> FhirError {

@@ -1,146 +1,260 @@
-//! search-type by GET and POST.
+//! Searches by GET and POST: of a type, of the system, of a compartment.
 
-use super::negotiate::{self, ACCEPTED_BODIES, Wishes};
-use super::{FhirAnswer, audit, type_of};
+use super::negotiate::{self, Format, Query, Subset};
+use super::{FhirAnswer, Segments, audit, key_of, operation, printable, type_of};
 use crate::http::FhirCaller;
 use crate::http::body;
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::state::AppState;
-use ::fhir::search::{Handling, Total};
-use ::fhir::{Issue, IssueCode, Outcome, TypeId};
+use ::fhir::search::Total;
+use ::fhir::{Issue, IssueCode, Outcome, ResourceKey, TypeId};
 use access::Ctx;
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use record::SearchPage;
 use std::fmt::Write as _;
 
 /// Name of the parameter in `next` links.
 pub const CURSOR: &str = "_cursor";
-
+/// Names the types of a search over several.
+const TYPE: &str = "_type";
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Where a search looks.
+enum Place {
+    Kind(TypeId),
+    System,
+    /// The compartment of a resource; `None`: all types in it.
+    Within(ResourceKey, Option<TypeId>),
+}
 
 /// `GET /{type}?…`
 pub async fn by_get(
     State(app): State<AppState>,
     FhirCaller(ctx): FhirCaller,
-    Path(kind): Path<String>,
+    Segments(kind): Segments<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> FhirAnswer {
+    let place = Place::Kind(type_of(&kind)?);
     let query = negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
-    search(&app, &ctx, type_of(&kind)?, query.pairs, query.wishes).await
+    search(&app, &ctx, place, query).await
 }
 
 /// `POST /{type}/_search` with a form; parameters of the URL count as well.
 pub async fn by_post(
     State(app): State<AppState>,
     FhirCaller(ctx): FhirCaller,
-    Path(kind): Path<String>,
-    RawQuery(query): RawQuery,
+    Segments(kind): Segments<String>,
     request: Request,
 ) -> FhirAnswer {
-    let kind = type_of(&kind)?;
+    let place = Place::Kind(type_of(&kind)?);
+    posted(&app, &ctx, place, request).await
+}
+
+/// `GET /?_type=A,B&…`
+pub async fn system_by_get(
+    State(app): State<AppState>,
+    FhirCaller(ctx): FhirCaller,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> FhirAnswer {
+    let query = negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
+    search(&app, &ctx, Place::System, query).await
+}
+
+/// `POST /_search`
+pub async fn system_by_post(
+    State(app): State<AppState>,
+    FhirCaller(ctx): FhirCaller,
+    request: Request,
+) -> FhirAnswer {
+    posted(&app, &ctx, Place::System, request).await
+}
+
+/// `GET /Patient/1/Observation?…`, `GET /Patient/1/*?…`
+pub async fn compartment_by_get(
+    State(app): State<AppState>,
+    FhirCaller(ctx): FhirCaller,
+    Segments((kind, id, inside)): Segments<(String, String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> FhirAnswer {
+    let place = within(&kind, &id, &inside)?;
+    let query = negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
+    search(&app, &ctx, place, query).await
+}
+
+/// `POST /Patient/1/Observation/_search`
+pub async fn compartment_by_post(
+    State(app): State<AppState>,
+    FhirCaller(ctx): FhirCaller,
+    Segments((kind, id, inside)): Segments<(String, String, String)>,
+    request: Request,
+) -> FhirAnswer {
+    let place = within(&kind, &id, &inside)?;
+    posted(&app, &ctx, place, request).await
+}
+
+/// R4's compartments: <http://hl7.org/fhir/R4/compartmentdefinition.html>.
+const COMPARTMENTS: &[&str] = &["Device", "Encounter", "Patient", "Practitioner", "RelatedPerson"];
+
+/// Errors: 404 for what is no compartment or no type.
+fn within(kind: &str, id: &str, inside: &str) -> Result<Place, FhirError> {
+    if inside.starts_with('$') {
+        return Err(operation::unknown(inside));
+    }
+    let key = key_of(kind, id)?;
+    if !COMPARTMENTS.contains(&kind) {
+        let text = format!("{kind} has no compartment; {} have.", COMPARTMENTS.join(", "));
+        return Err(Refusal::new(RefusalKind::RouteUnknown, text).into());
+    }
+    Ok(Place::Within(key, if inside == "*" { None } else { Some(type_of(inside)?) }))
+}
+
+async fn posted(app: &AppState, ctx: &Ctx, place: Place, request: Request) -> FhirAnswer {
     let headers = request.headers().clone();
+    let in_url = request.uri().query().unwrap_or_default().to_owned();
     body::require_json(&headers, &[FORM])?;
     let form = body::read(request, app.config.limits.json_bytes).await?;
     let form = std::str::from_utf8(&form)
         .map_err(|_| Refusal::new(RefusalKind::BodyMalformed, "The form is not UTF-8."))?;
-    let all = match query.as_deref() {
-        Some(query) if !query.is_empty() => format!("{query}&{form}"),
-        _ => form.to_owned(),
-    };
+    let all = if in_url.is_empty() { form.to_owned() } else { format!("{in_url}&{form}") };
     let query = negotiate::negotiate(&headers, &all)?;
-    search(&app, &ctx, kind, query.pairs, query.wishes).await
+    let format = query.wishes.format;
+    let mut response = search(app, ctx, place, query).await?;
+    // The layer around us has seen the URL, not the form.
+    if format == Format::Xml {
+        response.extensions_mut().insert(format);
+    }
+    Ok(response)
 }
 
-async fn search(
-    app: &AppState,
-    ctx: &Ctx,
-    kind: TypeId,
-    mut pairs: Vec<(String, String)>,
-    wishes: Wishes,
-) -> FhirAnswer {
-    // For the links of the answer, which say everything that was asked.
-    let asked = pairs.clone();
-    let (count_only, mut warnings) = summary(&mut pairs, wishes.handling)?;
-    if kind.name() == audit::TYPE {
-        return audit::search(app, ctx, &pairs, wishes).await;
-    }
-    let (mut query, more) = ::fhir::search::parse(&app.record.params(), kind, &pairs, wishes.handling)?;
-    warnings.extend(more);
-    if count_only {
-        query.count = 0;
-        query.total = Total::Accurate;
-    }
-    let page = app.record.search(ctx, query).await?;
-    let body = bundle(&app.fhir_base(), kind, &asked, &page, warnings);
+async fn search(app: &AppState, ctx: &Ctx, place: Place, query: Query) -> FhirAnswer {
+    let Query { wishes, subset, mut pairs, taken } = query;
+    let path = match &place {
+        Place::Kind(kind) => format!("/{}", kind.name()),
+        Place::System => String::new(),
+        Place::Within(key, None) => format!("/{key}/*"),
+        Place::Within(key, Some(kind)) => format!("/{key}/{}", kind.name()),
+    };
+    let mut used: Vec<(String, String)> = pairs.iter().chain(&taken).cloned().collect();
+    let (page, warnings) = match &place {
+        Place::Kind(kind) if kind.name() == audit::TYPE => {
+            (audit::search(app, ctx, &pairs, &subset, wishes.handling).await?, Vec::new())
+        }
+        Place::Within(key, Some(kind)) if kind.name() == audit::TYPE => {
+            pairs.push(("patient".to_owned(), key.to_string()));
+            (audit::search(app, ctx, &pairs, &subset, wishes.handling).await?, Vec::new())
+        }
+        Place::Kind(kind) => {
+            let (mut query, warnings) =
+                ::fhir::search::parse(&app.record.params(), *kind, &pairs, wishes.handling)?;
+            if subset == Subset::Count {
+                query.count = 0;
+                query.total = Total::Accurate;
+            }
+            (app.record.search(ctx, query).await?, warnings)
+        }
+        Place::System | Place::Within(..) => {
+            let kinds = match &place {
+                Place::Within(_, Some(kind)) => vec![*kind],
+                _ => types(&mut pairs)?,
+            };
+            if matches!(place, Place::System) && used.is_empty() {
+                let text = "A search over the whole system names its types or a parameter: `?_type=Patient,Observation`.";
+                return Err(Outcome::one(IssueCode::Required, "http._type", text).into());
+            }
+            if subset == Subset::Count {
+                pairs.push(("_summary".to_owned(), "count".to_owned()));
+            }
+            let compartment = match &place {
+                Place::Within(key, _) => Some(key),
+                _ => None,
+            };
+            app.record.search_types(ctx, &kinds, &pairs, wishes.handling, compartment).await?
+        }
+    };
+    // The self link says what was really used (R4 §3.1.1.3.2).
+    used.retain(|(name, _)| !warnings.iter().any(|w: &Issue| w.expression == format!("http.{name}")));
+    let url = format!("{}{path}", app.fhir_base());
+    let body = bundle(&app.fhir_base(), &url, &used, &page, warnings, &subset);
     Ok(negotiate::json(StatusCode::OK, negotiate::stored(body.into_bytes().into(), wishes.pretty)))
 }
 
-/// Takes `_summary` out. `count` is supported, `false` is the default, the rest is refused (strict) or ignored (lenient).
-fn summary(pairs: &mut Vec<(String, String)>, handling: Handling) -> Result<(bool, Vec<Issue>), FhirError> {
-    let mut count_only = false;
-    let mut warnings = Vec::new();
+/// Takes `_type` out. Errors: 400 for a name that is no type.
+fn types(pairs: &mut Vec<(String, String)>) -> Result<Vec<TypeId>, FhirError> {
+    let mut kinds = Vec::new();
     let mut wrong = None;
     pairs.retain(|(name, value)| {
-        if name != "_summary" {
+        if name != TYPE {
             return true;
         }
-        match value.as_str() {
-            "count" => count_only = true,
-            "false" => {}
-            _ => wrong = Some("_summary is supported with `count` and `false`."),
+        for one in value.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+            match TypeId::from_name(one) {
+                Some(kind) if !kinds.contains(&kind) => kinds.push(kind),
+                Some(_) => {}
+                None => wrong = Some(printable(one)),
+            }
         }
         false
     });
-    match (wrong, handling) {
-        (Some(text), Handling::Strict) => {
-            return Err(Outcome::one(IssueCode::NotSupported, "_summary", text).into());
+    match wrong {
+        Some(name) => {
+            let text = format!("`{name}` is no FHIR R4 resource type.");
+            Err(Outcome::one(IssueCode::Value, "http._type", text).into())
         }
-        (Some(text), Handling::Lenient) => {
-            warnings.push(Issue::warning(IssueCode::NotSupported, "_summary", text))
-        }
-        (None, _) => {}
+        None => Ok(kinds),
     }
-    Ok((count_only, warnings))
 }
 
 /// Writes the searchset around the stored bytes.
 fn bundle(
     base: &str,
-    kind: TypeId,
-    pairs: &[(String, String)],
+    url: &str,
+    used: &[(String, String)],
     page: &SearchPage,
-    warnings: Vec<Issue>,
+    mut warnings: Vec<Issue>,
+    subset: &Subset,
 ) -> String {
-    let size: usize = page.items.iter().map(|item| item.content.len() + 160).sum();
+    let rows = || page.items.iter().chain(&page.included);
+    let size: usize = rows().map(|item| item.content.len() + 160).sum();
     let mut text = String::with_capacity(size + 1024);
     text.push_str("{\"resourceType\":\"Bundle\",\"type\":\"searchset\"");
     if let Some(total) = page.total {
         let _ = write!(text, ",\"total\":{total}");
     }
-    let _ = write!(text, ",\"link\":[{}", link("self", base, kind, pairs, None));
+    let _ = write!(text, ",\"link\":[{}", link("self", url, used, None, false));
+    if used.iter().any(|(name, _)| name == CURSOR) {
+        let _ = write!(text, ",{}", link("first", url, used, None, true));
+    }
     if let Some(next) = &page.next {
-        let _ = write!(text, ",{}", link("next", base, kind, pairs, Some(next)));
+        let _ = write!(text, ",{}", link("next", url, used, Some(next), true));
     }
     text.push(']');
+    if page.included_cut {
+        let told = "There is more to include than one answer holds; ask for a smaller page with `_count`.";
+        warnings.push(Issue::warning(IssueCode::TooCostly, "http._include", told));
+    }
     // FHIR allows no empty arrays.
-    if !page.items.is_empty() || !warnings.is_empty() {
-        text.push_str(",\"entry\":[");
-        for (n, item) in page.items.iter().enumerate() {
-            let comma = if n > 0 { "," } else { "" };
-            let content = String::from_utf8_lossy(&item.content);
+    let mut before = ",\"entry\":[";
+    for (items, mode) in [(&page.items, "match"), (&page.included, "include")] {
+        for item in items {
+            let content = negotiate::part(&item.content, subset);
             let _ = write!(
                 text,
-                "{comma}{{\"fullUrl\":\"{base}/{}\",\"resource\":{content},\"search\":{{\"mode\":\"match\"}}}}",
+                "{before}{{\"fullUrl\":\"{base}/{}\",\"resource\":{content},\"search\":{{\"mode\":\"{mode}\"}}}}",
                 item.key
             );
+            before = ",";
         }
-        if !warnings.is_empty() {
-            let comma = if page.items.is_empty() { "" } else { "," };
-            let outcome = Outcome { issues: warnings }.to_json();
-            let _ = write!(text, "{comma}{{\"resource\":{outcome},\"search\":{{\"mode\":\"outcome\"}}}}");
-        }
+    }
+    if !warnings.is_empty() {
+        let outcome = Outcome { issues: warnings }.to_json();
+        let _ = write!(text, "{before}{{\"resource\":{outcome},\"search\":{{\"mode\":\"outcome\"}}}}");
+        before = ",";
+    }
+    if before == "," {
         text.push(']');
     }
     text.push('}');
@@ -149,14 +263,14 @@ fn bundle(
 
 fn link(
     relation: &str,
-    base: &str,
-    kind: TypeId,
-    pairs: &[(String, String)],
+    url: &str,
+    used: &[(String, String)],
     cursor: Option<&str>,
+    drop_cursor: bool,
 ) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in pairs {
-        if cursor.is_none() || name != CURSOR {
+    for (name, value) in used {
+        if !(drop_cursor && name == CURSOR) {
             query.append_pair(name, value);
         }
     }
@@ -166,10 +280,10 @@ fn link(
     let query = query.finish();
     let mark = if query.is_empty() { "" } else { "?" };
     // Percent-encoding leaves nothing that JSON would have to escape.
-    format!("{{\"relation\":\"{relation}\",\"url\":\"{base}/{}{mark}{query}\"}}", kind.name())
+    format!("{{\"relation\":\"{relation}\",\"url\":\"{url}{mark}{query}\"}}")
 }
 
 /// The media types of bodies, for the CapabilityStatement.
 pub fn formats() -> &'static [&'static str] {
-    ACCEPTED_BODIES
+    &["application/fhir+json", "application/fhir+xml", "json", "xml"]
 }

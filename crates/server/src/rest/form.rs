@@ -1,0 +1,156 @@
+//! The layer around all of `/fhir`: bodies in XML or packed by gzip become plain JSON, answers become XML where that is
+//! wanted. So every handler reads and writes JSON, and every interaction and operation speaks both.
+
+use super::negotiate::{self, FHIR_JSON, FHIR_XML, Format};
+use super::FhirAnswer;
+use crate::http::body;
+use crate::http::error::{FhirError, Refusal, RefusalKind};
+use crate::state::AppState;
+use ::fhir::{IssueCode, Outcome};
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use std::io::Read as _;
+
+/// Largest answer that is converted; all that the API makes are far smaller.
+const MAX_CONVERTED: usize = 256 * 1024 * 1024;
+
+/// Middleware.
+pub async fn convert(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let format = negotiate::format(request.headers(), &query).unwrap_or(Format::Json);
+    let pretty = query.contains("_pretty=true");
+    let options = request.method() == Method::OPTIONS;
+    let response = match plain(&app, request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    let mut response = if options { allowed(response) } else { response };
+    // A form of a POST search may name the format; the handler has read it.
+    let format = response.extensions().get::<Format>().copied().unwrap_or(format);
+    if is_fhir_json(response.headers()) {
+        // Representations differ by what was accepted; caches must not mix them up.
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+        if format == Format::Xml {
+            response = to_xml(response, pretty).await;
+        }
+    }
+    response
+}
+
+/// OPTIONS that is no preflight: which methods a route has.
+fn allowed(response: Response) -> Response {
+    match response.headers().get(header::ALLOW) {
+        Some(allow) => {
+            let allow = allow.clone();
+            let mut answer = StatusCode::NO_CONTENT.into_response();
+            answer.headers_mut().insert(header::ALLOW, allow);
+            answer
+        }
+        None => response,
+    }
+}
+
+fn is_fhir_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == FHIR_JSON.as_bytes())
+}
+
+/// The request with a body that is plain JSON, or untouched. Errors: 400, 413, 415.
+async fn plain(app: &AppState, request: Request) -> Result<Request, FhirError> {
+    let limit = body::limit(app, request.uri().path());
+    let encoding = header_text(request.headers(), header::CONTENT_ENCODING).to_ascii_lowercase();
+    let is_xml = is_xml(header_text(request.headers(), header::CONTENT_TYPE));
+    let is_packed = match encoding.as_str() {
+        "" | "identity" => false,
+        "gzip" | "x-gzip" => true,
+        _ => {
+            let text = "A body may be packed with `Content-Encoding: gzip`, with nothing else.";
+            return Err(Refusal::new(RefusalKind::MediaTypeUnsupported, text).into());
+        }
+    };
+    if !is_xml && !is_packed {
+        return Ok(request);
+    }
+    let (mut parts, body) = request.into_parts();
+    let packed = body::read_parts(&parts.headers, body, limit).await?;
+    let work = move || -> Result<Bytes, FhirError> {
+        let bytes = if is_packed { unpack(&packed, limit)? } else { packed };
+        if !is_xml {
+            return Ok(bytes);
+        }
+        let resource = ::fhir::xml::parse(&bytes)?;
+        Ok(Bytes::from(resource.to_json()))
+    };
+    let bytes = off_the_worker(work).await??;
+    parts.headers.remove(header::CONTENT_ENCODING);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    if is_xml {
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FHIR_JSON));
+    }
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+/// Unpacking and converting take time in proportion to the body.
+async fn off_the_worker<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FhirError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| record::Error::Internal(format!("converting a body: {error}")).into())
+}
+
+fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().trim()
+}
+
+fn is_xml(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(essence.as_str(), "application/fhir+xml" | "application/xml" | "text/xml" | "application/xml+fhir")
+}
+
+/// Errors: 413 as soon as there is more than `limit`, 400 for what is no gzip.
+fn unpack(packed: &[u8], limit: usize) -> Result<Bytes, FhirError> {
+    let mut bytes = Vec::with_capacity(packed.len().saturating_mul(4).min(limit));
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let read = flate2::read::MultiGzDecoder::new(packed).take(most).read_to_end(&mut bytes);
+    if read.is_err() {
+        let text = "The body says it is packed by gzip, but cannot be unpacked.";
+        return Err(Refusal::new(RefusalKind::BodyMalformed, text).into());
+    }
+    if bytes.len() > limit {
+        let text = format!("The body is larger than {limit} bytes when unpacked, which is the limit here.");
+        return Err(Refusal::new(RefusalKind::BodyTooLarge, text).into());
+    }
+    Ok(Bytes::from(bytes))
+}
+
+async fn to_xml(response: Response, pretty: bool) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let converted: FhirAnswer = async {
+        let bytes = axum::body::to_bytes(body, MAX_CONVERTED)
+            .await
+            .map_err(|error| record::Error::Internal(format!("an answer broke off: {error}")))?;
+        // HEAD, and answers without a body.
+        if bytes.is_empty() {
+            return Ok(Response::new(Body::empty()));
+        }
+        let xml = off_the_worker(move || -> Result<String, Outcome> {
+            let value: Value = serde_json::from_slice(&bytes)
+                .map_err(|_| Outcome::one(IssueCode::Exception, "", "The answer is no JSON."))?;
+            if pretty { ::fhir::xml::write_pretty(&value) } else { ::fhir::xml::write(&value) }
+        });
+        Ok(Response::new(Body::from(xml.await??)))
+    }
+    .await;
+    match converted {
+        Ok(xml) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FHIR_XML));
+            Response::from_parts(parts, xml.into_body())
+        }
+        Err(error) => error.into_response(),
+    }
+}
