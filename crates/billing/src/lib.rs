@@ -71,6 +71,7 @@ impl From<record::Error> for JobError {
             | NotFound
             | Gone
             | Duplicate(_)
+            | TooCostly
             | Rule(_) => JobError::Dead(error.to_string()),
         }
     }

@@ -39,6 +39,9 @@ pub enum Error {
     /// 429
     #[error("too many requests")]
     Throttled { retry_after_s: u32 },
+    /// 422: the search takes longer than it may. Not 503: asking the same again will not help, asking for less will.
+    #[error("too costly")]
+    TooCostly,
     /// 503: queue full, engine busy or gone; safe to retry.
     #[error("busy")]
     Busy,
@@ -70,6 +73,11 @@ impl Error {
             Error::Duplicate(rule) => Outcome::one(IssueCode::Duplicate, &*rule.field, &*rule.text),
             Error::Rule(rule) => Outcome::one(IssueCode::BusinessRule, &*rule.field, &*rule.text),
             Error::Throttled { .. } => one(IssueCode::Throttled, "Too many requests; wait and try again."),
+            Error::TooCostly => one(
+                IssueCode::TooCostly,
+                "This search takes too long. Narrow it: name a patient, a code or a date range, or leave out `_total`, \
+                 `_sort` or chains.",
+            ),
             Error::Busy => one(IssueCode::Transient, "The server is busy; try again."),
             Error::Internal(_) => one(IssueCode::Exception, "Something went wrong on the server."),
         }
@@ -79,7 +87,7 @@ impl Error {
     pub fn http_status_line(&self) -> &'static str {
         match self {
             Error::Malformed(_) => "400 Bad Request",
-            Error::Invalid(_) | Error::Rule(_) => "422 Unprocessable Entity",
+            Error::Invalid(_) | Error::Rule(_) | Error::TooCostly => "422 Unprocessable Entity",
             Error::Unauthenticated => "401 Unauthorized",
             Error::Denied => "403 Forbidden",
             Error::NotFound => "404 Not Found",
@@ -100,7 +108,11 @@ impl Error {
         match self {
             _ if place.is_empty() => self,
             Error::Malformed(_) | Error::Invalid(_) | Error::Precondition(_) | Error::At { .. } => self,
-            Error::Unauthenticated | Error::Busy | Error::Internal(_) | Error::Throttled { .. } => self,
+            Error::Unauthenticated
+            | Error::Busy
+            | Error::TooCostly
+            | Error::Internal(_)
+            | Error::Throttled { .. } => self,
             Error::Denied
             | Error::NotFound
             | Error::Gone
@@ -115,6 +127,7 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
         match error {
             store::Error::Busy | store::Error::Closed | store::Error::Serialization => Error::Busy,
+            store::Error::TooCostly => Error::TooCostly,
             store::Error::Invalid(what) => {
                 Error::Malformed(Outcome::one(IssueCode::Value, "", format!("Invalid {what}.")))
             }

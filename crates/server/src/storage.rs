@@ -117,6 +117,7 @@ pub async fn check(record: &Record) -> Result<(), String> {
 pub fn error(error: store::Error) -> Error {
     match error {
         store::Error::Busy | store::Error::Closed | store::Error::Serialization => Error::Busy,
+        store::Error::TooCostly => Error::TooCostly,
         store::Error::Invalid(what) => Error::Malformed(fhir::Outcome::one(
             fhir::IssueCode::Value,
             what,

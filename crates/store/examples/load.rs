@@ -5,7 +5,7 @@
 
 #![expect(clippy::panic, reason = "a measurement that meets an error has no result")]
 
-use access::{Predicate, Purpose};
+use access::Purpose;
 use fhir::{Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -281,7 +281,7 @@ async fn searched(store: Store, query: fhir::search::Query, n: u64) {
         now,
         n,
     )]);
-    let page = store.read(move |tx| search::run(tx, &query, &Predicate::Everything, now));
+    let page = store.read(move |tx| search::run(tx, &query, &search::Rights::everything(), now));
     let (page, audit) = tokio::join!(page, audit);
     audit.unwrap_or_else(|e| panic!("{e}"));
     page.unwrap_or_else(|e| panic!("{e}"));

@@ -73,6 +73,15 @@ impl Dialect {
         }
     }
 
+    /// Two byte strings, one behind the other.
+    pub(crate) fn joined_bytes(self, first: &str, second: &str) -> String {
+        match self {
+            // `||` gives a text of the same bytes, whatever they are.
+            Dialect::Sqlite => format!("CAST({first} || {second} AS BLOB)"),
+            Dialect::Postgres => format!("({first} || {second})"),
+        }
+    }
+
     /// Appended to the SELECT of an EXISTS: PostgreSQL then looks each row up instead of turning the condition into
     /// a join, for which it reads all rows with a common code whenever its statistics are behind.
     pub(crate) fn look_up(self) -> &'static str {

@@ -9,6 +9,10 @@ pub enum Error {
     /// The store was closed while the work waited. Nothing was written.
     #[error("the database is closed")]
     Closed,
+    /// A query took longer than it may, or would look at more than it may. Nothing was changed by it; asking again
+    /// will not help, asking for less will.
+    #[error("the query takes too long")]
+    TooCostly,
     /// Another process holds the data folder.
     #[error("{0} is in use by another server")]
     InUse(String),
@@ -50,6 +54,7 @@ impl From<rusqlite::Error> for Error {
             Some(Code::ConstraintViolation) => Error::Constraint(error.to_string()),
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Error::Busy,
             Some(Code::DiskFull) => Error::DiskFull,
+            Some(Code::OperationInterrupted) => Error::TooCostly,
             Some(Code::NotADatabase) => Error::WrongKey,
             Some(Code::DatabaseCorrupt) => Error::Corrupt(error.to_string()),
             _ => Error::Database(error.to_string()),
@@ -68,6 +73,8 @@ impl From<postgres::Error> for Error {
             // Connection failures, too many connections, shutting down.
             "08000" | "08003" | "08006" | "53300" | "57P01" | "57P02" | "57P03" => Error::Busy,
             "53100" => Error::DiskFull,
+            // Cancelled by statement_timeout.
+            "57014" => Error::TooCostly,
             code if code.starts_with("23") || code == "P0001" => Error::Constraint(text()),
             _ => Error::Database(text()),
         }

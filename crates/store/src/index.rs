@@ -14,6 +14,10 @@ pub(crate) const ODD: i64 = 32768;
 const OPEN: f64 = 1e300;
 /// The date of a resource without one: sorts before all.
 pub(crate) const NO_DATE: i64 = -(1 << 60);
+/// Added to the parameter of tokens for `:identifier` of a reference.
+pub(crate) const IDENTIFIER: i64 = 65536;
+/// Added to the parameter of tokens for `:of-type`; their system is the type's, see [type_text].
+pub(crate) const OF_TYPE: i64 = 131_072;
 /// The parameter number of compartment membership among references.
 pub(crate) const COMPARTMENT: i64 = 0;
 /// Longer codes, strings and URIs are cut; searches cut the same way.
@@ -30,6 +34,17 @@ pub(crate) fn cut(text: &str, chars: usize) -> &str {
         Some((at, _)) => &text[..at],
         None => text,
     }
+}
+
+/// An identifier's type as one term.
+pub(crate) fn type_text(system: &str, code: &str) -> String {
+    format!("{system}|{code}")
+}
+
+/// A point on the unit sphere, of degrees.
+pub(crate) fn on_sphere(latitude: f64, longitude: f64) -> (f64, f64, f64) {
+    let (latitude, longitude) = (latitude.to_radians(), longitude.to_radians());
+    (latitude.cos() * longitude.cos(), latitude.cos() * longitude.sin(), latitude.sin())
 }
 
 /// One character per parameter, for [Rows::params].
@@ -58,6 +73,13 @@ pub(crate) struct Rows {
     /// target, date, param
     pub references: Vec<(Vec<u8>, i64, i64)>,
     pub uris: Vec<(i64, String)>,
+    /// Of `references`, those to other resources than the row's own patients: param, target.
+    pub links: Vec<(i64, Vec<u8>)>,
+    /// param, folded
+    pub texts: Vec<(i64, String)>,
+    pub parts: Vec<Part>,
+    /// param, latitude and the point
+    pub places: Vec<(i64, f64, (f64, f64, f64))>,
     pub params: String,
     pub sort_date_us: i64,
     pub sort_text: Option<String>,
@@ -71,6 +93,69 @@ pub(crate) struct Quantity {
     pub code: i64,
     pub low: f64,
     pub high: f64,
+}
+
+/// One component of one element of a composite.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Part {
+    pub param: i64,
+    pub part: i64,
+    pub code: String,
+    pub element: i64,
+    pub system: i64,
+    pub unit: i64,
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+    pub low_us: i64,
+    pub high_us: i64,
+    pub folded: String,
+    pub exact: String,
+    pub target: Vec<u8>,
+}
+
+impl Part {
+    fn new(tx: &mut dyn Tx, param: i64, part: usize, element: i64, value: &IndexValue) -> Result<Part> {
+        let mut own = Part { param, part: part as i64, element, ..Part::default() };
+        match value {
+            IndexValue::Token { system, code } => {
+                own.system = term(tx, system)?;
+                own.code = cut(code, MAX_CHARS).to_owned();
+            }
+            IndexValue::String { folded, exact } => {
+                own.folded = cut(folded, MAX_CHARS).to_owned();
+                own.exact = cut(exact, MAX_CHARS).to_owned();
+            }
+            IndexValue::Date { low_us, high_us } => (own.low_us, own.high_us) = (*low_us, *high_us),
+            IndexValue::Quantity { value, low, high, system, code } => {
+                (own.value, own.low, own.high) = (*value, *low, *high);
+                (own.system, own.unit) = (term(tx, system)?, term(tx, code)?);
+            }
+            IndexValue::Reference { target } => own.target = encode_target(target.kind, &target.id),
+            IndexValue::Uri(uri) => own.folded = cut(uri, MAX_CHARS).to_owned(),
+            // No composite of R4 has other components.
+            _ => {}
+        }
+        Ok(own)
+    }
+}
+
+/// Whether a quantity is open to one side, such as `<5`.
+pub(crate) const OPEN_TEST: &str = "(low <= -1e300 OR high >= 1e300)";
+
+/// Keeps the text of a coding, once for all resources. What is known costs no statement: the terms remember it.
+fn display(tx: &mut dyn Tx, folded: &str, system: &str, code: &str) -> Result<()> {
+    let (folded, code) = (cut(folded, MAX_CHARS), cut(code, MAX_CHARS));
+    let seen = format!("\u{1f}{folded}\u{1f}{code}\u{1f}{system}");
+    if tx.term(&seen, false)?.is_none() {
+        let system = term(tx, system)?;
+        tx.term(&seen, true)?;
+        tx.execute(
+            "INSERT INTO display (folded, code, system) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            crate::params![folded, code, system],
+        )?;
+    }
+    Ok(())
 }
 
 fn term(tx: &mut dyn Tx, text: &str) -> Result<i64> {
@@ -87,6 +172,7 @@ impl Rows {
         let mut dates: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
         let mut strings: BTreeMap<i64, Vec<(String, String)>> = BTreeMap::new();
         let mut params: Vec<i64> = Vec::new();
+        let mut elements: BTreeMap<i64, i64> = BTreeMap::new();
         for entry in entries {
             let param = param_number(entry.param);
             params.push(param);
@@ -132,18 +218,42 @@ impl Rows {
                     rows.references.push((encode_target(target.kind, &target.id), 0, param));
                 }
                 IndexValue::Uri(uri) => rows.uris.push((param, cut(uri, MAX_CHARS).to_owned())),
-                // Placeholder until the store keeps them: the extractor does not yield them before.
-                IndexValue::IdentifierOfType { .. }
-                | IndexValue::Text { .. }
-                | IndexValue::ReferenceIdentifier { .. }
-                | IndexValue::Position { .. }
-                | IndexValue::Composite(_) => {}
+                IndexValue::IdentifierOfType { system, code, value } => {
+                    let of_type = term(tx, &type_text(system, code))?;
+                    rows.tokens.push((cut(value, MAX_CHARS).to_owned(), param + OF_TYPE, of_type));
+                }
+                IndexValue::ReferenceIdentifier { system, value } => {
+                    let system = term(tx, system)?;
+                    rows.tokens.push((cut(value, MAX_CHARS).to_owned(), param + IDENTIFIER, system));
+                }
+                IndexValue::Text { folded, coding: Some((system, code)) } => {
+                    display(tx, folded, system, code)?
+                }
+                IndexValue::Text { folded, coding: None } => {
+                    rows.texts.push((param, cut(folded, MAX_CHARS).to_owned()));
+                }
+                IndexValue::Position { latitude, longitude } => {
+                    rows.places.push((param, *latitude, on_sphere(*latitude, *longitude)));
+                }
+                IndexValue::Composite(values) => {
+                    let element = elements.entry(param).or_default();
+                    for (part, value) in values.iter().enumerate() {
+                        rows.parts.push(Part::new(tx, param, part, *element, value)?);
+                    }
+                    *element += 1;
+                }
             }
         }
         rows.add_dates(dates);
         rows.add_strings(strings);
-        for patient in patients {
-            rows.references.push((encode_target(TypeId::PATIENT, patient), 0, COMPARTMENT));
+        let own: Vec<Vec<u8>> = patients.iter().map(|p| encode_target(TypeId::PATIENT, p)).collect();
+        for (target, _, param) in &rows.references {
+            if !own.contains(target) {
+                rows.links.push((*param, target.clone()));
+            }
+        }
+        for patient in own {
+            rows.references.push((patient, 0, COMPARTMENT));
         }
         for reference in &mut rows.references {
             reference.1 = rows.sort_date_us;
@@ -198,6 +308,10 @@ impl Rows {
         self.references.dedup();
         self.uris.sort_unstable();
         self.uris.dedup();
+        self.links.sort_unstable();
+        self.links.dedup();
+        self.texts.sort_unstable();
+        self.texts.dedup();
     }
 
     /// Writes what is in `self` and not in `before`, and removes what is in `before` and not in `self`.
@@ -239,7 +353,37 @@ impl Rows {
                 crate::params![*param, uri, rid],
             )?;
         }
+        self.remove_more(tx, rid, before)?;
         self.insert(tx, kind, rid, before)
+    }
+
+    fn remove_more(&self, tx: &mut dyn Tx, rid: i64, before: &Rows) -> Result<()> {
+        for (param, target) in only_in(&before.links, &self.links) {
+            tx.execute(
+                "DELETE FROM link WHERE rid = $1 AND param = $2 AND target = $3",
+                crate::params![rid, *param, target],
+            )?;
+        }
+        for (param, folded) in only_in(&before.texts, &self.texts) {
+            tx.execute(
+                "DELETE FROM free_text WHERE param = $1 AND folded = $2 AND rid = $3",
+                crate::params![*param, folded, rid],
+            )?;
+        }
+        for part in only_in(&before.parts, &self.parts) {
+            tx.execute(
+                "DELETE FROM composite WHERE param = $1 AND part = $2 AND code = $3 AND rid = $4 AND element = $5 \
+                 AND system = $6",
+                crate::params![part.param, part.part, &part.code, rid, part.element, part.system],
+            )?;
+        }
+        for (param, latitude, _) in only_in(&before.places, &self.places) {
+            tx.execute(
+                "DELETE FROM place WHERE param = $1 AND latitude = $2 AND rid = $3",
+                crate::params![*param, *latitude, rid],
+            )?;
+        }
+        Ok(())
     }
 
     fn insert(&self, tx: &mut dyn Tx, kind: TypeId, rid: i64, before: &Rows) -> Result<()> {
@@ -267,7 +411,31 @@ impl Rows {
         for (param, uri) in only_in(&self.uris, &before.uris) {
             values.extend_from_slice(crate::params![*param, uri, rid]);
         }
-        many(tx, "INSERT INTO uri (param, value, rid)", 3, &mut values)
+        many(tx, "INSERT INTO uri (param, value, rid)", 3, &mut values)?;
+        for (param, target) in only_in(&self.links, &before.links) {
+            values.extend_from_slice(crate::params![rid, *param, target]);
+        }
+        many(tx, "INSERT INTO link (rid, param, target)", 3, &mut values)?;
+        for (param, folded) in only_in(&self.texts, &before.texts) {
+            values.extend_from_slice(crate::params![*param, folded, rid]);
+        }
+        many(tx, "INSERT INTO free_text (param, folded, rid)", 3, &mut values)?;
+        for p in only_in(&self.parts, &before.parts) {
+            values.extend_from_slice(crate::params![p.param, p.part, &p.code, rid, p.element, p.system]);
+            values.extend_from_slice(crate::params![p.unit, p.value, p.low, p.high, p.low_us, p.high_us]);
+            values.extend_from_slice(crate::params![&p.folded, &p.exact, &p.target]);
+        }
+        many(
+            tx,
+            "INSERT INTO composite (param, part, code, rid, element, system, unit, value, low, high, low_us, high_us, \
+             folded, exact, target)",
+            15,
+            &mut values,
+        )?;
+        for (param, latitude, (x, y, z)) in only_in(&self.places, &before.places) {
+            values.extend_from_slice(crate::params![*param, *latitude, rid, *x, *y, *z]);
+        }
+        many(tx, "INSERT INTO place (param, latitude, rid, x, y, z)", 6, &mut values)
     }
 }
 

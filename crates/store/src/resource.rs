@@ -278,7 +278,20 @@ pub fn reindex(
 /// Empties the index; searches find nothing until [rebuild_index] has gone through. For an upgrade whose extractor
 /// gives other entries for the same content: what the old one gave is then no longer known.
 pub fn clear_index(tx: &mut dyn Tx) -> Result<()> {
-    for table in ["token", "string", "date", "quantity", "reference", "uri", "compartment"] {
+    const TABLES: [&str; 11] = [
+        "token",
+        "string",
+        "date",
+        "quantity",
+        "reference",
+        "uri",
+        "compartment",
+        "link",
+        "free_text",
+        "composite",
+        "place",
+    ];
+    for table in TABLES {
         tx.execute(&format!("DELETE FROM {table}"), &[])?;
     }
     Ok(())

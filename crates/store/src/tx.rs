@@ -2,6 +2,10 @@
 
 use crate::{Dialect, Result};
 use jiff::Timestamp;
+use std::time::Duration;
+
+/// What one query of a read may take, unless [Tx::limit] says otherwise.
+pub const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// A bound value. Instants are microseconds since the epoch, UTC; booleans are 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,6 +119,10 @@ pub trait Tx {
     /// For a race that only another try can settle: [crate::Store::write] runs the closure again, whatever it
     /// makes of the error.
     fn conflict(&mut self) -> crate::Error;
+    /// From now on no query runs longer than this, and none starts after this time: [crate::Error::TooCostly]. `None` is
+    /// what transactions begin with: [READ_LIMIT] for each query of [crate::Store::read], no limit in
+    /// [crate::Store::write].
+    fn limit(&mut self, budget: Option<Duration>) -> Result<()>;
     /// Wakes workers on every server once this transaction has committed.
     fn wake(&mut self);
 }

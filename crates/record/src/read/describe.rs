@@ -23,7 +23,10 @@ pub(super) fn query(params: &Params, query: &Query) -> String {
         parts.push(format!("{own}={source}:{}", include.param.map_or("*", |param| name(params, param))));
     }
     if !query.sort.is_empty() {
-        parts.push(format!("_sort={}", query.sort.iter().map(|key| sort(params, key)).collect::<Vec<_>>().join(",")));
+        parts.push(format!(
+            "_sort={}",
+            query.sort.iter().map(|key| sort(params, key)).collect::<Vec<_>>().join(",")
+        ));
     }
     if query.cursor.is_some() {
         parts.push("_cursor".to_owned());
@@ -66,7 +69,9 @@ fn in_condition(kind: TypeId, condition: &Condition, named: &mut Vec<String>) {
         Condition::Chain { kind, condition, .. }
         | Condition::Has { kind, condition, .. }
         | Condition::CanonicalChain { kind, condition, .. } => in_condition(*kind, condition, named),
-        Condition::All(all) | Condition::Any(all) => all.iter().for_each(|one| in_condition(kind, one, named)),
+        Condition::All(all) | Condition::Any(all) => {
+            all.iter().for_each(|one| in_condition(kind, one, named))
+        }
         Condition::Not(one) => in_condition(kind, one, named),
         Condition::Ids(_)
         | Condition::Compartment(_)

@@ -41,8 +41,8 @@ impl Record {
         }
         let patient = kind("Patient");
         let pairs = parameters(text);
-        let (mut query, _) =
-            fhir::search::parse(&self.params(), patient, &pairs, Handling::Strict).map_err(Error::Malformed)?;
+        let (mut query, _) = fhir::search::parse(&self.params(), patient, &pairs, Handling::Strict)
+            .map_err(Error::Malformed)?;
         query.count = limit.clamp(1, fhir::search::MAX_PAGE);
         query.cursor = cursor.map(str::to_owned);
         let own = policy::predicate(ctx, Action::Read, patient);
@@ -107,7 +107,7 @@ fn escape(text: &str) -> String {
     out
 }
 
-fn minimal(resource: Resource) -> Result<Resource, Error> {
+pub(crate) fn minimal(resource: Resource) -> Result<Resource, Error> {
     let mut value = resource.into_value();
     if let Some(object) = value.as_object_mut() {
         object.retain(|name, _| {

@@ -142,8 +142,7 @@ impl Record {
                 if !holds(tx, &predicate, &wanted, &head.patients, now)? {
                     return Ok((Look::Refused, head.patients));
                 }
-                let page =
-                    store::resource::history(tx, &wanted, query.cursor.as_deref(), query.count)?;
+                let page = store::resource::history(tx, &wanted, query.cursor.as_deref(), query.count)?;
                 let Some(page) = page else { return Ok((Look::Absent, Vec::new())) };
                 let mut entries = Vec::with_capacity(page.rows.len());
                 let mut seen_any = false;

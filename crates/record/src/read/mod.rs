@@ -2,14 +2,15 @@
 
 mod describe;
 mod directory;
+mod history;
 mod prepare;
 mod search;
-mod history;
 
 pub use directory::DirectoryRow;
+pub(crate) use directory::minimal;
+pub use history::{HistoryEntry, HistoryPage, HistoryQuery, Method, Scope};
 pub use search::SearchPage;
 pub(crate) use search::rights;
-pub use history::{HistoryEntry, HistoryPage, HistoryQuery, Method, Scope};
 
 use crate::write::compartment;
 use crate::{Error, Record};

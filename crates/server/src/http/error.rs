@@ -237,6 +237,13 @@ fn describe_record(error: Error) -> Description {
                 "Too many attempts; wait and try again.",
             )
         },
+        Error::TooCostly => plain(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "too_costly",
+            IssueCode::TooCostly,
+            "This search takes too long. Narrow it: name a patient, a code or a date range, or leave out `_total`, \
+             `_sort` or chains.",
+        ),
         Error::Busy => Description {
             retry_after_s: Some(1),
             ..plain(

@@ -42,6 +42,7 @@ impl From<record::Error> for Failure {
             | Error::NotFound
             | Error::Gone
             | Error::Duplicate(_)
+            | Error::TooCostly
             | Error::Rule(_) => Failure::Dead(error.to_string()),
         }
     }

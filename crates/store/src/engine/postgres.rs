@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Tries of a transaction that meets serialization failures.
@@ -163,9 +163,17 @@ fn worker(shared: &Shared, queue: &Queue<Task>) {
         match task {
             Task::Write(task) => write(connection, shared, task),
             Task::Read(task) => {
-                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                match connection.client.batch_execute(begin) {
-                    Ok(()) => task.run(&mut PgTx::new(connection, &shared.terms)),
+                let limit = crate::READ_LIMIT;
+                let begin = format!(
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}",
+                    limit.as_millis()
+                );
+                match connection.client.batch_execute(&begin) {
+                    Ok(()) => {
+                        let mut tx = PgTx::new(connection, &shared.terms);
+                        (tx.usual, tx.set) = (Some(limit), Some(limit));
+                        task.run(&mut tx);
+                    }
                     Err(error) => task.fail(error.into()),
                 }
                 end(connection);
@@ -319,11 +327,24 @@ struct PgTx<'c> {
     wake: bool,
     /// A statement met a serialization failure or a deadlock: whatever the closure makes of it, it runs again.
     retry: bool,
+    /// What each query may take unless something else is said; what the server was told; when the last may start.
+    usual: Option<Duration>,
+    set: Option<Duration>,
+    last: Option<Instant>,
 }
 
 impl<'c> PgTx<'c> {
     fn new(connection: &'c mut Connection, terms: &'c Terms) -> PgTx<'c> {
-        PgTx { connection, terms, pending: HashMap::new(), wake: false, retry: false }
+        PgTx {
+            connection,
+            terms,
+            pending: HashMap::new(),
+            wake: false,
+            retry: false,
+            usual: None,
+            set: None,
+            last: None,
+        }
     }
 
     fn statement(&mut self, sql: &str) -> Result<Statement> {
@@ -374,6 +395,9 @@ impl Tx for PgTx<'_> {
     ) -> Result<()> {
         if let (BATCH_MARK, [Param::Text(text)]) = (sql, params) {
             return self.connection.client.batch_execute(text).map_err(|e| self.note(e));
+        }
+        if self.last.is_some_and(|last| Instant::now() >= last) {
+            return Err(Error::TooCostly);
         }
         let statement = self.statement(sql)?;
         let rows = self.connection.client.query(&statement, &refs(params)).map_err(|e| self.note(e))?;
@@ -471,6 +495,19 @@ impl Tx for PgTx<'_> {
     fn conflict(&mut self) -> Error {
         self.retry = true;
         Error::Serialization
+    }
+
+    fn limit(&mut self, budget: Option<Duration>) -> Result<()> {
+        self.last = budget.map(|budget| Instant::now() + budget);
+        let wanted = budget.or(self.usual);
+        if wanted != self.set {
+            // 0 is no limit.
+            let limit = wanted.map_or(0, |limit| limit.as_millis());
+            let sql = format!("SET LOCAL statement_timeout = {limit}");
+            self.connection.client.batch_execute(&sql).map_err(|e| self.note(e))?;
+            self.set = wanted;
+        }
+        Ok(())
     }
 
     fn wake(&mut self) {

@@ -7,6 +7,7 @@ use super::terms::Terms;
 use crate::{Counter, Dialect, Error, Param, Result, Row, Secret32, Tx, audit, migrate};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,30 @@ const CHECKPOINT_PAGES: i64 = 8_000;
 const RESTART_PAGES: i64 = 24_000;
 /// Numbers a crash may waste.
 const COUNTER_BLOCK: i64 = 4096;
+
+/// Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
+const STEPS: i32 = 10_000;
+
+thread_local! {
+    /// When the query that runs on this thread must end.
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Takes the deadline away, however the query ended.
+struct Timed;
+
+impl Timed {
+    fn until(end: Option<Instant>) -> Timed {
+        DEADLINE.set(end);
+        Timed
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        DEADLINE.set(None);
+    }
+}
 
 pub(super) struct Engine {
     threads: Vec<JoinHandle<()>>,
@@ -126,7 +151,7 @@ fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connec
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
     if let Some(key) = key {
         // A raw key needs no key derivation. SHA-256 has instructions on every processor of today, SHA-512 has not.
         connection.execute_batch(&format!(
@@ -141,6 +166,7 @@ fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connec
          PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; \
          PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
     ))?;
+    connection.progress_handler(STEPS, Some(|| DEADLINE.get().is_some_and(|end| Instant::now() >= end)))?;
     // Without it, a statement with a bound LIMIT is planned anew whenever it is bound: 60 µs of every search.
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -391,6 +417,7 @@ fn reader(connection: &Connection, queue: &Queue<Task>, terms: &Terms, readers: 
             batch.push(task);
         }
         let mut tx = SqliteTx::new(connection, &mut counters, terms, &mut texts);
+        tx.usual = Some(crate::READ_LIMIT);
         let mut begun = tx.execute("BEGIN", &[]);
         for task in batch {
             let Task::Read(task) = task else { continue };
@@ -399,7 +426,10 @@ fn reader(connection: &Connection, queue: &Queue<Task>, terms: &Terms, readers: 
                 begun = tx.execute("BEGIN", &[]);
             }
             match &begun {
-                Ok(_) => task.run(&mut tx),
+                Ok(_) => {
+                    tx.limit = (tx.usual, None);
+                    task.run(&mut tx);
+                }
                 Err(error) => task.fail(error.clone()),
             }
         }
@@ -433,6 +463,9 @@ struct SqliteTx<'c> {
     /// Terms this transaction made or looked up.
     pending: HashMap<String, i64>,
     wake: bool,
+    /// What each query may take, and when the last may start.
+    limit: (Option<Duration>, Option<Instant>),
+    usual: Option<Duration>,
 }
 
 impl<'c> SqliteTx<'c> {
@@ -442,7 +475,16 @@ impl<'c> SqliteTx<'c> {
         terms: &'c Terms,
         texts: &'c mut Texts,
     ) -> SqliteTx<'c> {
-        SqliteTx { connection, counters, terms, texts, pending: HashMap::new(), wake: false }
+        SqliteTx {
+            connection,
+            counters,
+            terms,
+            texts,
+            pending: HashMap::new(),
+            wake: false,
+            limit: (None, None),
+            usual: None,
+        }
     }
 }
 
@@ -474,8 +516,19 @@ impl Tx for SqliteTx<'_> {
         params: &[Param<'_>],
         each: &mut dyn FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<()> {
+        let (budget, last) = self.limit;
+        let now = budget.map(|_| Instant::now());
+        if last.is_some_and(|last| now.is_some_and(|now| now >= last)) {
+            return Err(Error::TooCostly);
+        }
+        let end = match (now, budget, last) {
+            (Some(_), _, Some(last)) => Some(last),
+            (Some(now), Some(budget), None) => Some(now + budget),
+            _ => None,
+        };
         let mut statement = self.connection.prepare_cached(numbered(self.texts, sql))?;
         bind(&mut statement, params)?;
+        let _timed = Timed::until(end);
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             each(&Row::Sqlite(row))?;
@@ -536,6 +589,14 @@ impl Tx for SqliteTx<'_> {
     fn conflict(&mut self) -> Error {
         // One writer: nothing can change between two statements.
         Error::Busy
+    }
+
+    fn limit(&mut self, budget: Option<Duration>) -> Result<()> {
+        self.limit = match budget {
+            Some(budget) => (Some(budget), Some(Instant::now() + budget)),
+            None => (self.usual, None),
+        };
+        Ok(())
     }
 
     fn wake(&mut self) {

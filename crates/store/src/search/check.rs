@@ -1,37 +1,67 @@
 //! Whether one row meets a filter or the caller's rights, as a point lookup.
 
 use super::builder::Values;
-use super::range::{ancestors, date_test, exact_test, open_test, prefix_test, quantity_test};
+use super::composite::composite;
+use super::range::{ancestors, date_test, exact_test, near_test, open_test, prefix_test, quantity_test};
+use super::wanted::Scope;
 use crate::ids::{encode_id, encode_target};
-use crate::index::{COMPARTMENT, MAX_CHARS, ODD, cut, param_character, param_number};
-use crate::{Dialect, Result, Tx};
+use crate::index::{
+    COMPARTMENT, IDENTIFIER, MAX_CHARS, ODD, OF_TYPE, cut, param_character, param_number, type_text,
+};
+use crate::{Result, Tx};
 use access::Predicate;
 use fhir::TypeId;
 use fhir::search::{Filter, Match, Operand, Prefix};
 
 /// How the row under test is named, and what had to be joined for it.
 pub(super) struct Subject<'a> {
+    pub scope: &'a Scope<'a>,
     pub kind: TypeId,
     /// SQL of the row number, e.g. `d.rid`.
-    pub rid: &'a str,
+    pub rid: String,
     /// SQL of the row's primary date without joining `resource`.
-    pub date: Option<&'a str>,
-    /// Set once a condition uses `r`.
+    pub date: Option<String>,
+    /// The name under which the row of `resource` is joined.
+    pub resource: String,
+    /// Set once a condition uses it.
     pub needs_resource: bool,
-    pub dialect: Dialect,
 }
 
 pub(super) const NEVER: &str = "1 = 0";
 
-impl Subject<'_> {
-    fn resource(&mut self, column: &str) -> String {
-        self.needs_resource = true;
-        format!("r.{column}")
+impl<'a> Subject<'a> {
+    /// Of a source.
+    pub fn of(scope: &'a Scope<'a>, kind: TypeId, rows: &super::source::Rows) -> Subject<'a> {
+        Subject {
+            scope,
+            kind,
+            rid: rows.rid.to_owned(),
+            date: rows.date.map(str::to_owned),
+            resource: "r".to_owned(),
+            needs_resource: rows.is_resource,
+        }
     }
 
-    fn date(&mut self) -> String {
-        match self.date {
-            Some(date) => date.to_owned(),
+    /// Of a row of `resource` under this name.
+    pub fn joined(scope: &'a Scope<'a>, kind: TypeId, resource: &str) -> Subject<'a> {
+        Subject {
+            scope,
+            kind,
+            rid: format!("{resource}.rid"),
+            date: Some(format!("{resource}.sort_date_us")),
+            resource: resource.to_owned(),
+            needs_resource: true,
+        }
+    }
+
+    pub(super) fn resource(&mut self, column: &str) -> String {
+        self.needs_resource = true;
+        format!("{}.{column}", self.resource)
+    }
+
+    pub(super) fn date(&mut self) -> String {
+        match &self.date {
+            Some(date) => date.clone(),
             None => self.resource("sort_date_us"),
         }
     }
@@ -42,6 +72,7 @@ impl Subject<'_> {
         for operand in &filter.any {
             any.push(self.operand(tx, values, filter, operand)?);
         }
+        any.retain(|test| test != NEVER);
         let any = if any.is_empty() { NEVER.to_owned() } else { any.join(" OR ") };
         Ok(if filter.matching == Match::Not { format!("NOT ({any})") } else { format!("({any})") })
     }
@@ -54,16 +85,23 @@ impl Subject<'_> {
         operand: &Operand,
     ) -> Result<String> {
         let number = param_number(filter.param);
-        let (rid, look_up) = (self.rid.to_owned(), self.dialect.look_up());
+        let (rid, look_up) = (self.rid.clone(), self.scope.dialect.look_up());
         Ok(match operand {
             Operand::Missing(missing) => {
                 let params = self.resource("params");
                 let character = values.bind(param_character(number).to_string());
-                let present = self.dialect.contains(&params, &character);
+                let present = self.scope.dialect.contains(&params, &character);
                 if *missing { format!("NOT ({present})") } else { present }
             }
             Operand::Token { system, code } => {
                 self.token(tx, values, number, system.as_deref(), code.as_deref())?
+            }
+            Operand::Identifier { system, value } => {
+                self.token(tx, values, number + IDENTIFIER, system.as_deref(), value.as_deref())?
+            }
+            Operand::OfType { system, code, value } => {
+                let of_type = type_text(system, code);
+                self.token(tx, values, number + OF_TYPE, Some(&of_type), Some(value))?
             }
             Operand::String { folded, exact } => {
                 let param = values.bind(number);
@@ -71,7 +109,7 @@ impl Subject<'_> {
                     Match::Exact => exact_test(values, "", folded, exact),
                     Match::Contains => {
                         let folded = values.bind(folded.as_str());
-                        self.dialect.contains("folded", &folded)
+                        self.scope.dialect.contains("folded", &folded)
                     }
                     _ => prefix_test(values, "", folded),
                 };
@@ -104,15 +142,6 @@ impl Subject<'_> {
                 }
                 any.join(" OR ")
             }
-            // Placeholder until the store answers them: the parser does not yield them before.
-            Operand::OfType { .. }
-            | Operand::Identifier { .. }
-            | Operand::Text { .. }
-            | Operand::ValueSet(_)
-            | Operand::Hierarchy { .. }
-            | Operand::ReferenceTree { .. }
-            | Operand::Near { .. }
-            | Operand::Composite(_) => return Err(crate::Error::Invalid("operand")),
             Operand::Uri(uri) => {
                 let param = values.bind(number);
                 let test = uri_test(values, filter.matching, uri);
@@ -123,6 +152,33 @@ impl Subject<'_> {
                         "EXISTS (SELECT 1 FROM uri WHERE param = {param} AND {test} AND rid = {rid}{look_up})"
                     )
                 }
+            }
+            Operand::Text { folded } => {
+                let (kind, param) = (values.bind(i64::from(self.kind.0)), values.bind(number));
+                let own = prefix_test(values, "", folded);
+                let coded = prefix_test(values, "y.", folded);
+                format!(
+                    "EXISTS (SELECT 1 FROM free_text WHERE rid = {rid} AND +param = {param} AND {own}{look_up}) OR \
+                     EXISTS (SELECT 1 FROM display y CROSS JOIN token k WHERE {coded} AND k.type_id = {kind} \
+                     AND k.code = y.code AND k.rid = {rid} AND k.param = {param} AND k.system = y.system{look_up})"
+                )
+            }
+            Operand::Near { latitude, longitude, meters } => {
+                let param = values.bind(number);
+                let test = near_test(values, *latitude, *longitude, *meters);
+                format!(
+                    "EXISTS (SELECT 1 FROM place WHERE rid = {rid} AND +param = {param} AND {test}{look_up})"
+                )
+            }
+            Operand::Composite(parts) => {
+                let Some(test) = composite(tx, values, number, parts, self.scope.dialect)? else {
+                    return Ok(NEVER.into());
+                };
+                format!("EXISTS (SELECT 1 FROM composite p0 WHERE p0.rid = {rid} AND {test}{look_up})")
+            }
+            // Replaced before: by terminology in `record`, and trees in [super::wanted].
+            Operand::ValueSet(_) | Operand::Hierarchy { .. } | Operand::ReferenceTree { .. } => {
+                return Err(crate::Error::Invalid("operand"));
             }
         })
     }
@@ -135,7 +191,7 @@ impl Subject<'_> {
         system: Option<&str>,
         code: Option<&str>,
     ) -> Result<String> {
-        let (rid, look_up) = (self.rid, self.dialect.look_up());
+        let (rid, look_up) = (self.rid.clone(), self.scope.dialect.look_up());
         let mut of_system = String::new();
         if let Some(system) = system {
             let Some(term) = system_term(tx, system)? else { return Ok(NEVER.into()) };
@@ -158,22 +214,23 @@ impl Subject<'_> {
     }
 
     /// The caller's rights as a condition; `None` if they do not restrict.
-    pub fn rights(&mut self, values: &mut Values, predicate: &Predicate, now_us: i64) -> Option<String> {
-        let look_up = self.dialect.look_up();
+    pub fn rights(&mut self, values: &mut Values, predicate: &Predicate) -> Option<String> {
+        let look_up = self.scope.dialect.look_up();
         Some(match predicate {
             Predicate::Everything => return None,
             Predicate::Nothing => NEVER.into(),
             Predicate::Patient(patient) => {
                 let target = values.bind(encode_target(TypeId::PATIENT, patient));
-                match self.date {
-                    Some(date) => {
+                match self.date.clone() {
+                    // The row of `resource` is at hand anyway.
+                    Some(date) if !self.needs_resource => {
                         let type_id = values.bind(i64::from(self.kind.0));
                         let param = values.bind(COMPARTMENT);
-                        reference(&target, &type_id, date, self.rid, &param, look_up)
+                        reference(&target, &type_id, &date, &self.rid, &param, look_up)
                     }
-                    None => {
+                    _ => {
                         let (patient, more) = (self.resource("patient"), self.resource("more_patients"));
-                        let rid = self.rid;
+                        let rid = &self.rid;
                         format!(
                             "({patient} = {target} OR ({more} > 0 AND EXISTS (SELECT 1 FROM compartment m \
                              WHERE m.rid = {rid} AND m.patient = {target}{look_up})))"
@@ -183,9 +240,9 @@ impl Subject<'_> {
             }
             Predicate::InCareOf(practitioner) => {
                 let practitioner = values.bind(encode_id(practitioner));
-                let now = values.bind(now_us);
+                let now = values.bind(self.scope.now_us);
                 let (patient, more) = (self.resource("patient"), self.resource("more_patients"));
-                let rid = self.rid;
+                let rid = &self.rid;
                 let held =
                     format!("c.practitioner = {practitioner} AND c.from_us <= {now} AND c.until_us > {now}");
                 format!(
@@ -209,8 +266,7 @@ impl Subject<'_> {
                 if all.iter().any(is_everything) {
                     return None;
                 }
-                let any: Vec<String> =
-                    all.iter().filter_map(|one| self.rights(values, one, now_us)).collect();
+                let any: Vec<String> = all.iter().filter_map(|one| self.rights(values, one)).collect();
                 if any.is_empty() { NEVER.into() } else { format!("({})", any.join(" OR ")) }
             }
         })
@@ -231,6 +287,9 @@ impl Subject<'_> {
     }
 
     pub fn ids(&mut self, values: &mut Values, ids: &[String]) -> String {
+        if ids.is_empty() {
+            return NEVER.to_owned();
+        }
         let list: Vec<String> = ids.iter().map(|id| values.bind(encode_id(id))).collect();
         format!("{} IN ({})", self.resource("id"), list.join(", "))
     }
@@ -244,7 +303,14 @@ fn is_everything(predicate: &Predicate) -> bool {
     }
 }
 
-fn reference(target: &str, type_id: &str, date: &str, rid: &str, param: &str, look_up: &str) -> String {
+pub(super) fn reference(
+    target: &str,
+    type_id: &str,
+    date: &str,
+    rid: &str,
+    param: &str,
+    look_up: &str,
+) -> String {
     format!(
         "EXISTS (SELECT 1 FROM reference x WHERE x.target = {target} AND x.type_id = {type_id} AND x.date_us = {date} \
          AND x.rid = {rid} AND x.param = {param}{look_up})"
@@ -274,7 +340,12 @@ pub(super) fn unit(
     Ok(Some(conditions.collect()))
 }
 
-fn quantity_any(values: &mut Values, number: i64, prefix: Prefix, range: (f64, f64, f64)) -> String {
+pub(super) fn quantity_any(
+    values: &mut Values,
+    number: i64,
+    prefix: Prefix,
+    range: (f64, f64, f64),
+) -> String {
     let (param, odd) = (values.bind(number), values.bind(number + ODD));
     let (closed, open) = (quantity_test(values, prefix, range), open_test(values, prefix, range));
     format!("param IN ({param}, {odd}) AND ((param = {param} AND {closed}) OR (param = {odd} AND {open}))")

@@ -11,22 +11,39 @@
 
 mod builder;
 mod check;
+mod composite;
 mod cursor;
+mod include;
+mod nested;
 mod order;
 mod plan;
 mod range;
+mod rights;
 mod source;
+mod types;
+mod wanted;
+
+pub use include::{Included, MAX_INCLUDED, included};
+pub use rights::{Right, Rights};
+pub use types::{MAX_TYPES, run_types};
 
 use crate::resource::{COLUMNS, Stored, more_patients, read_stored};
 use crate::{Error, Param, Result, Tx};
-use access::Predicate;
 use builder::Values;
 use check::Subject;
 use cursor::{Cursor, fingerprint};
-use fhir::search::{MAX_PAGE, Query, Total};
+use fhir::search::{MAX_PAGE, Query, Sort, Total};
 use jiff::Timestamp;
 use order::Key;
 use source::{Maker, Source, Walk};
+use std::time::Duration;
+use wanted::{Scope, Wanted};
+
+/// What one search may take; then it ends with [Error::TooCostly].
+pub const BUDGET: Duration = Duration::from_secs(5);
+/// The cursor names a source that is followed in order of change, because it has no order that streams.
+const IN_TIME: &str = "u";
+const BY_TIME: [Sort; 1] = [Sort::LastUpdated { descending: false }];
 
 /// How far a walk is followed before a large source is collected instead.
 const NEAR: i64 = 3_000;
@@ -44,94 +61,125 @@ pub struct Page {
     pub total: Option<u64>,
 }
 
-/// Runs the query on the rows that `predicate` allows; totals count only those. `now` decides which care links hold.
-/// Errors: [Error::Invalid] for a cursor that is not one of this query's.
-pub fn run(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Timestamp) -> Result<Page> {
-    run_from(tx, query, predicate, now, None)
+/// Runs the query on the rows that `rights` allow; chains reach only rows that are allowed too, and totals count only
+/// allowed ones. `now` decides which care links hold. Includes are [included]'s. Errors: [Error::Invalid] for a cursor
+/// that is not one of this query's; [Error::TooCostly] after [BUDGET].
+pub fn run(tx: &mut dyn Tx, query: &Query, rights: &Rights, now: Timestamp) -> Result<Page> {
+    tx.limit(Some(BUDGET))?;
+    let page = run_from(tx, query, rights, now, None);
+    unlimited(tx, page)
+}
+
+/// Takes the limit away again. After an error PostgreSQL refuses even that, so the error comes first.
+fn unlimited<T>(tx: &mut dyn Tx, done: Result<T>) -> Result<T> {
+    let lifted = tx.limit(None);
+    let done = done?;
+    lifted.map(|()| done)
 }
 
 /// As [run], from a source of [sources] instead of the best one; for tests.
 #[cfg(feature = "test-support")]
-pub fn run_via(
-    tx: &mut dyn Tx,
-    query: &Query,
-    predicate: &Predicate,
-    now: Timestamp,
-    tag: &str,
-) -> Result<Page> {
-    let source = Source::from_tag(tag, query, predicate).ok_or(Error::Invalid("source"))?;
-    run_from(tx, query, predicate, now, Some(source))
+pub fn run_via(tx: &mut dyn Tx, query: &Query, rights: &Rights, now: Timestamp, tag: &str) -> Result<Page> {
+    run_from(tx, query, rights, now, Some(tag))
 }
 
 /// Every source from which this search can be answered; for tests.
 #[cfg(feature = "test-support")]
-pub fn sources(query: &Query, predicate: &Predicate) -> Vec<String> {
-    let walks =
-        ["i", "ar", "au", "ad", "at"].into_iter().filter_map(|tag| Source::from_tag(tag, query, predicate));
-    source::candidates(query, predicate).into_iter().chain(walks).map(Source::tag).collect()
+pub fn sources(tx: &mut dyn Tx, query: &Query, rights: &Rights, now: Timestamp) -> Result<Vec<String>> {
+    let scope = Scope::new(rights, now.as_microsecond(), tx.dialect());
+    let wanted = Wanted::of_query(tx, &scope, query)?;
+    let walks = ["au", "ad", "at"].into_iter().filter_map(|tag| Source::from_tag(tag, &wanted));
+    Ok(source::candidates(&wanted).into_iter().chain(walks).map(Source::tag).collect())
 }
 
 fn run_from(
     tx: &mut dyn Tx,
     query: &Query,
-    predicate: &Predicate,
+    rights: &Rights,
     now: Timestamp,
-    first: Option<Source>,
+    first: Option<&str>,
 ) -> Result<Page> {
-    let maker = Maker { query, predicate, now_us: now.as_microsecond(), dialect: tx.dialect() };
-    let wants_total = query.total == Total::Accurate || query.count == 0;
-    if *predicate == Predicate::Nothing {
-        return Ok(Page { rows: Vec::new(), next: None, total: wants_total.then_some(0) });
-    }
-    let own = fingerprint(&format!(
-        "{:?}{:?}{:?}{:?}{:?}",
-        query.kind, query.filters, query.ids, query.last_updated, query.sort
-    ));
+    let own = own_fingerprint(query);
     let cursor = query.cursor.as_deref().map(Cursor::parse).transpose()?;
     if cursor.as_ref().is_some_and(|cursor| cursor.fingerprint != own) {
         return Err(Error::Invalid("cursor"));
     }
+    let scope = Scope::new(rights, now.as_microsecond(), tx.dialect());
+    let wanted = Wanted::of_query(tx, &scope, query)?;
+    let wants_total = query.total != Total::None || query.count == 0;
+    if wanted.is_never() {
+        return Ok(Page { rows: Vec::new(), next: None, total: wants_total.then_some(0) });
+    }
+    let count = query.count.min(MAX_PAGE);
+    let mut maker = Maker { scope: &scope, wanted: &wanted, sort: &query.sort, count };
+    let mut in_time = false;
     let choice = match (&cursor, first) {
         // Without `_sort` the source gives the order, so all pages come from the same.
-        (Some(cursor), _) if query.sort.is_empty() => {
-            Source::from_tag(&cursor.source, query, predicate).ok_or(Error::Invalid("cursor"))?.into()
+        (Some(cursor), _) if query.sort.is_empty() => match cursor.source.strip_prefix(IN_TIME) {
+            Some(_) => {
+                in_time = true;
+                maker.sort = &BY_TIME;
+                maker.choose(tx)?
+            }
+            None => Source::from_tag(&cursor.source, &wanted).ok_or(Error::Invalid("cursor"))?.into(),
+        },
+        (_, Some(tag)) => Source::from_tag(tag, &wanted).ok_or(Error::Invalid("source"))?.into(),
+        _ => {
+            let choice = maker.choose(tx)?;
+            if choice.unstreamed && query.count > 0 {
+                in_time = true;
+                maker.sort = &BY_TIME;
+                plan::Choice { walk_first: Some(Walk::Updated), ..choice }
+            } else {
+                choice
+            }
         }
-        (_, Some(source)) => source.into(),
-        _ => maker.choose(tx)?,
     };
     let source = choice.source;
     let total = if wants_total { Some(maker.total(tx, source)?) } else { None };
     if query.count == 0 {
         return Ok(Page { rows: Vec::new(), next: None, total });
     }
-    let near = match choice.walk_first {
-        Some(walk) => maker.near(tx, walk, cursor.as_ref())?,
-        None => None,
-    };
-    let (mut rows, keys) = match near {
-        Some(found) => found,
-        None => maker.page(tx, source, cursor.as_ref(), None)?,
-    };
-    let count = query.count.min(MAX_PAGE) as usize;
+    let (mut rows, keys) = maker.found(tx, &choice, cursor.as_ref())?;
+    let count = count as usize;
     let next = (rows.len() > count).then(|| {
         rows.truncate(count);
         let (rid, keys) = (rows[count - 1].rid, keys[count - 1].clone());
-        Cursor { fingerprint: own, source: source.tag(), keys, rid }.to_text()
+        let tag = format!("{}{}", if in_time { IN_TIME } else { "" }, source.tag());
+        Cursor { fingerprint: own, source: tag, keys, rid }.to_text()
     });
     Ok(Page { rows, next, total })
 }
 
+/// A cursor belongs to one query.
+fn own_fingerprint(query: &Query) -> u64 {
+    fingerprint(&format!(
+        "{:?}{:?}{:?}{:?}{:?}{:?}",
+        query.kind, query.filters, query.ids, query.last_updated, query.conditions, query.sort
+    ))
+}
+
 /// The plan the engine would follow, one step per line; for tests.
 #[cfg(feature = "test-support")]
-pub fn explain(tx: &mut dyn Tx, query: &Query, predicate: &Predicate, now: Timestamp) -> Result<Vec<String>> {
-    let maker = Maker { query, predicate, now_us: now.as_microsecond(), dialect: tx.dialect() };
-    let choice = maker.choose(tx)?;
+pub fn explain(tx: &mut dyn Tx, query: &Query, rights: &Rights, now: Timestamp) -> Result<Vec<String>> {
+    let scope = Scope::new(rights, now.as_microsecond(), tx.dialect());
+    let wanted = Wanted::of_query(tx, &scope, query)?;
+    if wanted.is_never() {
+        return Ok(vec!["nothing".to_owned()]);
+    }
+    let mut maker =
+        Maker { scope: &scope, wanted: &wanted, sort: &query.sort, count: query.count.min(MAX_PAGE) };
+    let mut choice = maker.choose(tx)?;
+    if choice.unstreamed {
+        maker.sort = &BY_TIME;
+        choice.walk_first = Some(Walk::Updated);
+    }
     let source = choice.walk_first.map_or(choice.source, Source::All);
     let mut values = Values::default();
     let (sql, _) = maker.statement(tx, &mut values, source, None, None)?;
     let (verb, column) = match tx.dialect() {
         crate::Dialect::Sqlite => ("EXPLAIN QUERY PLAN", 3),
-        crate::Dialect::Postgres => ("EXPLAIN", 0),
+        crate::Dialect::Postgres => ("EXPLAIN (COSTS OFF)", 0),
     };
     let mut lines = vec![format!("source {}", source.tag())];
     lines.extend(tx.all(&format!("{verb} {sql}"), &values.params(), |row| row.string(column))?);
@@ -147,32 +195,30 @@ impl Maker<'_> {
         source: Source,
     ) -> Result<(source::Rows, Vec<String>, bool)> {
         let rows = self.rows(tx, values, source)?;
-        let mut subject = Subject {
-            kind: self.query.kind,
-            rid: rows.rid,
-            date: rows.date,
-            needs_resource: rows.is_resource,
-            dialect: self.dialect,
-        };
+        let mut subject = Subject::of(self.scope, self.wanted.kind, &rows);
         let mut conditions = rows.conditions.clone();
-        if !self.query.ids.is_empty() {
-            conditions.push(subject.ids(values, &self.query.ids));
-        }
-        for bound in &self.query.last_updated {
-            conditions.push(subject.last_updated(values, *bound));
-        }
-        for (n, filter) in self.query.filters.iter().enumerate() {
+        for (n, want) in self.wanted.wants.iter().enumerate() {
             if rows.fulfils != Some(n) {
-                conditions.push(subject.filter(tx, values, filter)?);
+                conditions.push(subject.node(tx, values, &want.node)?);
             }
         }
         if !matches!(source, Source::Compartment | Source::Care)
-            && let Some(condition) = subject.rights(values, self.predicate, self.now_us)
+            && let Some(condition) = subject.rights(values, &self.wanted.predicate)
         {
             conditions.push(condition);
         }
         let needs_resource = subject.needs_resource;
         Ok((rows, conditions, needs_resource))
+    }
+
+    /// The rows of the page and one more.
+    fn found(&self, tx: &mut dyn Tx, choice: &plan::Choice, cursor: Option<&Cursor>) -> Result<Found> {
+        if let Some(walk) = choice.walk_first
+            && let Some(found) = self.near(tx, walk, cursor)?
+        {
+            return Ok(found);
+        }
+        self.page(tx, choice.source, cursor, None)
     }
 
     fn total(&self, tx: &mut dyn Tx, source: Source) -> Result<u64> {
@@ -193,7 +239,7 @@ impl Maker<'_> {
         let source = Source::All(walk);
         let mut values = Values::default();
         let rows = self.rows(tx, &mut values, source)?;
-        let keys = order::keys(&mut values, self.query, source, &rows);
+        let keys = order::keys(&mut values, self, source, &rows);
         let [key] = &keys[..] else { return Ok(None) };
         let mut conditions = rows.conditions.clone();
         if let Some(cursor) = cursor {
@@ -210,7 +256,7 @@ impl Maker<'_> {
         );
         let end = tx.one(&sql, &values.params(), |row| key.read(row, 0))?;
         let found = self.page(tx, source, cursor, end.as_ref())?;
-        let full = found.0.len() > self.query.count.min(MAX_PAGE) as usize;
+        let full = found.0.len() > self.count as usize;
         Ok((full || end.is_none()).then_some(found))
     }
 
@@ -257,7 +303,7 @@ impl Maker<'_> {
         end: Option<&builder::Value>,
     ) -> Result<(String, Vec<Key>)> {
         let (rows, mut conditions, mut needs_resource) = self.joined(tx, values, source)?;
-        let keys = order::keys(values, self.query, source, &rows);
+        let keys = order::keys(values, self, source, &rows);
         needs_resource |= keys.iter().any(|key| key.needs_resource);
         let joins: String = keys.iter().filter_map(|key| key.join.as_deref()).collect();
         if let Some(cursor) = cursor {
@@ -277,7 +323,7 @@ impl Maker<'_> {
             by.push_str(&format!("{}{}, ", key.sql, direction(key.descending)));
             outer_by.push_str(&format!("s.k{n}{}, ", direction(key.descending)));
         }
-        let limit = values.bind(i64::from(self.query.count.min(MAX_PAGE)) + 1);
+        let limit = values.bind(i64::from(self.count) + 1);
         let (rid, last) = (rows.rid, direction(last_descends));
         let sql = format!(
             "SELECT {COLUMNS}{outer_columns} FROM (SELECT {rid} AS rid{columns} FROM {}{}{joins} WHERE {} \

@@ -2,11 +2,13 @@
 
 use super::builder::{Value, Values};
 use super::cursor::Cursor;
-use super::source::{Rows, Source, Walk, is_prefix, is_reference, walk_of};
+use super::nested::is_reference;
+use super::source::{Maker, Rows, Source, Walk, is_prefix, walk_of};
 use crate::index::{NO_DATE, ODD, param_number};
 use crate::{Error, Result, Row};
+use fhir::TypeId;
 use fhir::definitions::ParamType;
-use fhir::search::{Query, Sort};
+use fhir::search::Sort;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Type {
@@ -56,30 +58,36 @@ impl Key {
 }
 
 /// The keys by which the rows of this source come; the row number follows them.
-pub(super) fn keys(values: &mut Values, query: &Query, source: Source, rows: &Rows) -> Vec<Key> {
-    if query.sort.is_empty() {
-        return own_order(query, source, rows).into_iter().collect();
+pub(super) fn keys(values: &mut Values, maker: &Maker<'_>, source: Source, rows: &Rows) -> Vec<Key> {
+    if maker.sort.is_empty() {
+        return own_order(maker, source, rows).into_iter().collect();
     }
-    query.sort.iter().enumerate().map(|(n, sort)| key(values, query, rows, n, sort)).collect()
+    let kind = maker.wanted.kind;
+    maker.sort.iter().enumerate().map(|(n, sort)| key(values, kind, rows, n, sort)).collect()
 }
 
-/// Without `_sort`: as the source has them.
-fn own_order(query: &Query, source: Source, rows: &Rows) -> Option<Key> {
-    let filter = match source {
-        Source::Filter(n) => query.filters.get(n),
+/// Without `_sort`: as the source has them. What other rows made of a node may differ from page to page, so its rows
+/// come by number.
+fn own_order(maker: &Maker<'_>, source: Source, rows: &Rows) -> Option<Key> {
+    let want = match source {
+        Source::Node(n) => maker.wanted.wants.get(n).filter(|want| !want.derived),
         _ => None,
     };
     match source {
         Source::Compartment => rows.date.map(|date| Key::new(date, true, Type::Int)),
         Source::All(Walk::Date) => rows.date.map(|date| Key::new(date, true, Type::Int)),
         Source::All(Walk::Updated) => Some(Key::of_resource("last_updated_us", false, Type::Int)),
-        _ if filter.is_some_and(is_reference) => rows.date.map(|date| Key::new(date, true, Type::Int)),
-        _ if filter.is_some_and(is_prefix) => rows.text.map(|text| Key::new(text, false, Type::Text)),
+        _ if want.is_some_and(|w| is_reference(&w.node)) => {
+            rows.date.map(|date| Key::new(date, true, Type::Int))
+        }
+        _ if want.is_some_and(|w| is_prefix(&w.node)) => {
+            rows.text.map(|text| Key::new(text, false, Type::Text))
+        }
         _ => None,
     }
 }
 
-fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -> Key {
+fn key(values: &mut Values, kind: TypeId, rows: &Rows, n: usize, sort: &Sort) -> Key {
     let (param, param_type, descending) = match sort {
         Sort::LastUpdated { descending } => {
             return Key::of_resource("last_updated_us", *descending, Type::Int);
@@ -87,7 +95,7 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
         Sort::Id { descending } => return Key::of_resource("id", *descending, Type::Bytes),
         Sort::Param { param, param_type, descending } => (*param, *param_type, *descending),
     };
-    match walk_of(query.kind, sort) {
+    match walk_of(kind, sort) {
         Some(Walk::Date) => {
             return match rows.date {
                 Some(date) => Key::new(date, descending, Type::Int),
@@ -129,7 +137,7 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
         }
         // These have no index by row: the least values of all rows are collected once.
         ParamType::Reference => {
-            let (param, kind) = (values.bind(number), values.bind(i64::from(query.kind.0)));
+            let (param, kind) = (values.bind(number), values.bind(i64::from(kind.0)));
             let none = values.bind(Vec::new());
             joined(
                 n,
@@ -148,7 +156,7 @@ fn key(values: &mut Values, query: &Query, rows: &Rows, n: usize, sort: &Sort) -
             joined(n, rid, descending, Type::Text, "''", &list)
         }
         _ => {
-            let (kind, param) = (values.bind(i64::from(query.kind.0)), values.bind(number));
+            let (kind, param) = (values.bind(i64::from(kind.0)), values.bind(number));
             let list = format!(
                 "SELECT rid, min(code) AS k FROM token WHERE type_id = {kind} AND param = {param} GROUP BY rid"
             );

@@ -2,7 +2,9 @@
 //! from guessing wrongly: a few bounded counts decide.
 
 use super::builder::Values;
-use super::source::{Maker, Source, Walk, candidates, is_patient, is_reference, walk_of};
+use super::nested::{is_patient, is_reference};
+use super::source::{Maker, Source, Walk, candidates, is_wide, walk_of};
+use super::wanted::Node;
 use crate::{Result, Tx};
 use fhir::search::Operand;
 
@@ -11,31 +13,37 @@ const FEW: i64 = 50;
 /// Sources are compared up to this many rows; larger ones are not collected and sorted unless nothing else is left.
 const SOME: i64 = 1_000;
 
+/// From this rank on a source is collected as a whole.
+const COLLECTED: u8 = 4;
+
 /// Where to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Choice {
     /// Every source is large: walk a little way in the wanted order first, since rows that are so many are met soon.
     pub walk_first: Option<Walk>,
     pub source: Source,
+    /// The source is large and must be collected before its first row is known.
+    pub unstreamed: bool,
 }
 
 impl From<Source> for Choice {
     fn from(source: Source) -> Choice {
-        Choice { walk_first: None, source }
+        Choice { walk_first: None, source, unstreamed: false }
     }
 }
 
 impl Maker<'_> {
     pub fn choose(&self, tx: &mut dyn Tx) -> Result<Choice> {
-        let query = self.query;
-        if !query.ids.is_empty() {
-            return Ok(Source::Ids.into());
+        let wanted = self.wanted;
+        if let Some(n) = wanted.wants.iter().position(|want| matches!(want.node, Node::Ids(_))) {
+            return Ok(Source::Node(n).into());
         }
-        let sorted = query.sort.first();
-        let walk = sorted.and_then(|sort| walk_of(query.kind, sort)).filter(|_| query.sort.len() == 1);
-        let all = candidates(query, self.predicate);
+        let sorted = self.sort.first();
+        let walk = sorted.and_then(|sort| walk_of(wanted.kind, sort)).filter(|_| self.sort.len() == 1);
+        let all = candidates(wanted);
         if all.is_empty() {
-            let walk = walk.unwrap_or(if query.last_updated.is_empty() { Walk::Date } else { Walk::Updated });
+            let by_time = wanted.wants.iter().any(|want| matches!(want.node, Node::Updated(..)));
+            let walk = walk.unwrap_or(if by_time { Walk::Updated } else { Walk::Date });
             return Ok(Source::All(walk).into());
         }
         // A patient's record by date: the commonest search of all.
@@ -45,7 +53,8 @@ impl Maker<'_> {
             return Ok((*source).into());
         }
         if let [only] = all[..]
-            && (walk.is_none() || walk.is_some_and(|walk| only.is_in_order(query, walk)))
+            && (walk.is_none_or(|walk| only.is_in_order(wanted, walk)))
+            && (!self.sort.is_empty() || self.streams(only) || is_wide(wanted, only))
         {
             return Ok(only.into());
         }
@@ -60,37 +69,46 @@ impl Maker<'_> {
                 least = (count, *source);
             }
         }
-        let (Some(walk), SOME..) = (walk, least.0) else { return Ok(least.1.into()) };
-        match all.iter().find(|source| source.is_in_order(query, walk)) {
+        let (Some(walk), SOME..) = (walk, least.0) else {
+            let large = least.0 >= SOME && self.sort.is_empty() && !self.streams(least.1);
+            return Ok(Choice { unstreamed: large, ..least.1.into() });
+        };
+        match all.iter().find(|source| source.is_in_order(wanted, walk)) {
             Some(source) => Ok((*source).into()),
-            None => Ok(Choice { walk_first: Some(walk), source: least.1 }),
+            None => Ok(Choice { walk_first: Some(walk), ..least.1.into() }),
         }
     }
 
     fn is_patients(&self, source: Source) -> bool {
         match source {
             Source::Compartment => true,
-            Source::Filter(n) => self.query.filters.get(n).is_some_and(is_patient),
+            Source::Node(n) => self.wanted.node(n).is_some_and(is_patient),
             _ => false,
         }
+    }
+
+    /// The first rows come before the last ones are known.
+    fn streams(&self, source: Source) -> bool {
+        self.rank(source) < COLLECTED
     }
 
     /// Smaller is better among sources too large to count.
     fn rank(&self, source: Source) -> u8 {
         match source {
-            Source::Filter(n) => match self.query.filters.get(n) {
-                Some(filter) if is_reference(filter) => 0,
-                Some(filter) => match &filter.any[..] {
+            Source::Node(n) => match self.wanted.node(n) {
+                Some(node) if is_reference(node) => 0,
+                Some(Node::Filter(filter)) => match &filter.any[..] {
                     [Operand::Token { code: Some(_), .. }] => 1,
                     [Operand::Uri(_)] => 2,
                     [Operand::String { .. }] => 3,
-                    _ => 5,
+                    _ => COLLECTED + 1,
                 },
-                None => 9,
+                Some(Node::Ids(_)) => 0,
+                _ => COLLECTED + 2,
             },
             Source::Compartment => 0,
-            Source::Care => 4,
-            Source::Ids | Source::All(_) => 9,
+            Source::Care => COLLECTED,
+            Source::All(_) => 9,
         }
     }
 
@@ -98,10 +116,7 @@ impl Maker<'_> {
     fn count(&self, tx: &mut dyn Tx, source: Source, limit: i64) -> Result<i64> {
         let mut values = Values::default();
         let arms = match source {
-            Source::Filter(n) => match self.query.filters.get(n) {
-                Some(filter) => self.arms(tx, &mut values, filter)?,
-                None => Vec::new(),
-            },
+            Source::Node(n) => self.arms_of(tx, &mut values, n)?,
             _ => {
                 let rows = self.rows(tx, &mut values, source)?;
                 let conditions = if rows.conditions.is_empty() {

@@ -1,7 +1,7 @@
 //! Conditions on one index table for one operand: the bounds that make a narrow range, and the exact test.
 
 use super::builder::Values;
-use crate::index::{MAX_CHARS, SHORT_US, cut};
+use crate::index::{MAX_CHARS, SHORT_US, cut, on_sphere};
 use fhir::search::Prefix;
 
 /// Past every text that starts with a prefix: texts compare by code point on both engines.
@@ -107,6 +107,26 @@ pub(super) fn prefix_test(values: &mut Values, alias: &str, folded: &str) -> Str
     let folded = cut(folded, MAX_CHARS);
     let last = values.bind(format!("{folded}{LAST}"));
     format!("{alias}folded >= {} AND {alias}folded < {last}", values.bind(folded))
+}
+
+/// Metres; the mean radius, as all of WGS 84 is within half a percent of it.
+const EARTH_RADIUS: f64 = 6_371_008.8;
+
+/// A stored place within so many metres of another: by the straight line through the earth, which grows with the
+/// distance on its surface.
+pub(super) fn near_test(values: &mut Values, latitude: f64, longitude: f64, meters: f64) -> String {
+    let (x, y, z) = on_sphere(latitude, longitude);
+    let angle = (meters / EARTH_RADIUS).clamp(0.0, std::f64::consts::PI);
+    // A hair more, for rounding: a millimetre.
+    let chord = 2.0 * (angle / 2.0).sin() + 1e-10;
+    let degrees = angle.to_degrees() + 1e-6;
+    let (low, high) = (values.bind(latitude - degrees), values.bind(latitude + degrees));
+    let (x, y, z) = (values.bind(x), values.bind(y), values.bind(z));
+    let square = values.bind(chord * chord);
+    format!(
+        "latitude >= {low} AND latitude <= {high} AND \
+         (x - {x}) * (x - {x}) + (y - {y}) * (y - {y}) + (z - {z}) * (z - {z}) <= {square}"
+    )
 }
 
 /// The URI itself and everything above it: `http://a/b/c` → itself, `http://a/b`, `http://a`.

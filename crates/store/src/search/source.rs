@@ -2,12 +2,19 @@
 
 use super::builder::Values;
 use super::check::{NEVER, system_term, unit, uri_test};
-use super::range::{Bounds, date_test, exact_test, open_test, prefix_test, quantity_test, short_bounds};
+use super::composite::composite;
+use super::nested::{is_reference, one_target};
+use super::range::{
+    Bounds, date_test, exact_test, near_test, open_test, prefix_test, quantity_test, short_bounds,
+};
+use super::wanted::{Node, Scope, Wanted};
 use crate::ids::{encode_id, encode_target};
-use crate::index::{COMPARTMENT, MAX_CHARS, ODD, cut, param_number, primary_text};
-use crate::{Dialect, Result, Tx};
+use crate::index::{
+    COMPARTMENT, IDENTIFIER, MAX_CHARS, ODD, OF_TYPE, cut, param_number, primary_text, type_text,
+};
+use crate::{Result, Tx};
 use access::Predicate;
-use fhir::search::{Filter, Match, Operand, Prefix, Query, Sort};
+use fhir::search::{Filter, Match, Operand, Prefix, Sort};
 use fhir::{ParamId, TypeId};
 
 /// The order of a walk through a whole type.
@@ -20,10 +27,8 @@ pub(super) enum Walk {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// `_id`
-    Ids,
-    /// The range of filter n; dates together with the other filters of their parameter.
-    Filter(usize),
+    /// The rows of [Wanted] node n; dates together with the other filters of their parameter.
+    Node(usize),
     /// The compartment of the patient who asks.
     Compartment,
     /// The compartments of all patients in care of the practitioner who asks.
@@ -44,7 +49,7 @@ pub(super) struct Rows {
     pub text: Option<&'static str>,
     /// `resource r` is the source itself.
     pub is_resource: bool,
-    /// The filter that the source fulfils.
+    /// The node that the source fulfils.
     pub fulfils: Option<usize>,
 }
 
@@ -52,8 +57,7 @@ impl Source {
     /// For cursors.
     pub fn tag(self) -> String {
         match self {
-            Source::Ids => "i".into(),
-            Source::Filter(n) => format!("f{n}"),
+            Source::Node(n) => format!("f{n}"),
             Source::Compartment => "p".into(),
             Source::Care => "c".into(),
             Source::All(Walk::Updated) => "au".into(),
@@ -62,84 +66,118 @@ impl Source {
         }
     }
 
-    /// The inverse of [Source::tag], if the source exists for this query.
-    pub fn from_tag(tag: &str, query: &Query, predicate: &Predicate) -> Option<Source> {
+    /// The inverse of [Source::tag], if the source exists for this search.
+    pub fn from_tag(tag: &str, wanted: &Wanted) -> Option<Source> {
         let source = match tag {
-            "i" => Source::Ids,
             "p" => Source::Compartment,
             "c" => Source::Care,
             "au" => Source::All(Walk::Updated),
             "ad" => Source::All(Walk::Date),
             "at" => Source::All(Walk::Text),
-            _ => Source::Filter(tag.strip_prefix('f')?.parse().ok()?),
+            _ => Source::Node(tag.strip_prefix('f')?.parse().ok()?),
         };
         let possible = match source {
-            Source::Ids => !query.ids.is_empty(),
-            Source::All(Walk::Text) => primary_text(query.kind).is_some(),
+            Source::All(Walk::Text) => primary_text(wanted.kind).is_some(),
             Source::All(_) => true,
-            _ => candidates(query, predicate).contains(&source),
+            _ => candidates(wanted).contains(&source),
         };
         possible.then_some(source)
     }
 
     /// The rows come without a detour in the order of this walk.
-    pub fn is_in_order(self, query: &Query, walk: Walk) -> bool {
+    pub fn is_in_order(self, wanted: &Wanted, walk: Walk) -> bool {
         match self {
             Source::All(own) => own == walk,
             Source::Compartment => walk == Walk::Date,
-            Source::Filter(n) => query.filters.get(n).is_some_and(|f| walk == Walk::Date && is_reference(f)),
-            Source::Ids | Source::Care => false,
+            Source::Node(n) => wanted.node(n).is_some_and(|node| walk == Walk::Date && is_reference(node)),
+            Source::Care => false,
         }
     }
-}
-
-/// One reference target.
-pub(super) fn is_reference(filter: &Filter) -> bool {
-    matches!(&filter.any[..], [Operand::Reference { kinds, .. }] if kinds.len() == 1)
-}
-
-/// A reference to one patient.
-pub(super) fn is_patient(filter: &Filter) -> bool {
-    matches!(&filter.any[..], [Operand::Reference { kinds, .. }] if kinds[..] == [TypeId::PATIENT])
 }
 
 /// A prefix of a string: its source is ordered by the string.
-pub(super) fn is_prefix(filter: &Filter) -> bool {
-    filter.matching == Match::Default && matches!(&filter.any[..], [Operand::String { .. }])
+pub(super) fn is_prefix(node: &Node) -> bool {
+    matches!(node, Node::Filter(f) if f.matching == Match::Default && matches!(&f.any[..], [Operand::String { .. }]))
 }
 
 /// The sources that hold only part of the type.
-pub(super) fn candidates(query: &Query, predicate: &Predicate) -> Vec<Source> {
-    let (mut all, mut last) = (Vec::new(), Vec::new());
+pub(super) fn candidates(wanted: &Wanted) -> Vec<Source> {
+    let (mut all, mut nested, mut last) = (Vec::new(), Vec::new(), Vec::new());
     let mut dates: Vec<ParamId> = Vec::new();
-    for (n, filter) in query.filters.iter().enumerate() {
-        let useful = !filter.any.is_empty()
-            && !matches!(filter.matching, Match::Not | Match::Missing)
-            && filter.any.iter().all(narrows);
-        let is_date = matches!(filter.any.first(), Some(Operand::Date { .. }));
-        if useful && !(is_date && dates.contains(&filter.param)) {
-            if filter.any.iter().any(|operand| scans(filter, operand)) {
-                last.push(Source::Filter(n));
-            } else {
-                all.push(Source::Filter(n));
+    for (n, want) in wanted.wants.iter().enumerate() {
+        if let Node::Filter(filter) = &want.node
+            && matches!(filter.any.first(), Some(Operand::Date { .. }))
+        {
+            if dates.contains(&filter.param) {
+                continue;
             }
-        }
-        if is_date {
             dates.push(filter.param);
         }
+        match grip(&want.node) {
+            Grip::None => {}
+            Grip::Wide => last.push(Source::Node(n)),
+            Grip::Narrow if matches!(want.node, Node::Chain { .. } | Node::Has { .. }) => {
+                nested.push(Source::Node(n));
+            }
+            Grip::Narrow => all.push(Source::Node(n)),
+        }
     }
-    match predicate {
+    match wanted.predicate {
         Predicate::Patient(_) => all.push(Source::Compartment),
         Predicate::InCareOf(_) => all.push(Source::Care),
         _ => {}
     }
+    // Their counts are dearer, so they come behind.
+    all.extend(nested);
     if all.is_empty() { last } else { all }
+}
+
+/// Whether even counting the rows of the source is dear.
+pub(super) fn is_wide(wanted: &Wanted, source: Source) -> bool {
+    matches!(source, Source::Node(n) if wanted.node(n).is_some_and(|node| grip(node) == Grip::Wide))
+}
+
+/// How good a start a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Grip {
+    /// It holds no rows together.
+    None,
+    /// All values of the parameter must be looked at.
+    Wide,
+    Narrow,
+}
+
+fn grip(node: &Node) -> Grip {
+    match node {
+        Node::Filter(filter) => {
+            let useful = !filter.any.is_empty()
+                && !matches!(filter.matching, Match::Not | Match::Missing)
+                && filter.any.iter().all(narrows);
+            match useful {
+                false => Grip::None,
+                true if filter.any.iter().any(|operand| scans(filter, operand)) => Grip::Wide,
+                true => Grip::Narrow,
+            }
+        }
+        Node::Ids(_) | Node::Member(_) => Grip::Narrow,
+        Node::Chain { inner, .. } | Node::Has { inner, .. } => {
+            let wide = inner.wants.iter().all(|want| grip(&want.node) < Grip::Narrow)
+                && !matches!(inner.predicate, Predicate::Patient(_) | Predicate::InCareOf(_));
+            if wide { Grip::Wide } else { Grip::Narrow }
+        }
+        Node::Any(any) => any.iter().map(grip).min().unwrap_or(Grip::Narrow),
+        Node::All(all) => all.iter().map(grip).max().unwrap_or(Grip::None),
+        Node::Updated(..) | Node::Not(_) => Grip::None,
+    }
 }
 
 /// Whether all values of the parameter must be looked at: even counting such a source is dear.
 fn scans(filter: &Filter, operand: &Operand) -> bool {
     match operand {
-        Operand::Quantity { .. } | Operand::Token { code: None, .. } => true,
+        Operand::Quantity { .. }
+        | Operand::Token { code: None, .. }
+        | Operand::Identifier { value: None, .. } => true,
+        Operand::Composite(parts) => !matches!(parts.first(), Some(Operand::Token { code: Some(_), .. })),
         Operand::String { .. } => filter.matching == Match::Contains,
         _ => false,
     }
@@ -147,7 +185,10 @@ fn scans(filter: &Filter, operand: &Operand) -> bool {
 
 fn narrows(operand: &Operand) -> bool {
     match operand {
-        Operand::Missing(_) => false,
+        Operand::Missing(_)
+        | Operand::ValueSet(_)
+        | Operand::Hierarchy { .. }
+        | Operand::ReferenceTree { .. } => false,
         Operand::Date { prefix, .. } | Operand::Quantity { prefix, .. } => *prefix != Prefix::Ne,
         _ => true,
     }
@@ -166,42 +207,126 @@ pub(super) fn walk_of(kind: TypeId, sort: &Sort) -> Option<Walk> {
     }
 }
 
-/// What the SQL of a source is made from.
+/// What the SQL of a search is made from.
 pub(super) struct Maker<'a> {
-    pub query: &'a Query,
-    pub predicate: &'a Predicate,
-    pub now_us: i64,
-    pub dialect: Dialect,
+    pub scope: &'a Scope<'a>,
+    pub wanted: &'a Wanted,
+    pub sort: &'a [Sort],
+    /// Rows of a page.
+    pub count: u32,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    /// For rows in no order that are part of another search.
+    pub fn nested(scope: &'a Scope<'a>, wanted: &'a Wanted) -> Maker<'a> {
+        Maker { scope, wanted, sort: &[], count: 1 }
+    }
+
     pub fn rows(&self, tx: &mut dyn Tx, values: &mut Values, source: Source) -> Result<Rows> {
         match source {
-            Source::Ids => Ok(self.resource(values, Vec::new())),
             Source::All(walk) => self.walk(tx, values, walk),
             Source::Compartment => {
-                let Predicate::Patient(patient) = self.predicate else { return Ok(nothing()) };
+                let Predicate::Patient(patient) = &self.wanted.predicate else { return Ok(nothing()) };
                 Ok(self.references(values, TypeId::PATIENT, patient, COMPARTMENT, None))
             }
             Source::Care => {
-                let Predicate::InCareOf(practitioner) = self.predicate else { return Ok(nothing()) };
-                let (practitioner, now) = (values.bind(encode_id(practitioner)), values.bind(self.now_us));
-                let (kind, param) = (values.bind(i64::from(self.query.kind.0)), values.bind(COMPARTMENT));
+                let Predicate::InCareOf(practitioner) = &self.wanted.predicate else { return Ok(nothing()) };
+                let (practitioner, now) =
+                    (values.bind(encode_id(practitioner)), values.bind(self.scope.now_us));
+                let (kind, param) = (values.bind(i64::from(self.wanted.kind.0)), values.bind(COMPARTMENT));
                 Ok(collected(format!(
                     "SELECT DISTINCT f.rid FROM care_link c CROSS JOIN reference f WHERE c.practitioner = {practitioner} \
                      AND c.from_us <= {now} AND c.until_us > {now} AND f.target = c.patient AND f.type_id = {kind} \
                      AND f.param = {param}"
                 )))
             }
-            Source::Filter(n) => match self.query.filters.get(n) {
-                Some(filter) => self.filter(tx, values, n, filter),
+            Source::Node(n) => match self.wanted.node(n) {
+                Some(Node::Filter(filter)) => self.filter(tx, values, n, filter),
+                Some(Node::Member(patient)) => {
+                    Ok(self.references(values, TypeId::PATIENT, patient, COMPARTMENT, Some(n)))
+                }
+                Some(Node::Ids(ids)) => {
+                    let ids: Vec<String> = ids.iter().map(|id| values.bind(encode_id(id))).collect();
+                    let rows = self.resource(values, vec![format!("r.id IN ({})", ids.join(", "))]);
+                    Ok(Rows { fulfils: Some(n), ..rows })
+                }
+                Some(node) => {
+                    let mut arms = Vec::new();
+                    let exact = self.node_arms(tx, values, node, &mut arms)?;
+                    let mut rows = union(&arms);
+                    rows.fulfils = exact.then_some(n);
+                    Ok(rows)
+                }
                 None => Ok(nothing()),
             },
         }
     }
 
+    /// The node as a union of ranges; a row may come more than once. Returns whether every row meets the node.
+    fn node_arms(
+        &self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        node: &Node,
+        arms: &mut Vec<String>,
+    ) -> Result<bool> {
+        match node {
+            Node::Filter(filter) => {
+                arms.extend(self.arms(tx, values, filter)?);
+                Ok(!matches!(filter.any.first(), Some(Operand::Date { .. })))
+            }
+            Node::Ids(ids) => {
+                let kind = values.bind(i64::from(self.wanted.kind.0));
+                let ids: Vec<String> = ids.iter().map(|id| values.bind(encode_id(id))).collect();
+                arms.push(format!(
+                    "SELECT rid FROM resource WHERE type_id = {kind} AND id IN ({}) AND deleted = 0",
+                    ids.join(", ")
+                ));
+                Ok(true)
+            }
+            Node::Member(patient) => {
+                arms.push(format!(
+                    "SELECT rid FROM reference WHERE target = {} AND type_id = {} AND param = {}",
+                    values.bind(encode_target(TypeId::PATIENT, patient)),
+                    values.bind(i64::from(self.wanted.kind.0)),
+                    values.bind(COMPARTMENT)
+                ));
+                Ok(true)
+            }
+            Node::Chain { param, inner } => {
+                arms.push(self.chain_arm(tx, values, *param, inner)?);
+                Ok(true)
+            }
+            Node::Has { param, inner } => {
+                arms.push(self.has_arm(tx, values, *param, inner)?);
+                Ok(true)
+            }
+            Node::Any(any) => {
+                let mut exact = true;
+                for one in any {
+                    exact &= self.node_arms(tx, values, one, arms)?;
+                }
+                Ok(exact)
+            }
+            Node::All(all) => match all.iter().max_by_key(|one| grip(one)) {
+                Some(one) => self.node_arms(tx, values, one, arms).map(|_| false),
+                None => Ok(false),
+            },
+            Node::Updated(..) | Node::Not(_) => Ok(false),
+        }
+    }
+
+    /// As [Self::node_arms], for counting.
+    pub fn arms_of(&self, tx: &mut dyn Tx, values: &mut Values, n: usize) -> Result<Vec<String>> {
+        let mut arms = Vec::new();
+        if let Some(node) = self.wanted.node(n) {
+            self.node_arms(tx, values, node, &mut arms)?;
+        }
+        Ok(arms)
+    }
+
     fn resource(&self, values: &mut Values, mut conditions: Vec<String>) -> Rows {
-        conditions.insert(0, format!("r.type_id = {}", values.bind(i64::from(self.query.kind.0))));
+        conditions.insert(0, format!("r.type_id = {}", values.bind(i64::from(self.wanted.kind.0))));
         conditions.push("r.deleted = 0".into());
         Rows {
             from: "resource r".into(),
@@ -231,7 +356,7 @@ impl Maker<'_> {
     /// Bounds that the filters on the primary date put on the walk. Only if every stored value is short and alone:
     /// then it starts at `sort_date_us`.
     fn walk_bounds(&self, tx: &mut dyn Tx) -> Result<Option<Bounds>> {
-        let Some(param) = fhir::definitions::primary_date(self.query.kind) else { return Ok(None) };
+        let Some(param) = fhir::definitions::primary_date(self.wanted.kind) else { return Ok(None) };
         let bounds = self.date_bounds(param);
         if bounds == Bounds::ALL {
             return Ok(None);
@@ -247,7 +372,7 @@ impl Maker<'_> {
     /// What all filters on this date say together.
     fn date_bounds(&self, param: ParamId) -> Bounds {
         let mut bounds = Bounds::ALL;
-        for filter in self.query.filters.iter().filter(|f| f.param == param) {
+        for filter in self.wanted.filters().filter(|f| f.param == param) {
             if let [Operand::Date { prefix, low_us, high_us }] = &filter.any[..] {
                 bounds = bounds.and(short_bounds(*prefix, *low_us, *high_us));
             }
@@ -265,7 +390,7 @@ impl Maker<'_> {
     ) -> Rows {
         let conditions = vec![
             format!("d.target = {}", values.bind(encode_target(kind, id))),
-            format!("d.type_id = {}", values.bind(i64::from(self.query.kind.0))),
+            format!("d.type_id = {}", values.bind(i64::from(self.wanted.kind.0))),
             format!("d.param = {}", values.bind(param)),
         ];
         Rows {
@@ -290,10 +415,10 @@ impl Maker<'_> {
             is_resource: false,
             fulfils: Some(n),
         };
+        if let Some((kind, id)) = one_target(filter) {
+            return Ok(self.references(values, kind, id, number, Some(n)));
+        }
         match &filter.any[..] {
-            [Operand::Reference { kinds, id }] if kinds.len() == 1 => {
-                return Ok(self.references(values, kinds[0], id, number, Some(n)));
-            }
             [Operand::Token { system, code: Some(code) }] => {
                 let term = match system {
                     Some(system) => match system_term(tx, system)? {
@@ -303,7 +428,7 @@ impl Maker<'_> {
                     None => None,
                 };
                 let mut conditions =
-                    vec![format!("d.type_id = {}", values.bind(i64::from(self.query.kind.0)))];
+                    vec![format!("d.type_id = {}", values.bind(i64::from(self.wanted.kind.0)))];
                 conditions.push(format!("d.code = {}", values.bind(cut(code, MAX_CHARS))));
                 conditions.push(format!("d.param = {}", values.bind(number)));
                 match term {
@@ -312,7 +437,7 @@ impl Maker<'_> {
                     None => conditions.push(format!(
                         "NOT EXISTS (SELECT 1 FROM token e WHERE e.type_id = d.type_id AND e.code = d.code \
                          AND e.rid = d.rid AND e.param = d.param AND e.system < d.system{})",
-                        self.dialect.look_up()
+                        self.scope.dialect.look_up()
                     )),
                 }
                 return Ok(direct("token", conditions, None));
@@ -339,15 +464,9 @@ impl Maker<'_> {
             _ => {}
         }
         let arms = self.arms(tx, values, filter)?;
-        if arms.is_empty() {
-            return Ok(nothing());
-        }
-        let mut rows = collected(match &arms[..] {
-            [one] => one.replacen("SELECT rid", "SELECT DISTINCT rid", 1),
-            several => several.join(" UNION "),
-        });
+        let mut rows = union(&arms);
         // The arms of a date hold to all its filters only for values that are alone; those are tested again.
-        rows.fulfils = if matches!(filter.any[0], Operand::Date { .. }) { None } else { Some(n) };
+        rows.fulfils = if matches!(filter.any.first(), Some(Operand::Date { .. })) { None } else { Some(n) };
         Ok(rows)
     }
 
@@ -356,12 +475,12 @@ impl Maker<'_> {
         let number = param_number(filter.param);
         let mut arms = Vec::new();
         for operand in &filter.any {
-            self.arms_of(tx, values, (filter, number), operand, &mut arms)?;
+            self.arms_of_operand(tx, values, (filter, number), operand, &mut arms)?;
         }
         Ok(arms)
     }
 
-    fn arms_of(
+    fn arms_of_operand(
         &self,
         tx: &mut dyn Tx,
         values: &mut Values,
@@ -372,22 +491,15 @@ impl Maker<'_> {
         match operand {
             Operand::Missing(_) => {}
             Operand::Token { system, code } => {
-                let term = match system {
-                    Some(system) => match system_term(tx, system)? {
-                        Some(term) => Some(term),
-                        None => return Ok(()),
-                    },
-                    None => None,
-                };
-                let (kind, param) = (values.bind(i64::from(self.query.kind.0)), values.bind(number));
-                let mut text = format!("SELECT rid FROM token WHERE type_id = {kind} AND param = {param}");
-                if let Some(code) = code {
-                    text.push_str(&format!(" AND code = {}", values.bind(cut(code, MAX_CHARS))));
-                }
-                if let Some(term) = term {
-                    text.push_str(&format!(" AND system = {}", values.bind(term)));
-                }
-                arms.push(text);
+                arms.extend(self.token_arm(tx, values, number, system.as_deref(), code.as_deref())?);
+            }
+            Operand::Identifier { system, value } => {
+                let number = number + IDENTIFIER;
+                arms.extend(self.token_arm(tx, values, number, system.as_deref(), value.as_deref())?);
+            }
+            Operand::OfType { system, code, value } => {
+                let of_type = type_text(system, code);
+                arms.extend(self.token_arm(tx, values, number + OF_TYPE, Some(&of_type), Some(value))?);
             }
             Operand::String { folded, exact } => {
                 let param = values.bind(number);
@@ -395,7 +507,7 @@ impl Maker<'_> {
                     Match::Exact => exact_test(values, "", folded, exact),
                     Match::Contains => {
                         let folded = values.bind(folded.as_str());
-                        self.dialect.contains("folded", &folded)
+                        self.scope.dialect.contains("folded", &folded)
                     }
                     _ => prefix_test(values, "", folded),
                 };
@@ -403,7 +515,8 @@ impl Maker<'_> {
             }
             Operand::Date { prefix, low_us, high_us } => {
                 let own = short_bounds(*prefix, *low_us, *high_us);
-                let bounds = if filter.any.len() == 1 { self.date_bounds(filter.param) } else { own };
+                let bounds =
+                    if filter.any.len() == 1 { own.and(self.date_bounds(filter.param)) } else { own };
                 let (param, odd) = (values.bind(number), values.bind(number + ODD));
                 let (from, until) = (values.bind(bounds.from), values.bind(bounds.until));
                 let test = date_test(values, *prefix, *low_us, *high_us);
@@ -427,27 +540,77 @@ impl Maker<'_> {
                     arms.push(format!(
                         "SELECT rid FROM reference WHERE target = {} AND type_id = {} AND param = {}",
                         values.bind(encode_target(*kind, id)),
-                        values.bind(i64::from(self.query.kind.0)),
+                        values.bind(i64::from(self.wanted.kind.0)),
                         values.bind(number)
                     ));
                 }
             }
             // Placeholder until the store answers them: the parser does not yield them before.
-            Operand::OfType { .. }
-            | Operand::Identifier { .. }
-            | Operand::Text { .. }
-            | Operand::ValueSet(_)
-            | Operand::Hierarchy { .. }
-            | Operand::ReferenceTree { .. }
-            | Operand::Near { .. }
-            | Operand::Composite(_) => return Err(crate::Error::Invalid("operand")),
             Operand::Uri(uri) => {
                 let param = values.bind(number);
                 let test = uri_test(values, filter.matching, uri);
                 arms.push(format!("SELECT rid FROM uri WHERE param = {param} AND {test}"));
             }
+            Operand::Text { folded } => {
+                let (kind, param) = (values.bind(i64::from(self.wanted.kind.0)), values.bind(number));
+                let test = prefix_test(values, "", folded);
+                arms.push(format!("SELECT rid FROM free_text WHERE param = {param} AND {test}"));
+                let test = prefix_test(values, "y.", folded);
+                arms.push(format!(
+                    "SELECT k.rid AS rid FROM display y CROSS JOIN token k WHERE {test} AND k.type_id = {kind} \
+                     AND k.code = y.code AND k.param = {param} AND k.system = y.system"
+                ));
+            }
+            Operand::Near { latitude, longitude, meters } => {
+                let param = values.bind(number);
+                let test = near_test(values, *latitude, *longitude, *meters);
+                arms.push(format!("SELECT rid FROM place WHERE param = {param} AND {test}"));
+            }
+            Operand::Composite(parts) => {
+                if let Some(test) = composite(tx, values, number, parts, self.scope.dialect)? {
+                    arms.push(format!("SELECT p0.rid AS rid FROM composite p0 WHERE {test}"));
+                }
+            }
+            Operand::ValueSet(_) | Operand::Hierarchy { .. } | Operand::ReferenceTree { .. } => {
+                return Err(crate::Error::Invalid("operand"));
+            }
         }
         Ok(())
+    }
+
+    fn token_arm(
+        &self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        number: i64,
+        system: Option<&str>,
+        code: Option<&str>,
+    ) -> Result<Option<String>> {
+        let term = match system {
+            Some(system) => match system_term(tx, system)? {
+                Some(term) => Some(term),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let (kind, param) = (values.bind(i64::from(self.wanted.kind.0)), values.bind(number));
+        let mut text = format!("SELECT rid FROM token WHERE type_id = {kind} AND param = {param}");
+        if let Some(code) = code {
+            text.push_str(&format!(" AND code = {}", values.bind(cut(code, MAX_CHARS))));
+        }
+        if let Some(term) = term {
+            text.push_str(&format!(" AND system = {}", values.bind(term)));
+        }
+        Ok(Some(text))
+    }
+}
+
+/// The rows of all arms, each once.
+fn union(arms: &[String]) -> Rows {
+    match arms {
+        [] => nothing(),
+        [one] => collected(format!("SELECT DISTINCT a.rid FROM ({one}) a")),
+        several => collected(several.join(" UNION ")),
     }
 }
 

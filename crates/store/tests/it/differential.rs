@@ -4,26 +4,27 @@ use crate::support::*;
 use access::Predicate;
 use fhir::search::{Filter, IndexEntry, IndexValue, Match, Operand, Prefix, Query, Sort, Total};
 use std::cmp::Ordering;
+use store::care_link;
+use store::search::{self, Rights};
 use store::test_support::{TempStore, both};
-use store::{care_link, search};
 
 const DAY: i64 = 86_400_000_000;
 
 /// Splitmix64: the same documents and queries on every run.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % n
     }
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
-    fn often(&mut self) -> bool {
+    pub(crate) fn often(&mut self) -> bool {
         self.below(3) > 0
     }
 }
@@ -261,7 +262,7 @@ fn entry_meets(value: &IndexValue, operand: &Operand, matching: Match) -> bool {
     }
 }
 
-fn meets(doc: &Doc, filter: &Filter) -> bool {
+pub(crate) fn meets(doc: &Doc, filter: &Filter) -> bool {
     let own = || doc.entries.iter().filter(|e| e.param == filter.param);
     let any = filter.any.iter().any(|operand| match operand {
         Operand::Missing(missing) => own().next().is_none() == *missing,
@@ -360,10 +361,11 @@ fn all_pages(
     tag: Option<&str>,
 ) -> store::Result<(Vec<String>, u64)> {
     let (mut found, mut query) = (Vec::new(), query.clone());
+    let rights = Rights::same(predicate.clone());
     loop {
         let page = match tag {
-            Some(tag) if query.cursor.is_none() => search::run_via(tx, &query, predicate, at(0), tag)?,
-            _ => search::run(tx, &query, predicate, at(0))?,
+            Some(tag) if query.cursor.is_none() => search::run_via(tx, &query, &rights, at(0), tag)?,
+            _ => search::run(tx, &query, &rights, at(0))?,
         };
         assert!(page.rows.len() <= query.count as usize);
         found.extend(page.rows.into_iter().map(|row| row.key.id));
@@ -417,7 +419,9 @@ fn differential(temp: &TempStore) {
         let (query, predicate) = (random_query(&mut random, DOCS), random_predicate(&mut random));
         let mut wanted = expected(&docs, &query, &predicate);
         let mut tags: Vec<Option<String>> = vec![None];
-        tags.extend(search::sources(&query, &predicate).into_iter().map(Some));
+        let (own, rights) = (query.clone(), Rights::same(predicate.clone()));
+        let sources = temp.store.read_blocking(move |tx| search::sources(tx, &own, &rights, at(0))).unwrap();
+        tags.extend(sources.into_iter().map(Some));
         if query.sort.is_empty() {
             wanted.sort();
         }

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod differential;
+mod nested;
 mod engine;
 mod events;
 mod money;

@@ -53,7 +53,10 @@ fn common_searches_scan_no_table() {
     let mut text = String::new();
     for (of, parameters, predicate) in cases {
         let (query, rights) = (parse(of, parameters), predicate.clone());
-        let plan = temp.store.read_blocking(move |tx| search::explain(tx, &query, &rights, at(0))).unwrap();
+        let plan = temp
+            .store
+            .read_blocking(move |tx| search::explain(tx, &query, &search::Rights::same(rights), at(0)))
+            .unwrap();
         text.push_str(&format!("{of}?{parameters} as {predicate:?}\n"));
         for line in plan {
             // "SCAN s" reads the page that the inner SELECT has already cut.

@@ -271,7 +271,12 @@ fn rebuild(temp: &TempStore) {
     let found = |parameters: &str| {
         let query = parse("Observation", parameters);
         let page = temp.store.read_blocking(move |tx| {
-            store::search::run(tx, &query, &access::Predicate::Patient("p2".into()), at(0))
+            store::search::run(
+                tx,
+                &query,
+                &store::search::Rights::same(access::Predicate::Patient("p2".into())),
+                at(0),
+            )
         });
         page.unwrap().rows.into_iter().map(|row| row.key.id).collect::<Vec<_>>()
     };

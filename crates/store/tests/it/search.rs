@@ -3,15 +3,15 @@
 use crate::support::*;
 use access::Predicate;
 use fhir::search::{Query, Total};
-use store::search::{self, Page};
+use store::search::{self, Page, Rights};
 use store::test_support::{TempStore, both};
 use store::{Error, care_link};
 
 const DAY: i64 = 86_400_000_000;
 
 fn run(temp: &TempStore, query: &Query, predicate: &Predicate) -> Page {
-    let (query, predicate) = (query.clone(), predicate.clone());
-    temp.store.read_blocking(move |tx| search::run(tx, &query, &predicate, at(0))).unwrap()
+    let (query, rights) = (query.clone(), Rights::same(predicate.clone()));
+    temp.store.read_blocking(move |tx| search::run(tx, &query, &rights, at(0))).unwrap()
 }
 
 fn ids(page: &Page) -> Vec<&str> {
@@ -242,12 +242,11 @@ fn cursors_hold_while_data_changes() {
         assert_eq!(seen, expected, "{}", temp.engine);
         let refused = |text: &str| {
             let query = Query { cursor: Some(text.into()), ..query.clone() };
-            temp.store.read_blocking(move |tx| search::run(tx, &query, &Predicate::Everything, at(0)))
+            temp.store.read_blocking(move |tx| search::run(tx, &query, &Rights::everything(), at(0)))
         };
         assert_eq!(refused("nonsense"), Err(Error::Invalid("cursor")));
         let other = Query { filters: Vec::new(), ..query.clone() };
-        let other =
-            temp.store.read_blocking(move |tx| search::run(tx, &other, &Predicate::Everything, at(0)));
+        let other = temp.store.read_blocking(move |tx| search::run(tx, &other, &Rights::everything(), at(0)));
         assert_eq!(other, Err(Error::Invalid("cursor")), "a cursor of another query");
     }
 }
