@@ -17,6 +17,7 @@ pub mod resource;
 pub mod search;
 mod suggest;
 pub mod summary;
+pub mod ucum;
 pub mod validate;
 pub mod views;
 pub mod xml;

@@ -21,6 +21,35 @@ pub(crate) fn implicit_range(text: &str) -> Option<(f64, f64, f64)> {
     Some((at(mantissa * 10)?, at(mantissa * 10 - 5)?, at(mantissa * 10 + 5)?))
 }
 
+/// As [implicit_range], times `numerator / denominator`: correctly rounded where the numbers allow it.
+pub(crate) fn scaled_range(text: &str, (numerator, denominator): (i128, i128)) -> Option<(f64, f64, f64)> {
+    let (mantissa, exponent) = split(text)?;
+    let at = |tenths: i128| -> Option<f64> {
+        let power = exponent - 1;
+        let exact = (|| {
+            let ten = 10i128.checked_pow(power.unsigned_abs())?;
+            let (up, down) = if power >= 0 { (ten, 1) } else { (1, ten) };
+            Some((tenths.checked_mul(numerator)?.checked_mul(up)?, denominator.checked_mul(down)?))
+        })();
+        let value = match exact.map(|(n, d)| lowest(n, d)) {
+            // Both are exact as floats, so that the quotient is the nearest one.
+            Some((n, d)) if n.unsigned_abs() < (1 << 53) && d < (1 << 53) => n as f64 / d as f64,
+            _ => format!("{tenths}e{power}").parse::<f64>().ok()? * numerator as f64 / denominator as f64,
+        };
+        Some(value.clamp(-OPEN, OPEN))
+    };
+    Some((at(mantissa * 10)?, at(mantissa * 10 - 5)?, at(mantissa * 10 + 5)?))
+}
+
+fn lowest(numerator: i128, denominator: i128) -> (i128, i128) {
+    let (mut a, mut b) = (numerator.unsigned_abs(), denominator.unsigned_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    let divisor = i128::try_from(a).unwrap_or(1).max(1);
+    (numerator / divisor, denominator / divisor)
+}
+
 /// `-1.50e3` is (-150, 1). Digits beyond the 30th are cut off with their weight kept in the exponent.
 fn split(text: &str) -> Option<(i128, i32)> {
     let (digits, exponent) = match text.find(['e', 'E']) {

@@ -77,9 +77,8 @@ pub struct Component {
 }
 
 impl Param {
-    /// Whether resources are indexed by it and queries may use it. Composite and special parameters, and those
-    /// without expression, are not.
+    /// Whether queries may use it: parameters without expression are described only.
     pub fn is_searchable(&self) -> bool {
-        !self.expression.is_empty() && !matches!(self.param_type, ParamType::Composite | ParamType::Special)
+        !self.expression.is_empty()
     }
 }

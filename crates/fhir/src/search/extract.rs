@@ -1,6 +1,6 @@
 //! Index entries and compartments of a resource, by the compiled [plan](super::plan).
 
-use super::plan::{Place, Step, Take, plan};
+use super::plan::{Composite, Place, Step, Take, plan};
 use super::{IndexEntry, IndexValue, Params, fold};
 use crate::moment::{Form, Moment, OPEN_HIGH_US, OPEN_LOW_US};
 use crate::number::{OPEN, implicit_range};
@@ -8,25 +8,75 @@ use crate::{ParamId, Reference, Resource, ResourceKey, TypeId};
 use serde_json::Value;
 use std::cmp::Ordering;
 
+/// Changes whenever [extract] or [compartment] gives other entries for the same resource than before: what is
+/// stored was then made by another extractor, and the index has to be built anew.
+pub const EXTRACTOR_VERSION: u32 = 2;
 /// Currency codes of Money, as a token system.
 const CURRENCY: &str = "urn:iso:std:iso:4217";
 /// Longest text kept in the index; longer text is cut at a character boundary. Exact search on longer
 /// values compares the part that is kept.
 pub const MAX_INDEXED_BYTES: usize = 1024;
+/// Composite entries of one element.
+const MAX_COMBINATIONS: usize = 64;
 
 /// The index entries of every search parameter of the resource, sorted by parameter and value, without
 /// duplicates. Values that do not have the form their type asks for are left out: validation reports them.
-pub fn extract(_params: &Params, resource: &Resource) -> Vec<IndexEntry> {
+pub fn extract(params: &Params, resource: &Resource) -> Vec<IndexEntry> {
     let plan = plan(resource.kind());
     let mut out = Vec::with_capacity(32);
-    walk(&plan.root, resource.value(), &mut |param, take, value| take_value(param, take, value, &mut out));
+    take_all(&plan.root, resource.value(), &mut out);
     for (param, keys) in &plan.presence {
         let present = keys.iter().any(|k| resource.get(k).is_some_and(|v| *v != Value::Bool(false)));
         token(*param, "", if present { "true" } else { "false" }, &mut out);
     }
+    params.extract_own(resource, &mut out);
     out.sort_unstable_by(|a, b| a.param.cmp(&b.param).then_with(|| compare(&a.value, &b.value)));
     out.dedup();
     out
+}
+
+/// The entries of the places below `root`, composite ones too.
+pub(super) fn take_all(root: &Place, resource: &Value, out: &mut Vec<IndexEntry>) {
+    walk(root, resource, &mut |found, value| match found {
+        Found::Value(param, take) => take_value(param, take, value, out),
+        Found::Element(composite) => take_element(composite, resource, value, out),
+    });
+}
+
+fn take_element(composite: &Composite, resource: &Value, element: &Value, out: &mut Vec<IndexEntry>) {
+    let mut combinations: Vec<Vec<IndexValue>> = vec![Vec::new()];
+    for part in &composite.parts {
+        let mut values = Vec::new();
+        walk(&part.place, if part.of_resource { resource } else { element }, &mut |found, value| {
+            if let Found::Value(param, take) = found {
+                take_value(param, take, value, &mut values);
+            }
+        });
+        values.retain(|entry| {
+            matches!(
+                entry.value,
+                IndexValue::Token { .. }
+                    | IndexValue::String { .. }
+                    | IndexValue::Date { .. }
+                    | IndexValue::Quantity { .. }
+                    | IndexValue::Reference { .. }
+                    | IndexValue::Uri(_)
+            )
+        });
+        let longer = combinations.iter().flat_map(|before| {
+            values.iter().map(move |entry| {
+                let mut all = before.clone();
+                all.push(entry.value.clone());
+                all
+            })
+        });
+        combinations = longer.take(MAX_COMBINATIONS).collect();
+    }
+    out.extend(
+        combinations
+            .into_iter()
+            .map(|values| IndexEntry { param: composite.param, value: IndexValue::Composite(values) }),
+    );
 }
 
 /// Ids of the patients this resource belongs to, each once; a Patient belongs to itself.
@@ -35,8 +85,8 @@ pub fn compartment(resource: &Resource) -> Vec<String> {
         return resource.id().map(str::to_owned).into_iter().collect();
     }
     let mut out: Vec<String> = Vec::new();
-    walk(&plan(resource.kind()).compartment, resource.value(), &mut |_, take, value| {
-        let Take::Reference(_) = take else { return };
+    walk(&plan(resource.kind()).compartment, resource.value(), &mut |found, value| {
+        let Found::Value(_, Take::Reference(_)) = found else { return };
         let Some(text) = value.get("reference").and_then(Value::as_str) else { return };
         if let Reference::Local { key, .. } = Reference::parse(text, None)
             && key.kind == TypeId::PATIENT
@@ -48,8 +98,14 @@ pub fn compartment(resource: &Resource) -> Vec<String> {
     out
 }
 
+#[derive(Clone, Copy)]
+enum Found<'p> {
+    Value(ParamId, Take),
+    Element(&'p Composite),
+}
+
 /// Calls `found` for every value a plan wants.
-fn walk(place: &Place, value: &Value, found: &mut dyn FnMut(ParamId, Take, &Value)) {
+fn walk<'p>(place: &'p Place, value: &Value, found: &mut dyn FnMut(Found<'p>, &Value)) {
     if let Value::Array(items) = value {
         for item in items {
             walk(place, item, found);
@@ -57,7 +113,10 @@ fn walk(place: &Place, value: &Value, found: &mut dyn FnMut(ParamId, Take, &Valu
         return;
     }
     for (param, take) in &place.takes {
-        found(*param, *take, value);
+        found(Found::Value(*param, *take), value);
+    }
+    for composite in &place.composites {
+        found(Found::Element(composite), value);
     }
     if place.steps.is_empty() {
         return;
@@ -84,7 +143,7 @@ fn walk(place: &Place, value: &Value, found: &mut dyn FnMut(ParamId, Take, &Valu
     }
 }
 
-fn take_value(param: ParamId, take: Take, value: &Value, out: &mut Vec<IndexEntry>) {
+pub(super) fn take_value(param: ParamId, take: Take, value: &Value, out: &mut Vec<IndexEntry>) {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     match take {
         Take::TokenText => match value {
@@ -97,13 +156,17 @@ fn take_value(param: ParamId, take: Take, value: &Value, out: &mut Vec<IndexEntr
                 token(param, "", if *b { "true" } else { "false" }, out);
             }
         }
-        Take::Coding => coding(param, value, out),
+        Take::Coding => {
+            coding(param, value, out);
+        }
         Take::CodeableConcept => {
+            let first = out.len();
             for c in value.get("coding").and_then(Value::as_array).into_iter().flatten() {
                 coding(param, c, out);
             }
+            own_text(param, text("text"), first, out);
         }
-        Take::Identifier => token(param, text("system").unwrap_or(""), text("value").unwrap_or(""), out),
+        Take::Identifier => identifier(param, value, out),
         // Without a system of their own; `phone|+254…` tells numbers from addresses.
         Take::ContactPoint => {
             if let Some(number) = text("value") {
@@ -147,7 +210,19 @@ fn take_value(param: ParamId, take: Take, value: &Value, out: &mut Vec<IndexEntr
         Take::Reference(only) => reference(param, value, only, out),
         Take::Uri => uri(param, value.as_str(), out),
         Take::Canonical => {
-            uri(param, value.as_str().map(|u| u.split_once('|').map_or(u, |(url, _)| url)), out);
+            uri(param, value.as_str(), out);
+            if let Some((url, _)) = value.as_str().and_then(|u| u.split_once('|')) {
+                uri(param, Some(url), out);
+            }
+        }
+        Take::Position => {
+            let degrees = |key: &str| value.get(key).and_then(decimal).map(|(degrees, ..)| degrees);
+            if let (Some(latitude), Some(longitude)) = (degrees("latitude"), degrees("longitude"))
+                && (-90.0..=90.0).contains(&latitude)
+                && (-180.0..=180.0).contains(&longitude)
+            {
+                out.push(IndexEntry { param, value: IndexValue::Position { latitude, longitude } });
+            }
         }
         Take::NestedResource => {
             if let Some(kind) = text("resourceType").and_then(TypeId::from_name)
@@ -170,7 +245,47 @@ fn token(param: ParamId, system: &str, code: &str, out: &mut Vec<IndexEntry>) {
 
 fn coding(param: ParamId, value: &Value, out: &mut Vec<IndexEntry>) {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
-    token(param, text("system"), text("code"), out);
+    let (system, code) = (text("system"), text("code"));
+    token(param, system, code, out);
+    let coding = (!code.is_empty()).then(|| (cut(system).to_owned(), cut(code).to_owned()));
+    text_entry(param, text("display"), coding, out);
+}
+
+fn text_entry(param: ParamId, text: &str, coding: Option<(String, String)>, out: &mut Vec<IndexEntry>) {
+    let folded = fold(cut(text));
+    if !folded.is_empty() {
+        out.push(IndexEntry { param, value: IndexValue::Text { folded, coding } });
+    }
+}
+
+/// The text of a concept, unless an entry from `first` on, a display, says the same.
+fn own_text(param: ParamId, text: Option<&str>, first: usize, out: &mut Vec<IndexEntry>) {
+    let Some(text) = text else { return };
+    let text = fold(cut(text));
+    let repeated = out[first..]
+        .iter()
+        .any(|entry| matches!(&entry.value, IndexValue::Text { folded, .. } if *folded == text));
+    if !text.is_empty() && !repeated {
+        out.push(IndexEntry { param, value: IndexValue::Text { folded: text, coding: None } });
+    }
+}
+
+fn identifier(param: ParamId, value: &Value, out: &mut Vec<IndexEntry>) {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let number = text(value, "value");
+    token(param, &text(value, "system"), &number, out);
+    let Some(kind) = value.get("type") else { return };
+    text_entry(param, &text(kind, "text"), None, out);
+    if number.is_empty() {
+        return;
+    }
+    for coding in kind.get("coding").and_then(Value::as_array).into_iter().flatten() {
+        let (system, code) = (cut(&text(coding, "system")).to_owned(), cut(&text(coding, "code")).to_owned());
+        if !code.is_empty() {
+            let value = cut(&number).to_owned();
+            out.push(IndexEntry { param, value: IndexValue::IdentifierOfType { system, code, value } });
+        }
+    }
 }
 
 fn string(param: ParamId, value: &Value, out: &mut Vec<IndexEntry>) {
@@ -271,6 +386,20 @@ fn range_entry(param: ParamId, value: &Value, out: &mut Vec<IndexEntry>) {
 }
 
 fn reference(param: ParamId, value: &Value, only: Option<TypeId>, out: &mut Vec<IndexEntry>) {
+    if let Some(identifier) = value.get("identifier") {
+        let text = |key: &str| identifier.get(key).and_then(Value::as_str).unwrap_or("");
+        let (system, number) = (cut(text("system")).to_owned(), cut(text("value")).to_owned());
+        // The type of what is only identified is known if it is said, or the reference says it too.
+        let kind = value
+            .get("type")
+            .and_then(Value::as_str)
+            .and_then(TypeId::from_name)
+            .or_else(|| Reference::parse(value.get("reference").and_then(Value::as_str)?, None).kind());
+        if !number.is_empty() && only.is_none_or(|only| kind.is_none_or(|kind| kind == only)) {
+            let value = IndexValue::ReferenceIdentifier { system, value: number };
+            out.push(IndexEntry { param, value });
+        }
+    }
     let Some(text) = value.get("reference").and_then(Value::as_str) else { return };
     match Reference::parse(text, None) {
         Reference::Local { key, .. } => {
@@ -334,14 +463,12 @@ fn compare(a: &IndexValue, b: &IndexValue) -> Ordering {
             V::IdentifierOfType { system: t, code: d, value: w },
         ) => (c, v, s).cmp(&(d, w, t)),
         (V::Text { folded: f, coding: c }, V::Text { folded: g, coding: d }) => (f, c).cmp(&(g, d)),
-        (
-            V::ReferenceIdentifier { system: s, value: v },
-            V::ReferenceIdentifier { system: t, value: w },
-        ) => (v, s).cmp(&(w, t)),
-        (
-            V::Position { latitude: l, longitude: m },
-            V::Position { latitude: n, longitude: o },
-        ) => l.total_cmp(n).then_with(|| m.total_cmp(o)),
+        (V::ReferenceIdentifier { system: s, value: v }, V::ReferenceIdentifier { system: t, value: w }) => {
+            (v, s).cmp(&(w, t))
+        }
+        (V::Position { latitude: l, longitude: m }, V::Position { latitude: n, longitude: o }) => {
+            l.total_cmp(n).then_with(|| m.total_cmp(o))
+        }
         (V::Composite(c), V::Composite(d)) => c
             .iter()
             .zip(d)

@@ -2,8 +2,13 @@
 //!
 //! `store` turns both into rows and SQL; the types here are the contract between the two.
 
+mod composite;
+mod condition;
 mod extract;
+mod filter;
 mod fold;
+mod include;
+mod modifier;
 mod operand;
 mod params;
 mod plan;
@@ -11,13 +16,19 @@ mod query;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod words;
 
-pub use extract::{MAX_INDEXED_BYTES, compartment, extract};
+pub use condition::{in_compartment, named_targets};
+pub use extract::{EXTRACTOR_VERSION, MAX_INDEXED_BYTES, compartment, extract};
 pub use fold::fold;
-pub use query::{Handling, MAX_ALTERNATIVES, MAX_PARAMETERS, MAX_SORT_KEYS, parse};
 pub use params::Params;
+pub use query::{
+    Handling, MAX_ALTERNATIVES, MAX_CHAIN, MAX_CONDITIONS, MAX_INCLUDES, MAX_PARAMETERS, MAX_SORT_KEYS,
+    MAX_TYPES, parse, parse_types,
+};
 pub(crate) use reference::kind_in_url;
 pub use reference::{references, rewrite_references};
+pub use words::{MAX_RESOURCE_WORDS, words};
 
 use crate::definitions::ParamType;
 use crate::{ParamId, ResourceKey, TypeId};
@@ -264,6 +275,8 @@ pub struct Query {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Total {
     None,
+    /// May be off where counting is dear.
+    Estimate,
     Accurate,
 }
 

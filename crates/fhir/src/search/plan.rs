@@ -1,6 +1,7 @@
 //! Search parameter expressions compiled to one tree of JSON keys per resource type, so that a resource is
 //! walked once for all its parameters.
 
+use super::composite;
 use crate::definitions::{Definitions, Param, ParamType, Primitive, TypeDef, TypeNumber, params};
 use crate::path::parser::{Node, Operator, TypeName, parse};
 use crate::{ParamId, TypeId};
@@ -11,6 +12,22 @@ use std::sync::OnceLock;
 pub(super) struct Place {
     pub takes: Vec<(ParamId, Take)>,
     pub steps: Vec<(Step, Place)>,
+    /// Composite parameters of which each value of this place is one element.
+    pub composites: Vec<Composite>,
+}
+
+#[derive(Debug)]
+pub(super) struct Composite {
+    pub param: ParamId,
+    pub parts: Vec<Part>,
+}
+
+/// Where the values of a component stand.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Seen from the resource (`%resource`), not from the element.
+    pub of_resource: bool,
+    pub place: Place,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +63,26 @@ pub(super) enum Take {
     Canonical,
     /// A whole resource inside a bundle, indexed as a reference to it.
     NestedResource,
+    /// `Location.position`
+    Position,
+}
+
+/// How a composite parameter is answered: any of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The resource itself is the element, so that each component is a parameter of its own, all of which must hold.
+    All(Vec<ParamId>),
+    /// The composite entries of this parameter.
+    Entries(ParamId),
+}
+
+/// How the values of a component are read.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    pub code: &'static str,
+    pub param_type: ParamType,
+    pub types: Vec<ValueType>,
+    pub targets: Vec<TypeId>,
 }
 
 #[derive(Debug, Default)]
@@ -57,17 +94,33 @@ pub(super) struct Plan {
     pub presence: Vec<(ParamId, Vec<&'static str>)>,
     /// By parameter, sorted: see [value_types].
     pub types: Vec<(ParamId, Vec<ValueType>)>,
+    /// Of the composite parameters: how they are answered and read.
+    pub composites: Vec<(ParamId, Vec<Source>, Vec<Reading>)>,
+}
+
+impl Plan {
+    const EMPTY: Plan = Plan {
+        root: Place::EMPTY,
+        compartment: Place::EMPTY,
+        presence: Vec::new(),
+        types: Vec::new(),
+        composites: Vec::new(),
+    };
+
+    pub fn composite(&self, param: ParamId) -> Option<(&[Source], &[Reading])> {
+        let (_, sources, readings) = self.composites.iter().find(|(id, ..)| *id == param)?;
+        Some((sources, readings))
+    }
+}
+
+impl Place {
+    const EMPTY: Place = Place { takes: Vec::new(), steps: Vec::new(), composites: Vec::new() };
 }
 
 /// The plan for a type; compiled once.
 pub(super) fn plan(kind: TypeId) -> &'static Plan {
     static PLANS: OnceLock<Vec<OnceLock<Plan>>> = OnceLock::new();
-    static EMPTY: Plan = Plan {
-        root: Place { takes: Vec::new(), steps: Vec::new() },
-        compartment: Place { takes: Vec::new(), steps: Vec::new() },
-        presence: Vec::new(),
-        types: Vec::new(),
-    };
+    static EMPTY: Plan = Plan::EMPTY;
     let plans = PLANS.get_or_init(|| TypeId::all().map(|_| OnceLock::new()).collect());
     match plans.get(usize::from(kind.0)) {
         Some(slot) => slot.get_or_init(|| compile(kind)),
@@ -92,10 +145,12 @@ fn compile(kind: TypeId) -> Plan {
         }
     }
     plan.types.sort_unstable_by_key(|(id, _)| *id);
+    composite::add(kind, params(kind).collect(), &mut plan);
     plan
 }
 
-fn insert(mut place: &mut Place, steps: &[Step], param: ParamId, take: Take) {
+/// The place behind these steps, made if it is not there.
+pub(super) fn place_at<'p>(mut place: &'p mut Place, steps: &[Step]) -> &'p mut Place {
     for step in steps {
         let at = match place.steps.iter().position(|(s, _)| s == step) {
             Some(at) => at,
@@ -106,6 +161,11 @@ fn insert(mut place: &mut Place, steps: &[Step], param: ParamId, take: Take) {
         };
         place = &mut place.steps[at].1;
     }
+    place
+}
+
+pub(super) fn insert(place: &mut Place, steps: &[Step], param: ParamId, take: Take) {
+    let place = place_at(place, steps);
     if !place.takes.contains(&(param, take)) {
         place.takes.push((param, take));
     }
@@ -120,7 +180,7 @@ pub(super) fn value_types(param: &Param) -> &'static [ValueType] {
     types.binary_search_by_key(&param.id, |(id, _)| *id).map_or(&[], |n| types[n].1.as_slice())
 }
 
-fn types_of(param: &Param) -> Vec<ValueType> {
+pub(super) fn types_of(param: &Param) -> Vec<ValueType> {
     let Some(branches) = parse(param.expression).ok().and_then(|n| Compiler::new(param.kind).branches(&n))
     else {
         return Vec::new();
@@ -133,9 +193,9 @@ fn types_of(param: &Param) -> Vec<ValueType> {
 }
 
 /// Where the parameter's values stand and how to read them. `None` if the expression is none that the
-/// R4 parameters use; `Some(empty)` for composite and special parameters.
-fn takes(kind: TypeId, param: &Param) -> Option<Vec<(Vec<Step>, Take)>> {
-    if !param.is_searchable() {
+/// R4 parameters use; `Some(empty)` for composite parameters.
+pub(super) fn takes(kind: TypeId, param: &Param) -> Option<Vec<(Vec<Step>, Take)>> {
+    if !param.is_searchable() || param.param_type == ParamType::Composite {
         return Some(Vec::new());
     }
     let node = parse(param.expression).ok()?;
@@ -169,31 +229,47 @@ fn presence(kind: TypeId, param: &Param) -> Option<Vec<&'static str>> {
 }
 
 #[derive(Debug, Clone)]
-struct Branch {
-    steps: Vec<Step>,
-    number: TypeNumber,
-    binding: Option<u16>,
-    only: Option<TypeId>,
+pub(super) struct Branch {
+    pub steps: Vec<Step>,
+    pub number: TypeNumber,
+    pub binding: Option<u16>,
+    pub only: Option<TypeId>,
 }
 
-struct Compiler {
+pub(super) struct Compiler {
     kind: TypeId,
+    /// The element that bare names are members of; the resource if there is none.
+    focus: Option<TypeNumber>,
     definitions: &'static Definitions,
 }
 
 impl Compiler {
-    fn new(kind: TypeId) -> Compiler {
-        Compiler { kind, definitions: Definitions::get() }
+    pub(super) fn new(kind: TypeId) -> Compiler {
+        Compiler { kind, focus: None, definitions: Definitions::get() }
     }
 
-    fn branches(&self, node: &Node) -> Option<Vec<Branch>> {
+    pub(super) fn of(kind: TypeId, focus: TypeNumber) -> Compiler {
+        Compiler { focus: Some(focus), ..Compiler::new(kind) }
+    }
+
+    fn start(number: TypeNumber) -> Branch {
+        Branch { steps: Vec::new(), number, binding: None, only: None }
+    }
+
+    pub(super) fn branches(&self, node: &Node) -> Option<Vec<Branch>> {
         match node {
             Node::Member(None, name)
                 if [self.kind.name(), "Resource", "DomainResource"].contains(&name.as_str()) =>
             {
                 let (number, _) = self.definitions.resource(self.kind)?;
-                Some(vec![Branch { steps: Vec::new(), number, binding: None, only: None }])
+                Some(vec![Compiler::start(number)])
             }
+            Node::Variable(name) if name == "resource" => {
+                let (number, _) = self.definitions.resource(self.kind)?;
+                Some(vec![Compiler::start(number)])
+            }
+            Node::This => Some(vec![Compiler::start(self.focus?)]),
+            Node::Member(None, name) => self.member(vec![Compiler::start(self.focus?)], name),
             Node::Member(Some(input), name) => self.member(self.branches(input)?, name),
             Node::Binary(Operator::Union, left, right) => {
                 let mut all = self.branches(left)?;
@@ -273,7 +349,7 @@ impl Compiler {
 }
 
 /// <http://hl7.org/fhir/R4/search.html#ptypes>. Empty for types that a parameter of this kind does not index.
-fn take_for(param_type: ParamType, t: &TypeDef, only: Option<TypeId>) -> Option<&'static [Take]> {
+pub(super) fn take_for(param_type: ParamType, t: &TypeDef, only: Option<TypeId>) -> Option<&'static [Take]> {
     use ParamType as P;
     if let Some(primitive) = t.primitive() {
         return Some(match (param_type, primitive) {
@@ -317,6 +393,7 @@ fn take_for(param_type: ParamType, t: &TypeDef, only: Option<TypeId>) -> Option<
         },
         (P::Reference, "Attachment") => &[],
         (P::Reference, "Resource") => &[Take::NestedResource],
+        (P::Special, "Location.position" | "LocationPosition") => &[Take::Position],
         _ => return None,
     })
 }
@@ -324,6 +401,41 @@ fn take_for(param_type: ParamType, t: &TypeDef, only: Option<TypeId>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn composites_are_conjunctions_or_entries() {
+        let of = |kind: TypeId, code: &str| {
+            let id = crate::definitions::param(kind, code).unwrap().id;
+            plan(kind).composite(id).unwrap()
+        };
+        let id = |code: &str| crate::definitions::param(TypeId::OBSERVATION, code).unwrap().id;
+        let (sources, readings) = of(TypeId::OBSERVATION, "code-value-quantity");
+        assert_eq!(sources, [Source::All(vec![id("code"), id("value-quantity")])]);
+        assert_eq!(readings.len(), 2);
+        let (sources, _) = of(TypeId::OBSERVATION, "component-code-value-quantity");
+        assert_eq!(sources, [Source::Entries(id("component-code-value-quantity"))]);
+        let (sources, _) = of(TypeId::OBSERVATION, "combo-code-value-quantity");
+        assert_eq!(
+            sources,
+            [
+                Source::All(vec![id("code"), id("value-quantity")]),
+                Source::Entries(id("component-code-value-quantity"))
+            ]
+        );
+        let mut failed = Vec::new();
+        for kind in TypeId::all() {
+            for p in params(kind).filter(|p| p.param_type == ParamType::Composite) {
+                let (sources, readings) = of(kind, p.code);
+                if sources.is_empty()
+                    || readings.len() != p.components.len()
+                    || readings.iter().any(|r| r.types.is_empty())
+                {
+                    failed.push(format!("{} {} {sources:?} {readings:?}", kind.name(), p.code));
+                }
+            }
+        }
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
 
     #[test]
     fn every_r4_expression_compiles() {

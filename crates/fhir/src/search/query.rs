@@ -1,9 +1,10 @@
 //! Queries parsed from URL parameters (<http://hl7.org/fhir/R4/search.html>).
 
-use super::operand::{Problem, operand, prefixed_date};
-use super::{DEFAULT_PAGE, Filter, MAX_PAGE, Match, Operand, Params, Query, Sort, Total};
-use crate::definitions::{Param, ParamType, param, params};
-use crate::resource::valid_id;
+use super::condition::{COMMON, Conditions, NO_ID};
+use super::operand::Problem;
+use super::{Condition, DEFAULT_PAGE, MAX_PAGE, Params, Query, Sort, Total, filter, include};
+use crate::definitions::ParamType;
+use crate::suggest::nearest;
 use crate::{Issue, IssueCode, Outcome, TypeId};
 
 /// Parameters of one search.
@@ -12,11 +13,33 @@ pub const MAX_PARAMETERS: usize = 64;
 pub const MAX_ALTERNATIVES: usize = 500;
 /// Keys of `_sort`.
 pub const MAX_SORT_KEYS: usize = 4;
-/// An id that no resource has: what contradicting `_id` parameters leave.
-const NO_ID: &str = "";
+/// Links of one chain, dots and `_has` together.
+pub const MAX_CHAIN: usize = 5;
+/// `_include` and `_revinclude` of one search.
+pub const MAX_INCLUDES: usize = 16;
+/// Conditions of one search, chains over several types and the parts of `_filter` counted one by one.
+pub const MAX_CONDITIONS: usize = 500;
+/// Types of one search across types.
+pub const MAX_TYPES: usize = 150;
 
 /// Read by the HTTP layer, without meaning for the search itself.
-const ELSEWHERE: &[&str] = &["_format", "_pretty"];
+/// `_totalMethod` is what one client sends beside `_total`.
+const ELSEWHERE: &[&str] = &["_format", "_pretty", "_elements", "_totalMethod"];
+/// What parameters of the result are called, for "did you mean".
+const OF_RESULT: &[&str] = &[
+    "_sort",
+    "_count",
+    "_total",
+    "_summary",
+    "_elements",
+    "_include",
+    "_revinclude",
+    "_contained",
+    "_containedType",
+    "_type",
+    "_format",
+    "_pretty",
+];
 
 /// What to do with parameters this server does not know (`Prefer: handling=…`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +52,20 @@ pub enum Handling {
 
 /// Parses the query parameters of a search on `kind`; names and values are already percent-decoded.
 /// Returns the query and a warning for each ignored parameter. Dates without a zone are UTC.
-/// `_format` and `_pretty` are skipped; parameters that the caller answers itself must be taken out before.
+/// `_format`, `_pretty`, `_elements` and `_summary` (but for `count`) are the caller's and skipped here; parameters that
+/// the caller answers itself must be taken out before.
 ///
-/// Errors: [Outcome] with every problem found. Values of the wrong form and unsupported modifiers are
+/// Errors: [Outcome] with every problem found. Values of the wrong form and modifiers that do not fit are
 /// errors under either handling, because ignoring them would widen the result.
 pub fn parse(
-    _params: &Params,
+    params: &Params,
     kind: TypeId,
     pairs: &[(String, String)],
     handling: Handling,
 ) -> Result<(Query, Vec<Issue>), Outcome> {
     let mut parser = Parser {
         handling,
+        conditions: Conditions { params },
         query: Query {
             kind,
             filters: Vec::new(),
@@ -64,6 +89,13 @@ pub fn parse(
     for (name, value) in pairs {
         parser.pair(name, value);
     }
+    if parser.errors.is_empty() && parser.query.conditions.iter().map(weight).sum::<usize>() > MAX_CONDITIONS
+    {
+        let text = format!(
+            "The search comes to more than {MAX_CONDITIONS} conditions; say which types its chains lead to."
+        );
+        return Err(Outcome::one(IssueCode::TooCostly, "", text));
+    }
     if parser.errors.is_empty() {
         Ok((parser.query, parser.warnings))
     } else {
@@ -71,8 +103,78 @@ pub fn parse(
     }
 }
 
-struct Parser {
+/// Parses a search across types: one query for each type of `_type` (comma-separated), or for every type if there
+/// is none, in the order given. The parameters must be known to each of them; result parameters are the same in all.
+/// Errors and warnings as [parse], each once.
+pub fn parse_types(
+    params: &Params,
+    pairs: &[(String, String)],
     handling: Handling,
+) -> Result<(Vec<Query>, Vec<Issue>), Outcome> {
+    let mut kinds: Vec<TypeId> = Vec::new();
+    let mut issues: Vec<Issue> = Vec::new();
+    for (_, value) in pairs.iter().filter(|(name, _)| name == "_type") {
+        for name in value.split(',').map(str::trim).filter(|n| !n.is_empty()) {
+            match TypeId::from_name(name) {
+                Some(kind) if kinds.contains(&kind) => {}
+                Some(kind) => kinds.push(kind),
+                None => {
+                    let hint = nearest(name, TypeId::all().map(TypeId::name));
+                    let hint = hint.map(|n| format!(" Did you mean `{n}`?")).unwrap_or_default();
+                    let text = format!("`{name}` is no FHIR R4 resource type.{hint}");
+                    issues.push(Issue::error(IssueCode::Value, "http._type", text));
+                }
+            }
+        }
+    }
+    if !issues.is_empty() {
+        return Err(Outcome { issues });
+    }
+    if kinds.is_empty() {
+        kinds = TypeId::all().collect();
+    }
+    if kinds.len() > MAX_TYPES {
+        let text = format!("A search looks at no more than {MAX_TYPES} types at once.");
+        return Err(Outcome::one(IssueCode::TooCostly, "http._type", text));
+    }
+    let pairs: Vec<(String, String)> = pairs.iter().filter(|(name, _)| name != "_type").cloned().collect();
+    let (mut queries, mut warnings, mut errors) = (Vec::new(), Vec::<Issue>::new(), Vec::<Issue>::new());
+    let add = |list: &mut Vec<Issue>, more: Vec<Issue>| {
+        for issue in more {
+            if !list.iter().any(|i| i.text == issue.text && i.expression == issue.expression) {
+                list.push(issue);
+            }
+        }
+    };
+    for kind in kinds {
+        match parse(params, kind, &pairs, handling) {
+            Ok((query, more)) => {
+                queries.push(query);
+                add(&mut warnings, more);
+            }
+            Err(outcome) => add(&mut errors, outcome.issues),
+        }
+        if errors.len() >= MAX_PARAMETERS {
+            break;
+        }
+    }
+    if errors.is_empty() { Ok((queries, warnings)) } else { Err(Outcome { issues: errors }) }
+}
+
+fn weight(condition: &Condition) -> usize {
+    match condition {
+        Condition::All(all) | Condition::Any(all) => all.iter().map(weight).sum(),
+        Condition::Not(inner) => weight(inner),
+        Condition::Chain { condition, .. }
+        | Condition::CanonicalChain { condition, .. }
+        | Condition::Has { condition, .. } => 1 + weight(condition),
+        _ => 1,
+    }
+}
+
+struct Parser<'p> {
+    handling: Handling,
+    conditions: Conditions<'p>,
     query: Query,
     /// Result parameters already given; they may not repeat.
     seen: Vec<&'static str>,
@@ -80,7 +182,7 @@ struct Parser {
     errors: Vec<Issue>,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn error(&mut self, name: &str, code: IssueCode, text: impl Into<String>) {
         self.errors.push(Issue::error(code, format!("http.{name}"), text));
     }
@@ -94,6 +196,14 @@ impl Parser {
                 format!("http.{name}"),
                 format!("{text} The parameter was ignored."),
             )),
+        }
+    }
+
+    fn problem(&mut self, name: &str, problem: Problem) {
+        if problem.unknown {
+            self.ignored(name, problem.text);
+        } else {
+            self.error(name, problem.code, problem.text);
         }
     }
 
@@ -111,31 +221,109 @@ impl Parser {
             None => (name, None),
         };
         match (code, modifier) {
-            ("_id", None) => self.ids(value),
-            ("_lastUpdated", None) => match prefixed_date(value) {
-                Ok((prefix, low, high)) => self.query.last_updated.push((prefix, low, high)),
-                Err(problem) => self.error(name, IssueCode::Value, problem.text),
-            },
-            ("_sort", None) => self.sort(value),
+            ("_sort", None | Some("asc" | "desc")) => self.sort(value, modifier == Some("desc")),
             ("_count", None) => self.count(value),
             ("_total", None) => self.total(value),
             ("_summary", None) => self.summary(value),
+            ("_type", None) => self.only_type(value),
+            ("_contained", None) => self.contained(value),
             ("_cursor", None) => {
                 if self.once("_cursor") {
                     self.query.cursor = Some(value.to_owned());
                 }
             }
-            ("_id" | "_lastUpdated" | "_sort" | "_count" | "_total" | "_summary" | "_cursor", Some(_)) => {
+            ("_include" | "_revinclude", _) => self.include(code == "_revinclude", modifier, name, value),
+            ("_filter", None) => self.filter(value),
+            (
+                "_sort" | "_count" | "_total" | "_summary" | "_cursor" | "_type" | "_contained" | "_filter",
+                Some(_),
+            ) => {
                 self.error(name, IssueCode::NotSupported, format!("`{code}` takes no modifier here."));
             }
-            ("_include" | "_revinclude", _) => self.unsupported(name, "Included resources"),
-            ("_has", _) => self.unsupported(name, "Reverse chaining with `_has`"),
-            _ => self.filter(name, code, modifier, value),
+            ("_query" | "_containedType" | "_score", _) => {
+                self.ignored(name, format!("`{code}` is not supported."));
+            }
+            _ => self.condition(name, value),
         }
     }
 
-    fn unsupported(&mut self, name: &str, what: &str) {
-        self.ignored(name, format!("{what} (`{name}`) is not supported yet."));
+    fn condition(&mut self, name: &str, value: &str) {
+        match self.conditions.named(self.query.kind, name, value, 0) {
+            Ok(condition) => self.add(condition),
+            Err(problems) => {
+                for mut problem in problems {
+                    if problem.unknown
+                        && let Some(near) =
+                            name.starts_with('_').then(|| self.result_parameter(name)).flatten()
+                    {
+                        problem.text.push_str(&format!(" Did you mean `{near}`?"));
+                    }
+                    self.problem(name, problem);
+                }
+            }
+        }
+    }
+
+    fn result_parameter(&self, name: &str) -> Option<&'static str> {
+        let code = name.split([':', '.']).next().unwrap_or(name);
+        if nearest(code, COMMON.iter().copied()).is_some() {
+            return None;
+        }
+        nearest(code, OF_RESULT.iter().copied())
+    }
+
+    /// What the store has faster ways for stands apart.
+    fn add(&mut self, condition: Condition) {
+        match condition {
+            Condition::Filter(filter) => {
+                if !self.query.filters.contains(&filter) {
+                    self.query.filters.push(filter);
+                }
+            }
+            Condition::Ids(ids) => self.narrow(ids),
+            Condition::LastUpdated { prefix, low_us, high_us } => {
+                self.query.last_updated.push((prefix, low_us, high_us));
+            }
+            Condition::All(all) => all.into_iter().for_each(|c| self.add(c)),
+            other => {
+                if !self.query.conditions.contains(&other) {
+                    self.query.conditions.push(other);
+                }
+            }
+        }
+    }
+
+    fn narrow(&mut self, mut ids: Vec<String>) {
+        if !self.query.ids.is_empty() {
+            ids.retain(|id| self.query.ids.contains(id));
+        }
+        if ids.is_empty() {
+            ids.push(NO_ID.to_owned());
+        }
+        self.query.ids = ids;
+    }
+
+    fn filter(&mut self, value: &str) {
+        match filter::read(self.conditions.params, self.query.kind, value) {
+            Ok(condition) => self.add(condition),
+            // A filter that is skipped in part would mean something else.
+            Err(problems) => problems.into_iter().for_each(|p| self.error("_filter", p.code, p.text)),
+        }
+    }
+
+    fn include(&mut self, reverse: bool, modifier: Option<&str>, name: &str, value: &str) {
+        if self.query.includes.len() >= MAX_INCLUDES {
+            let text = format!("A search takes at most {MAX_INCLUDES} `_include` and `_revinclude`.");
+            return self.error(name, IssueCode::TooCostly, text);
+        }
+        match include::read(&self.conditions, self.query.kind, reverse, modifier, value) {
+            Ok(include) => {
+                if !self.query.includes.contains(&include) {
+                    self.query.includes.push(include);
+                }
+            }
+            Err(problem) => self.ignored(name, problem.text),
+        }
     }
 
     fn once(&mut self, name: &'static str) -> bool {
@@ -147,28 +335,7 @@ impl Parser {
         true
     }
 
-    fn ids(&mut self, value: &str) {
-        let mut ids: Vec<String> =
-            split(value, ',').into_iter().map(unescape).filter(|id| valid_id(id)).collect();
-        if ids.len() > MAX_ALTERNATIVES {
-            return self.error(
-                "_id",
-                IssueCode::TooCostly,
-                format!("`_id` takes at most {MAX_ALTERNATIVES} ids."),
-            );
-        }
-        if !self.query.ids.is_empty() {
-            ids.retain(|id| self.query.ids.contains(id));
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        if ids.is_empty() {
-            ids.push(NO_ID.to_owned());
-        }
-        self.query.ids = ids;
-    }
-
-    fn sort(&mut self, value: &str) {
+    fn sort(&mut self, value: &str, reversed: bool) {
         if !self.once("_sort") {
             return;
         }
@@ -182,18 +349,34 @@ impl Parser {
         }
         for key in keys {
             let (descending, code) = match key.strip_prefix('-') {
-                Some(code) => (true, code),
-                None => (false, key),
+                Some(code) => (!reversed, code),
+                None => (reversed, key),
             };
+            let params = self.conditions.params;
             match code {
                 "_id" => self.query.sort.push(Sort::Id { descending }),
                 "_lastUpdated" => self.query.sort.push(Sort::LastUpdated { descending }),
-                _ => match param(self.query.kind, code) {
-                    Some(p) if p.is_searchable() => {
-                        self.query.sort.push(Sort::Param { param: p.id, param_type: p.param_type, descending })
+                _ => match params.param(self.query.kind, code) {
+                    Some(p)
+                        if p.is_searchable()
+                            && !matches!(p.param_type, ParamType::Composite | ParamType::Special) =>
+                    {
+                        self.query.sort.push(Sort::Param {
+                            param: p.id,
+                            param_type: p.param_type,
+                            descending,
+                        });
                     }
-                    _ => {
-                        let text = format!("{} cannot be sorted by `{code}`.", self.query.kind.name());
+                    found => {
+                        let hint = match found {
+                            Some(p) => {
+                                format!(" It is a {} parameter, which has no order.", p.param_type.code())
+                            }
+                            None => nearest(code, params.of(self.query.kind).map(|p| p.code))
+                                .map(|n| format!(" Did you mean `{n}`?"))
+                                .unwrap_or_default(),
+                        };
+                        let text = format!("{} cannot be sorted by `{code}`.{hint}", self.query.kind.name());
                         self.ignored("_sort", text);
                     }
                 },
@@ -226,136 +409,43 @@ impl Parser {
         match value {
             "none" if self.query.count == 0 => {}
             "none" => self.query.total = Total::None,
-            // An estimate may be exact.
+            "estimate" if self.query.count > 0 => self.query.total = Total::Estimate,
             "accurate" | "estimate" => self.query.total = Total::Accurate,
             _ => self.error("_total", IssueCode::Value, "`_total` is `none`, `estimate` or `accurate`."),
         }
     }
 
+    /// The forms other than `count` are the caller's.
     fn summary(&mut self, value: &str) {
         match value {
             "count" => self.only_total(),
-            "false" => {}
-            _ => self.ignored(
+            "false" | "true" | "text" | "data" => {}
+            _ => self.error(
                 "_summary",
-                format!("`_summary={value}` is not supported yet; `count` and `false` are."),
+                IssueCode::Value,
+                "`_summary` is `true`, `text`, `data`, `count` or `false`.",
             ),
         }
     }
 
-    fn filter(&mut self, name: &str, code: &str, modifier: Option<&str>, value: &str) {
-        let kind = self.query.kind;
-        if code.contains('.') || modifier.is_some_and(|m| m.contains('.')) {
-            return self.unsupported(name, "A chained parameter");
-        }
-        let Some(p) = param(kind, code) else {
-            if code.starts_with('_') {
-                return self.ignored(name, format!("`{code}` is not supported."));
-            }
-            let near = crate::suggest::nearest(code, params(kind).map(|p| p.code));
-            let hint = near.map(|n| format!(" Did you mean `{n}`?")).unwrap_or_default();
-            return self.ignored(name, format!("{} has no search parameter `{code}`.{hint}", kind.name()));
-        };
-        if !p.is_searchable() {
-            let what = format!("A {} parameter", p.param_type.code());
-            return self.unsupported(name, &what);
-        }
-        let (matching, only) = match matching(p, modifier) {
-            Ok(m) => m,
-            Err(text) => return self.error(name, IssueCode::NotSupported, text),
-        };
-        let values = split(value, ',');
-        if values.len() > MAX_ALTERNATIVES {
-            let text = format!("A parameter takes at most {MAX_ALTERNATIVES} values.");
-            return self.error(name, IssueCode::TooCostly, text);
-        }
-        let mut any: Vec<Operand> = Vec::with_capacity(values.len());
-        for raw in values {
-            if raw.is_empty() {
-                continue;
-            }
-            match operand(p, matching, only, raw) {
-                Ok(o) if any.contains(&o) => {}
-                Ok(o) => any.push(o),
-                Err(Problem { text }) => self.error(name, IssueCode::Value, text),
-            }
-        }
-        if any.is_empty() && self.errors.is_empty() {
-            return self.error(name, IssueCode::Value, format!("`{name}` has no value between its commas."));
-        }
-        let filter = Filter { param: p.id, matching, any };
-        if !self.query.filters.contains(&filter) {
-            self.query.filters.push(filter);
+    fn only_type(&mut self, value: &str) {
+        if value.split(',').any(|name| name.trim() != self.query.kind.name()) {
+            let text = format!(
+                "A search on {} finds no other types; ask the base address with `_type` for several.",
+                self.query.kind.name()
+            );
+            self.error("_type", IssueCode::Value, text);
         }
     }
-}
 
-/// What a modifier means for this parameter. Errors: text for the sender.
-fn matching(p: &Param, modifier: Option<&str>) -> Result<(Match, Option<TypeId>), String> {
-    let Some(modifier) = modifier else { return Ok((Match::Default, None)) };
-    let plain = |m: Match| Ok((m, None));
-    match (modifier, p.param_type) {
-        ("missing", _) => plain(Match::Missing),
-        ("exact", ParamType::String) => plain(Match::Exact),
-        ("contains", ParamType::String) => plain(Match::Contains),
-        ("not", ParamType::Token) => plain(Match::Not),
-        ("below", ParamType::Uri) => plain(Match::Below),
-        ("above", ParamType::Uri) => plain(Match::Above),
-        (_, ParamType::Reference) if TypeId::from_name(modifier).is_some() => {
-            let only = TypeId::from_name(modifier).filter(|t| p.targets.is_empty() || p.targets.contains(t));
-            match only {
-                Some(_) => Ok((Match::Default, only)),
-                None => Err(format!("`{}` never points at {modifier}.", p.code)),
-            }
-        }
-        _ => {
-            let known = match p.param_type {
-                ParamType::String => "`:exact`, `:contains` and `:missing`",
-                ParamType::Token => "`:not` and `:missing`",
-                ParamType::Reference => "`:missing` and a type such as `:Patient`",
-                ParamType::Uri => "`:below`, `:above` and `:missing`",
-                _ => "`:missing`",
-            };
-            Err(format!("The modifier `:{modifier}` is not supported for `{}`; {known} are.", p.code))
+    fn contained(&mut self, value: &str) {
+        match value {
+            "false" => {}
+            "true" | "both" => self.ignored(
+                "_contained",
+                format!("`_contained={value}` is not supported: contained resources are found with what contains them."),
+            ),
+            _ => self.error("_contained", IssueCode::Value, "`_contained` is `false`, `true` or `both`."),
         }
     }
-}
-
-/// Splits at separators that no backslash precedes; the parts stay escaped.
-pub(super) fn split(text: &str, separator: char) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut start, mut escaped) = (0, false);
-    for (at, c) in text.char_indices() {
-        if escaped {
-            escaped = false;
-        } else if c == '\\' {
-            escaped = true;
-        } else if c == separator {
-            parts.push(&text[start..at]);
-            start = at + c.len_utf8();
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-/// `\,` `\|` `\$` `\\` to the plain character; any other backslash stays.
-pub(super) fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some(e @ (',' | '|' | '$' | '\\')) => out.push(e),
-            Some(other) => {
-                out.push('\\');
-                out.push(other);
-            }
-            None => out.push('\\'),
-        }
-    }
-    out
 }

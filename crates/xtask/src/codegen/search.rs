@@ -13,6 +13,9 @@ const COMPARTMENTS: &str = include_str!("compartments.txt");
 const FORGOTTEN: &[(&str, &str, &str)] =
     &[("InsurancePlan", "name", "InsurancePlan.name | InsurancePlan.alias")];
 
+/// R4 gives the two parts of this parameter each other's definition.
+const SWAPPED: &str = "http://hl7.org/fhir/SearchParameter/DocumentReference-relationship";
+
 /// Parameters of every resource that are values of `meta`. `_id` and `_lastUpdated` are columns of their own;
 /// `_text`, `_content`, `_query` and `_list` have no expression.
 const COMMON: &[&str] = &["_profile", "_security", "_source", "_tag"];
@@ -89,6 +92,12 @@ fn components(r: &Value, codes: &BTreeMap<&str, &str>) -> anyhow::Result<Vec<(St
         // The package spells one primitive type like a complex one.
         let expression = c["expression"].as_str().unwrap_or_default().replace("(DateTime)", "(dateTime)");
         out.push(((*code).to_owned(), expression));
+    }
+    if r["url"] == SWAPPED
+        && let [(first, _), (second, _)] = &mut out[..]
+        && first == "relatesto"
+    {
+        std::mem::swap(first, second);
     }
     Ok(out)
 }

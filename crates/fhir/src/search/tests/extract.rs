@@ -10,7 +10,11 @@ fn resource(value: Value) -> Resource {
 fn entries(value: &Value, code: &str) -> Vec<String> {
     let resource = resource(value.clone());
     let param = definitions::param(resource.kind(), code).unwrap();
-    extract(&Params::standard(), &resource).into_iter().filter(|e| e.param == param.id).map(|e| show(&e.value)).collect()
+    extract(&Params::standard(), &resource)
+        .into_iter()
+        .filter(|e| e.param == param.id)
+        .map(|e| show(&e.value))
+        .collect()
 }
 
 fn show(value: &IndexValue) -> String {
@@ -35,7 +39,9 @@ fn show(value: &IndexValue) -> String {
         IndexValue::Uri(uri) => uri.clone(),
         IndexValue::IdentifierOfType { system, code, value } => format!("of-type {system}|{code}|{value}"),
         IndexValue::Text { folded, coding: None } => format!("text {folded}"),
-        IndexValue::Text { folded, coding: Some((system, code)) } => format!("text {folded} of {system}|{code}"),
+        IndexValue::Text { folded, coding: Some((system, code)) } => {
+            format!("text {folded} of {system}|{code}")
+        }
         IndexValue::ReferenceIdentifier { system, value } => format!("identifier {system}|{value}"),
         IndexValue::Position { latitude, longitude } => format!("{latitude}|{longitude}"),
         IndexValue::Composite(parts) => parts.iter().map(show).collect::<Vec<_>>().join(" $ "),
@@ -83,7 +89,7 @@ fn patient() {
         ("death-date", &["2024-01-01T07:00:00Z..2024-01-01T07:00:01Z"]),
         ("_tag", &["s|t"]),
         ("_security", &["|R"]),
-        ("_profile", &["http://x/p"]),
+        ("_profile", &["http://x/p", "http://x/p|1.0"]),
         ("_source", &[]),
         ("language", &[]),
     ] {
@@ -101,7 +107,7 @@ fn patient() {
 fn observation() {
     let o: Value = serde_json::from_str(
         r#"{"resourceType": "Observation", "status": "final",
-        "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}, {"code": "bp"}], "text": "ignored"},
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}, {"code": "bp"}], "text": "Own words"},
         "subject": {"reference": "Patient/p1"}, "encounter": {"reference": "Encounter/e1"},
         "performer": [{"reference": "Practitioner/d1"}, {"reference": "Practitioner/d1"}],
         "effectivePeriod": {"start": "2024-01-01"},
@@ -112,8 +118,8 @@ fn observation() {
     )
     .unwrap();
     for (code, expected) in [
-        ("code", &["http://loinc.org|8480-6", "|bp"][..]),
-        ("combo-code", &["http://loinc.org|8462-4", "http://loinc.org|8480-6", "|bp"]),
+        ("code", &["http://loinc.org|8480-6", "|bp", "text own words"][..]),
+        ("combo-code", &["http://loinc.org|8462-4", "http://loinc.org|8480-6", "|bp", "text own words"]),
         ("status", &["|final"]),
         ("subject", &["-> Patient/p1"]),
         ("patient", &["-> Patient/p1"]),
@@ -124,12 +130,19 @@ fn observation() {
         ("component-value-quantity", &["8 -..8.5 |mmHg", "120 119.5..120.5 |mmHg"]),
         ("value-concept", &[]),
         ("value-string", &[]),
+        ("code-value-quantity", &[]),
+        ("combo-code-value-quantity", &[]),
+        (
+            "component-code-value-quantity",
+            &["http://loinc.org|8462-4 $ 8 -..8.5 |mmHg", "http://loinc.org|8480-6 $ 120 119.5..120.5 |mmHg"],
+        ),
+        ("component-code-value-concept", &[]),
     ] {
         assert_eq!(entries(&o, code), expected, "{code}");
     }
     let concept = json!({"resourceType": "Observation", "valueCodeableConcept": {"text": "Positive", "coding": [{"code": "P"}]}});
     assert_eq!(entries(&concept, "value-string"), ["positive/Positive"]);
-    assert_eq!(entries(&concept, "value-concept"), ["|P"]);
+    assert_eq!(entries(&concept, "value-concept"), ["|P", "text positive"]);
     let group = json!({"resourceType": "Observation", "subject": {"reference": "Group/g"}});
     assert!(entries(&group, "patient").is_empty());
     assert_eq!(entries(&group, "subject"), ["-> Group/g"]);
@@ -199,7 +212,61 @@ fn other_types() {
         (
             json!({"resourceType": "QuestionnaireResponse", "questionnaire": "http://x/q|2"}),
             "questionnaire",
-            &["http://x/q"],
+            &["http://x/q", "http://x/q|2"],
+        ),
+        (
+            json!({"resourceType": "Observation", "code": {"text": "Blood  PRESSURE", "coding": [{"system": "s", "code": "c", "display": "Blood pressure"}]}}),
+            "code",
+            &["s|c", "text blood pressure of s|c"],
+        ),
+        (
+            json!({"resourceType": "Observation", "code": {"coding": [{"display": "only words"}]}}),
+            "code",
+            &["text only words"],
+        ),
+        (
+            json!({"resourceType": "Patient", "identifier": [{"system": "s", "value": "7", "type": {"text": "Medical record", "coding": [{"system": "t", "code": "MR"}]}}]}),
+            "identifier",
+            &["s|7", "of-type t|MR|7", "text medical record"],
+        ),
+        (
+            json!({"resourceType": "Observation", "subject": {"identifier": {"system": "nid", "value": "9"}}}),
+            "patient",
+            &["identifier nid|9"],
+        ),
+        (
+            json!({"resourceType": "Observation", "subject": {"type": "Group", "identifier": {"system": "nid", "value": "9"}}}),
+            "patient",
+            &[],
+        ),
+        (
+            json!({"resourceType": "Location", "position": {"latitude": -1.2921, "longitude": 36.8219}}),
+            "near",
+            &["-1.2921|36.8219"],
+        ),
+        (json!({"resourceType": "Location", "position": {"latitude": 91, "longitude": 0}}), "near", &[]),
+        (
+            json!({"resourceType": "InsurancePlan", "name": "Gold", "alias": ["Or"]}),
+            "name",
+            &["gold/Gold", "or/Or"],
+        ),
+        (
+            json!({"resourceType": "DocumentReference", "relatesTo": [{"code": "replaces", "target": {"reference": "DocumentReference/1"}}, {"code": "signs"}]}),
+            "relationship",
+            &["|replaces $ -> DocumentReference/1"],
+        ),
+        (
+            json!({"resourceType": "ValueSet", "useContext": [
+                {"code": {"code": "age"}, "valueRange": {"low": {"value": 1, "code": "a"}, "high": {"value": 5, "code": "a"}}},
+                {"code": {"code": "focus"}, "valueCodeableConcept": {"coding": [{"code": "x"}, {"code": "y"}]}}]}),
+            "context-type-value",
+            &["|focus $ |x", "|focus $ |y"],
+        ),
+        (
+            json!({"resourceType": "MolecularSequence", "referenceSeq": {"chromosome": {"coding": [{"code": "1"}]}},
+                "variant": [{"start": 5, "end": 8}]}),
+            "chromosome-variant-coordinate",
+            &["|1 $ 5 4.5..5.5 | $ 8 7.5..8.5 |"],
         ),
         (
             json!({"resourceType": "Library", "relatedArtifact": [{"type": "depends-on", "resource": "http://x/a"}, {"type": "citation", "resource": "http://x/b"}]}),
@@ -232,9 +299,15 @@ fn other_types() {
 fn wrong_values_are_left_out() {
     let p = json!({"resourceType": "Patient", "birthDate": "soon", "active": "yes", "name": "x", "gender": 1, "telecom": {"system": "phone"},
         "generalPractitioner": [{"reference": 7}, "x", null, {"reference": "Practitioner?identifier=1"}]});
-    let codes: Vec<&str> =
-        extract(&Params::standard(), &resource(p)).iter().map(|e| definitions::param_by_id(e.param).unwrap().code).collect();
+    let codes: Vec<&str> = extract(&Params::standard(), &resource(p))
+        .iter()
+        .map(|e| definitions::param_by_id(e.param).unwrap().code)
+        .collect();
     assert_eq!(codes, ["deceased", "gender"]);
+    let huge: Vec<Value> = (0..100).map(|n| json!({"code": n.to_string()})).collect();
+    let component = json!({"code": {"coding": huge}, "valueCodeableConcept": {"coding": huge}});
+    let o = json!({"resourceType": "Observation", "component": [component]});
+    assert_eq!(entries(&o, "component-code-value-concept").len(), 64);
 }
 
 #[test]

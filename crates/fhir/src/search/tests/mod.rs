@@ -3,3 +3,4 @@
 mod extract;
 mod query;
 mod reference;
+mod tree;

@@ -1,5 +1,5 @@
-use crate::search::{Handling, Match, Operand, Params, Prefix, Query, Sort, Total, parse};
 use crate::definitions::ParamType;
+use crate::search::{Handling, Match, Operand, Params, Prefix, Query, Sort, Total, parse};
 use crate::{Outcome, TypeId, definitions};
 
 fn pairs(query: &str) -> Vec<(String, String)> {
@@ -66,11 +66,33 @@ fn tokens() {
     for (query, text) in [
         ("code=|", "needs a code"),
         ("code=a|b|c", "takes"),
-        ("code:text=x", "`:not` and `:missing`"),
-        ("code:in=x", "not supported"),
+        ("code:exact=x", "takes `:missing`, `:not`"),
+        ("code:txt=x", "Did you mean `:text`?"),
+        ("code:in=x", "URL of a value set"),
+        ("code:below=x", "`system|code`"),
+        ("code:of-type=a|b|c", "does not fit"),
+        ("identifier:of-type=a|b", "all three"),
     ] {
         assert!(refused(o, query).to_string().contains(text), "{query}");
     }
+    let identifier = TypeId::PATIENT;
+    assert_eq!(
+        operands(identifier, "identifier:of-type=http://t|MR|12,|MR|1"),
+        [
+            Operand::OfType { system: "http://t".into(), code: "MR".into(), value: "12".into() },
+            Operand::OfType { system: "".into(), code: "MR".into(), value: "1".into() }
+        ]
+    );
+    assert_eq!(operands(o, "code:text=Blood  Pressure"), [Operand::Text { folded: "blood pressure".into() }]);
+    let q = parsed(o, "code:not-in=http://x/vs");
+    assert_eq!(
+        (q.filters[0].matching, &q.filters[0].any[..]),
+        (Match::Not, &[Operand::ValueSet("http://x/vs".into())][..])
+    );
+    assert_eq!(
+        operands(o, "code:below=http://snomed.info/sct|73211009"),
+        [Operand::Hierarchy { system: "http://snomed.info/sct".into(), code: "73211009".into(), up: false }]
+    );
     assert!(refused(p, "active=yes").to_string().contains("`true` or `false`"));
 }
 
@@ -141,14 +163,20 @@ fn numbers_and_quantities() {
         code: code.map(str::to_owned),
     };
     assert_eq!(operands(o, "value-quantity=5.4"), [quantity(Prefix::Eq, 5.4, 5.35, 5.45, None, None)]);
-    assert_eq!(
-        operands(o, "value-quantity=ge5.40|http://unitsofmeasure.org|mg"),
-        [quantity(Prefix::Ge, 5.4, 5.395, 5.405, Some("http://unitsofmeasure.org"), Some("mg"))]
-    );
-    assert_eq!(
-        operands(o, "value-quantity=100||mg"),
-        [quantity(Prefix::Eq, 100.0, 99.5, 100.5, None, Some("mg"))]
-    );
+    // As written first, then in the other units it is the same in.
+    let ucum = Some("http://unitsofmeasure.org");
+    let found = operands(o, "value-quantity=ge5.40|http://unitsofmeasure.org|mmol/L");
+    assert_eq!(found[0], quantity(Prefix::Ge, 5.4, 5.395, 5.405, ucum, Some("mmol/L")));
+    assert!(found.contains(&quantity(Prefix::Ge, 5400.0, 5395.0, 5405.0, ucum, Some("umol/L"))));
+    assert!(found.contains(&quantity(Prefix::Ge, 0.0054, 0.005395, 0.005405, ucum, Some("mol/L"))));
+    let found = operands(o, "value-quantity=100||mg");
+    assert_eq!(found[0], quantity(Prefix::Eq, 100.0, 99.5, 100.5, None, Some("mg")));
+    assert!(found.contains(&quantity(Prefix::Eq, 0.1, 0.0995, 0.1005, ucum, Some("g"))));
+    let found = operands(o, "value-quantity=37|http://unitsofmeasure.org|Cel");
+    assert!(found.iter().any(|f| matches!(f, Operand::Quantity { value, code: Some(code), .. }
+        if code == "[degF]" && (value - 98.6).abs() < 1e-9)));
+    assert_eq!(operands(o, "value-quantity=5|http://other|mg").len(), 1);
+    assert_eq!(operands(o, "value-quantity=5||tabs").len(), 1);
     assert_eq!(operands(o, "value-quantity=ap100"), [quantity(Prefix::Ap, 100.0, 90.0, 110.0, None, None)]);
     assert_eq!(operands(o, "value-quantity=-3"), [quantity(Prefix::Eq, -3.0, -3.5, -2.5, None, None)]);
     assert_eq!(
@@ -176,7 +204,7 @@ fn references() {
     assert_eq!(operands(o, "subject=http://x/Patient/1"), [Operand::Uri("http://x/Patient/1".into())]);
     assert_eq!(
         operands(TypeId::QUESTIONNAIRE_RESPONSE, "questionnaire=http://x/q|2"),
-        [Operand::Uri("http://x/q".into())]
+        [Operand::Uri("http://x/q|2".into())]
     );
     match &operands(o, "focus=1")[..] {
         [Operand::Reference { kinds, .. }] => assert_eq!(kinds.len(), TypeId::all().count()),
@@ -185,7 +213,30 @@ fn references() {
     assert!(refused(o, "patient:Slot=1").to_string().contains("never points at Slot"));
     assert!(refused(o, "subject:Patient=Group/1").to_string().contains("another type"));
     assert!(refused(o, "patient=a b").to_string().contains("takes an id"));
-    assert!(refused(o, "patient:identifier=a").to_string().contains("not supported"));
+    assert!(refused(o, "patient=Device/1").to_string().contains("never points at Device"));
+    assert!(refused(o, "subject:Patiant=1").to_string().contains("Did you mean `:Patient`?"));
+    assert_eq!(
+        operands(o, "patient:identifier=http://nid|1,2"),
+        [
+            Operand::Identifier { system: Some("http://nid".into()), value: Some("1".into()) },
+            Operand::Identifier { system: None, value: Some("2".into()) }
+        ]
+    );
+    let parent = definitions::param(TypeId::LOCATION, "partof").unwrap().id;
+    assert_eq!(
+        operands(TypeId::LOCATION, "partof:below=1"),
+        [Operand::ReferenceTree { kind: TypeId::LOCATION, id: "1".into(), parent, up: false }]
+    );
+    assert_eq!(
+        operands(TypeId::ENCOUNTER, "location:above=Location/1"),
+        [Operand::ReferenceTree { kind: TypeId::LOCATION, id: "1".into(), parent, up: true }]
+    );
+    assert!(refused(o, "patient:below=1").to_string().contains("hierarchy"));
+    assert!(
+        refused(TypeId::QUESTIONNAIRE_RESPONSE, "questionnaire:identifier=1")
+            .to_string()
+            .contains("does not fit")
+    );
 }
 
 #[test]
@@ -193,7 +244,7 @@ fn uris_and_missing() {
     let v = TypeId::VALUE_SET;
     assert_eq!(operands(v, "url=http://x/vs"), [Operand::Uri("http://x/vs".into())]);
     assert_eq!(parsed(v, "url:below=http://x").filters[0].matching, Match::Below);
-    assert_eq!(operands(TypeId::PATIENT, "_profile=http://x|1"), [Operand::Uri("http://x".into())]);
+    assert_eq!(operands(TypeId::PATIENT, "_profile=http://x|1"), [Operand::Uri("http://x|1".into())]);
     let q = parsed(TypeId::PATIENT, "gender:missing=true&birthdate:missing=false");
     assert_eq!(
         q.filters.iter().map(|f| f.any[0].clone()).collect::<Vec<_>>(),
@@ -232,7 +283,12 @@ fn result_parameters() {
         ("_sort=nonsense", "cannot be sorted"),
         ("_sort=a,b,c,d,e", "at most"),
         ("_total=maybe", "`none`"),
-        ("_summary=true", "not supported"),
+        ("_summary=maybe", "`_summary` is"),
+        ("_sort:up=date", "takes no modifier"),
+        ("_sort=code-value-quantity", "no order"),
+        ("_sort=dat", "Did you mean `date`?"),
+        ("_type=Patient", "finds no other types"),
+        ("_contained=yes", "`_contained` is"),
     ] {
         assert!(refused(o, query).to_string().contains(text), "{query}");
     }
@@ -254,18 +310,25 @@ fn unknown_and_unsupported_parameters() {
     for (query, text) in [
         ("dat=2024", "Did you mean `date`?"),
         ("nonsense=1", "has no search parameter `nonsense`"),
-        ("_include=Observation:subject", "not supported yet"),
-        ("_revinclude:iterate=Provenance:target", "not supported yet"),
-        ("subject.name=x", "chained"),
-        ("subject:Patient.name=x", "chained"),
-        ("_has:Provenance:target:agent=x", "`_has`"),
-        ("code-value-quantity=a$5", "composite"),
+        ("_lastupdated=2024", "Did you mean `_lastUpdated`?"),
+        ("_inclde=a", "Did you mean `_include`?"),
+        ("_include=Observation:subjct", "Did you mean `subject`?"),
+        ("_include=Observation:code", "no reference"),
+        ("_include=Patient:general-practitioner", "`_include:iterate="),
+        ("_include=Obs:subject", "no FHIR R4 resource type"),
+        ("_include=Observation:patient:Device", "never points at Device"),
+        ("_include:itrate=Observation:subject", "Did you mean `:iterate`?"),
+        ("_revinclude=*", "say which type"),
+        ("_revinclude=Patient:general-practitioner", "never points at Observation"),
+        ("_contained=true", "not supported"),
+        ("_query=x", "not supported"),
     ] {
         let outcome = refused(o, query);
         assert!(outcome.to_string().contains(text), "{query}: {outcome}");
         assert_eq!(outcome.issues[0].code, crate::IssueCode::NotSupported);
+        assert!(outcome.issues[0].expression.starts_with("http._") || !query.starts_with('_'), "{query}");
         let (q, warnings) = parse(&Params::standard(), o, &pairs(query), Handling::Lenient).unwrap();
-        assert!(q.filters.is_empty() && warnings.len() == 1, "{query}");
+        assert!(q.filters.is_empty() && q.includes.is_empty() && warnings.len() == 1, "{query}");
     }
     // A wrong value or modifier would widen the result, so leniency does not help it.
     assert!(parse(&Params::standard(), o, &pairs("date=x"), Handling::Lenient).is_err());
