@@ -28,6 +28,7 @@ pub mod job;
 mod key;
 pub mod ledger;
 pub mod lock;
+pub mod merge;
 pub mod message;
 pub mod migrate;
 pub mod oauth;
@@ -47,6 +48,7 @@ pub mod terminology;
 #[cfg(feature = "test-support")]
 pub mod test_support;
 mod tx;
+pub mod word;
 
 pub use content::Content;
 pub use dialect::Dialect;

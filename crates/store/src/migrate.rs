@@ -34,6 +34,8 @@ pub(crate) const ALL: &[Migration] = migrations![
     13 "0013_bulk",
     14 "0014_subscription",
     15 "0015_history",
+    16 "0016_merge",
+    17 "0017_word",
 ];
 
 /// Where a database stands.
