@@ -13,6 +13,17 @@
     expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")
 )]
 
+pub mod bulk;
+pub mod export;
+pub mod import;
+mod part;
+pub mod run;
 pub mod sealed;
+pub mod stored;
 pub mod table;
 pub mod view;
+
+pub use bulk::{Config, Download, Insight, Shown, Stopping};
+pub use sealed::FileKey;
+pub use table::Format;
+pub use view::View;

@@ -6,10 +6,13 @@
 //! at the end and reported.
 
 mod file;
+mod lines;
 mod parse;
 mod table;
 
 pub use table::{Export, Mapping, MappingError, Tables};
+
+pub use lines::LinesReport;
 
 use crate::write::Put;
 use crate::{Error, Record};

@@ -325,3 +325,14 @@ pub fn remove(tx: &mut dyn Tx, id: Uuid) -> Result<()> {
     tx.execute("DELETE FROM bulk_job WHERE id = $1", params![&id])?;
     Ok(())
 }
+
+/// Whether [lease] would find one. A read, for whoever looks often.
+pub fn is_due(tx: &mut dyn Tx, kind: Kind) -> Result<bool> {
+    let now = tx.now()?;
+    let found = tx.one(
+        "SELECT 1 FROM bulk_job WHERE state = 0 AND lease_us <= $1 AND kind = $2 LIMIT 1",
+        params![now, kind.number()],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}

@@ -181,3 +181,11 @@ pub fn failed(tx: &mut dyn Tx, name: &str, token: i64, error: &str, due: Timesta
     )?;
     Ok(changed == 1)
 }
+
+/// Whether [lease] would find one. A read, for whoever looks often.
+pub fn is_due(tx: &mut dyn Tx) -> Result<bool> {
+    let now = tx.now()?;
+    let found =
+        tx.one("SELECT 1 FROM view WHERE due_us <= $1 AND lease_us <= $1 LIMIT 1", params![now], |_| Ok(()))?;
+    Ok(found.is_some())
+}
