@@ -88,12 +88,18 @@ impl Record {
 
     async fn plan(&self, ctx: &Ctx, entries: Vec<Entry>, options: &Options) -> Result<Plan, Error> {
         let record = self.clone();
-        let (entries, conditions, references) = off_the_worker(entries.len(), move || {
+        let (entries, mut conditions, mut references) = off_the_worker(entries.len(), move || {
             let conditions = conditional_entries(&record, &entries)?;
             let references = reference::conditions(&record, &entries)?;
             Ok::<_, Error>((entries, conditions, references))
         })
         .await??;
+        for criteria in conditions.iter_mut().map(|(_, criteria)| criteria) {
+            criteria.prepare(self, ctx).await?;
+        }
+        for criteria in references.iter_mut().map(|(_, criteria, _)| criteria) {
+            criteria.prepare(self, ctx).await?;
+        }
         let found = self.look_up(ctx, &entries, conditions, references).await?;
         let events = found
             .patients

@@ -83,6 +83,14 @@ impl Criteria {
         Ok(Criteria { query: Arc::new(query), text, lock })
     }
 
+    /// Puts codes in the place of value sets. Errors: `Malformed` for one that is not known or too large.
+    pub async fn prepare(&mut self, record: &Record, ctx: &Ctx) -> Result<(), Error> {
+        let mut query = (*self.query).clone();
+        record.prepare_query(ctx, &mut query).await?;
+        self.query = Arc::new(query);
+        Ok(())
+    }
+
     pub fn kind(&self) -> TypeId {
         self.query.kind
     }

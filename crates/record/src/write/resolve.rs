@@ -44,8 +44,9 @@ impl Record {
                 self.push_resolved(ctx, change.clone(), "", &mut request).await?;
                 continue;
             };
-            let criteria =
+            let mut criteria =
                 Criteria::parse(self, conditional.kind, &conditional.criteria, conditional.most(), "")?;
+            criteria.prepare(self, ctx).await?;
             let (caller, wanted, now) = (ctx.clone(), criteria.clone(), self.now());
             let (found, _) = self.reading(move |tx| wanted.find(tx, &caller, now)).await?;
             for change in conditional.settle(&found, "")? {

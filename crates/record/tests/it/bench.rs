@@ -3,9 +3,12 @@
 use crate::{appointment, create, key, patient, set};
 use access::{Ctx, Principal, Purpose, Role, User};
 use jiff::{SignedDuration, Timestamp};
+use fhir::Resource;
+use record::bundle::{Call, Dispatch, Echo, Options, Reply};
 use record::{ChangeSet, Committed, Error, Record};
 use serde_json::json;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -127,6 +130,53 @@ impl Bench {
     }
 }
 
+/// Answers reads and searches in bundles, as far as these tests need.
+struct Plain(Record);
+
+impl Dispatch for Plain {
+    fn call(&self, ctx: Ctx, call: Call) -> Pin<Box<dyn Future<Output = Reply> + Send + '_>> {
+        Box::pin(async move {
+            let found = match call.url.split_once('?') {
+                Some((kind, query)) => {
+                    let pairs: Vec<(&str, &str)> = query.split('&').filter_map(|p| p.split_once('=')).collect();
+                    self.0.find(&ctx, kind, &pairs, 100).await.map(
+                        |rows| json!({"resourceType": "Bundle", "type": "searchset", "total": rows.len()}),
+                    )
+                }
+                None => match call.url.split_once("/_history/") {
+                    Some((instance, version)) => {
+                        self.0.vread(&ctx, &key(instance), version.parse().unwrap()).await
+                    }
+                    None => self.0.read(&ctx, &key(&call.url)).await,
+                }
+                .and_then(|stored| stored.parse().map(Resource::into_value)),
+            };
+            match found {
+                Ok(resource) => Reply { status: 200, resource: Some(resource), ..Reply::default() },
+                Err(error) => {
+                    let status = error.http_status_line()[..3].parse().unwrap();
+                    let outcome = error.to_outcome().to_json();
+                    Reply { status, resource: Some(outcome), ..Reply::default() }
+                }
+            }
+        })
+    }
+}
+
+impl Bench {
+    pub async fn bundle(&self, ctx: &Ctx, bundle: Resource) -> Result<Resource, Error> {
+        let options = Options {
+            base: BASE.into(),
+            echo: Echo::Nothing,
+            conditional_delete_most: 1,
+            dispatch: Arc::new(Plain(self.record.clone())),
+        };
+        self.record.bundle(ctx, bundle, &options).await
+    }
+}
+
+pub const BASE: &str = "https://clinic.example/fhir/R4";
+
 /// The kind of an error, with its code where it has one.
 pub fn name(error: &Error) -> String {
     match error {
@@ -136,6 +186,11 @@ pub fn name(error: &Error) -> String {
             let kind = if matches!(error, Error::Invalid(_)) { "Invalid" } else { "Malformed" };
             let places: Vec<&str> = outcome.issues.iter().map(|i| i.expression.as_str()).collect();
             format!("{kind} {}", places.join(" "))
+        }
+        Error::At { place, error } => format!("{} at {place}", name(error)),
+        Error::Precondition(outcome) => {
+            let codes: Vec<&str> = outcome.issues.iter().map(|i| i.code.code()).collect();
+            format!("Precondition {}", codes.join(" "))
         }
         Error::VersionConflict { current } => format!("VersionConflict {current:?}"),
         Error::Throttled { .. } => "Throttled".to_owned(),

@@ -1,10 +1,8 @@
 //! Batch and transaction bundles.
 
-use crate::bench::name;
+use crate::bench::{BASE, name};
 use crate::{Bench, create, each_engine, key, observation, patient, resource, set};
 use serde_json::{Value, json};
-
-const BASE: &str = "https://clinic.example/fhir/R4";
 
 fn bundle(kind: &str, entries: Vec<Value>) -> fhir::Resource {
     resource(json!({"resourceType": "Bundle", "type": kind, "entry": entries}))
@@ -36,7 +34,7 @@ fn statuses(answer: &fhir::Resource) -> Vec<String> {
 }
 
 async fn run(bench: &Bench, bundle: fhir::Resource) -> Result<fhir::Resource, record::Error> {
-    bench.record.bundle(&bench.client(&["system/*.cruds"]), bundle, BASE).await
+    bench.bundle(&bench.client(&["system/*.cruds"]), bundle).await
 }
 
 #[tokio::test]
@@ -120,7 +118,7 @@ async fn wrong_transactions_change_nothing() {
         nobody["subject"]["reference"] = json!("Patient?family=Nobody");
         let mut stale = entry("PUT", "Patient/p1", "", patient("p1", "Other"));
         stale["request"]["ifMatch"] = json!("W/\"9\"");
-        let mut conditional = good();
+        let mut conditional = entry("PUT", "Patient/p1", "", patient("p1", "X"));
         conditional["request"]["ifNoneExist"] = json!("identifier=1");
         let cases = vec![
             (
@@ -143,18 +141,18 @@ async fn wrong_transactions_change_nothing() {
                 entry("POST", "Observation", "", nobody),
                 "Invalid Bundle.entry[1].resource.subject.reference",
             ),
-            ("stale", stale, "VersionConflict Some(1)"),
+            ("stale", stale, "VersionConflict Some(1) at Bundle.entry[1]"),
             ("same fullUrl", good(), "Malformed Bundle.entry[1].fullUrl"),
-            ("no method", json!({"resource": patient("x", "X")}), "Malformed Bundle.entry[1].request.method"),
+            ("no request", json!({"resource": patient("x", "X")}), "Malformed Bundle.entry[1].request"),
             (
                 "no url",
                 json!({"resource": patient("x", "X"), "request": {"method": "POST"}}),
                 "Malformed Bundle.entry[1].request.url",
             ),
             (
-                "patch",
-                entry("PATCH", "Patient/p1", "", json!({})),
-                "Malformed Bundle.entry[1].request.method",
+                "patch without a patch",
+                entry("PATCH", "Patient/p1", "", patient("p1", "X")),
+                "Malformed Bundle.entry[1].resource",
             ),
             (
                 "other type than url",
@@ -177,12 +175,11 @@ async fn wrong_transactions_change_nothing() {
                 "Malformed Bundle.entry[1].request.url",
             ),
             (
-                "conditional delete",
-                entry("DELETE", "Patient?family=x", "", Value::Null),
+                "conditional delete by nothing",
+                entry("DELETE", "Patient?", "", Value::Null),
                 "Malformed Bundle.entry[1].request.url",
             ),
-            ("ifNoneExist", conditional, "Malformed Bundle.entry[1].request.ifNoneExist"),
-            ("delete of nothing", entry("DELETE", "Patient/none", "", Value::Null), "NotFound"),
+            ("ifNoneExist on PUT", conditional, "Malformed Bundle.entry[1].request.ifNoneExist"),
         ];
         let mut failures = Vec::new();
         for (case, wrong, expected) in cases {
@@ -203,8 +200,8 @@ async fn wrong_transactions_change_nothing() {
             assert_eq!(name(&run(&bench, bundle(kind, vec![good()])).await.unwrap_err()), expected);
         }
         assert_eq!(name(&run(&bench, resource(patient("x", "y"))).await.unwrap_err()).trim(), "Malformed");
-        let denied = bench.record.bundle(&bench.patient(), bundle("transaction", vec![good()]), BASE).await;
-        assert_eq!(name(&denied.unwrap_err()), "Denied");
+        let denied = bench.bundle(&bench.patient(), bundle("transaction", vec![good()])).await;
+        assert_eq!(name(&denied.unwrap_err()), "Denied at Bundle.entry[0]");
     })
     .await;
 }
@@ -260,8 +257,8 @@ async fn a_repeated_bundle_is_answered_from_the_first() {
         ctx.idempotency_key = Some("bundle\nfingerprint".into());
         let make =
             || bundle("transaction", vec![entry("POST", "Patient", "", without_id(patient("x", "Once")))]);
-        let first = bench.record.bundle(&ctx, make(), BASE).await.unwrap();
-        let second = bench.record.bundle(&ctx, make(), BASE).await.unwrap();
+        let first = bench.bundle(&ctx, make()).await.unwrap();
+        let second = bench.bundle(&ctx, make()).await.unwrap();
         assert_eq!(first.value(), second.value());
         let batch = || {
             bundle(
@@ -273,8 +270,8 @@ async fn a_repeated_bundle_is_answered_from_the_first() {
             )
         };
         ctx.idempotency_key = Some("batch\nfingerprint".into());
-        let first = bench.record.bundle(&ctx, batch(), BASE).await.unwrap();
-        let second = bench.record.bundle(&ctx, batch(), BASE).await.unwrap();
+        let first = bench.bundle(&ctx, batch()).await.unwrap();
+        let second = bench.bundle(&ctx, batch()).await.unwrap();
         assert_eq!(first.value(), second.value());
         let found = bench.record.find(&bench.system(), "Patient", &[("family", "Once")], 10).await.unwrap();
         assert_eq!(found.len(), 3);
