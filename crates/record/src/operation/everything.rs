@@ -120,8 +120,7 @@ impl Walk {
         let bond = if self.key.kind == TypeId::PATIENT { Bond::Compartment } else { Bond::Reference };
         // Who only wants parts of the chart needs no walk through the rest; for bystanders the rest counts as well.
         let of_chart = |kind: &TypeId| !fhir::definitions::in_patient_compartment(*kind).is_empty();
-        let kinds: &[TypeId] =
-            if self.wanted.kinds.iter().all(of_chart) { &self.wanted.kinds } else { &[] };
+        let kinds: &[TypeId] = if self.wanted.kinds.iter().all(of_chart) { &self.wanted.kinds } else { &[] };
         let mut rids = chart::members(tx, &self.key, bond, kinds)?;
         if let Some(own) = store::resource::head(tx, &self.key)?
             && let Err(at) = rids.binary_search(&own.rid)

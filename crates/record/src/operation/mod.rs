@@ -1,8 +1,16 @@
 //! What FHIR operations do beyond single reads, searches and writes; the server names and describes them.
 
+mod document;
 mod everything;
+mod latest;
+pub mod likeness;
+mod matching;
+pub(crate) mod merge;
+pub mod statistics;
 
 pub use everything::{Everything, EverythingPage};
+pub use matching::Match;
+pub use merge::{Merge, Merged, Unmerged};
 
 use crate::{Error, Stored};
 use access::policy::{self, RowFacts};

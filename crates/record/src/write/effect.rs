@@ -62,6 +62,23 @@ pub(super) fn run(tx: &mut dyn Tx, effect: &Effect) -> Result<(), Error> {
             store::account::create(tx, account).map_err(account_error)?;
             Ok(())
         }
+        Effect::Merge { merge, stays } => {
+            let left = store::merge::left_behind(tx, &merge.source)?;
+            let is_late = |(kind, rid): &(fhir::TypeId, i64)| {
+                !crate::operation::merge::STAYS.contains(kind) && !stays.contains(rid)
+            };
+            if left.iter().any(is_late) {
+                return Err(Error::VersionConflict { current: None });
+            }
+            Ok(store::merge::apply(tx, merge)?)
+        }
+        Effect::Unmerge { id } => {
+            let now = tx.now()?;
+            match store::merge::undo(tx, id, now)? {
+                true => Ok(()),
+                false => Err(Error::VersionConflict { current: None }),
+            }
+        }
         Effect::AccountUpdate(change) => {
             store::account::update(tx, change).map_err(account_error)?;
             // Other rights or none: what was signed in before must sign in again.

@@ -59,9 +59,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
 async fn everything(call: Call) -> Answer {
     let input = &call.input;
     let mut kinds = Vec::new();
-    for name in input.texts("_type").flat_map(|text| text.split(',')).map(str::trim).filter(|n| !n.is_empty()) {
-        let kind = TypeId::from_name(name)
-            .ok_or_else(|| wrong("_type", format!("`{}` is no FHIR R4 resource type.", super::printable(name))))?;
+    for name in input.texts("_type").flat_map(|text| text.split(',')).map(str::trim).filter(|n| !n.is_empty())
+    {
+        let kind = TypeId::from_name(name).ok_or_else(|| {
+            wrong("_type", format!("`{}` is no FHIR R4 resource type.", super::printable(name)))
+        })?;
         kinds.push(kind);
     }
     let low = |name: &str| input.text(name).and_then(::fhir::range_us);

@@ -7,9 +7,12 @@
 //!
 //! **Invariant:** an operation that is in the table runs; one that is not is refused with 404.
 
+mod document;
 mod everything;
 mod input;
 mod meta;
+mod observation;
+mod patient;
 mod reply;
 mod table;
 
@@ -34,7 +37,13 @@ use std::future::Future;
 use std::pin::Pin;
 
 /// Every operation of the server, family by family.
-const FAMILIES: &[&[Operation]] = &[everything::OPERATIONS, meta::OPERATIONS];
+const FAMILIES: &[&[Operation]] = &[
+    document::OPERATIONS,
+    everything::OPERATIONS,
+    meta::OPERATIONS,
+    observation::OPERATIONS,
+    patient::OPERATIONS,
+];
 
 /// Operations that read their request and make their answer themselves (streams, files, formats that are not FHIR's), by
 /// [Operation::id]. Their `handler` is [never].
@@ -73,6 +82,8 @@ pub struct Call {
     /// Only on the instance level.
     pub key: Option<ResourceKey>,
     pub input: Input,
+    /// By GET: nothing may change.
+    pub is_get: bool,
     pub wishes: Wishes,
     pub headers: HeaderMap,
     /// The query as it came, percent-encoded, for links to further pages.
@@ -177,6 +188,7 @@ async fn run(
     let query = request.uri().query().unwrap_or_default().to_owned();
     let headers = request.headers().clone();
     let asked = negotiate::negotiate(&headers, &query)?;
+    let is_get = request.method() != Method::POST;
     let input = match *request.method() {
         Method::GET | Method::HEAD if operation.takes_get() => Input::from_query(operation, &asked.pairs)?,
         Method::GET | Method::HEAD => {
@@ -190,7 +202,7 @@ async fn run(
         }
     };
     let wishes = asked.wishes;
-    let call = Call { app, ctx, operation, kind, key, input, wishes, headers, query };
+    let call = Call { app, ctx, operation, kind, key, input, is_get, wishes, headers, query };
     let output = (operation.handler)(call).await?;
     reply::response(output, wishes)
 }

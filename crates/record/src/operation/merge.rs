@@ -1,0 +1,679 @@
+//! Two records of one person become one, and apart again: see `docs/adr/016-patient-merge.md`.
+//!
+//! **Invariant:** a merge is one transaction: nobody ever sees half of it.
+//! **Invariant:** what a merge changed is written down with the versions before and after; taking it back restores what
+//! nobody has changed since to exactly what it was.
+
+use super::parse;
+use crate::write::Request;
+use crate::{Change, ChangeSet, Effect, Error, Event, Record, Rule};
+use access::{Capability, Ctx};
+use fhir::search::{references, rewrite_references};
+use fhir::{Reference, Resource, ResourceKey, TypeId};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use store::chart::{self, Bond};
+use uuid::Uuid;
+
+/// Resources moved by one merge; what a transaction may change, less the two Patients and the Provenance.
+pub const MAX_MOVED: usize = crate::MAX_CHANGES - 10;
+/// Plans made anew because somebody wrote meanwhile.
+const ATTEMPTS: usize = 4;
+/// Rows loaded at once.
+const STEP: usize = 256;
+
+/// Types whose references to the superseded Patient stay: they tell of that record, not of the person's care.
+pub(crate) const STAYS: [TypeId; 2] = [TypeId::PATIENT, TypeId::PROVENANCE];
+
+const LIFECYCLE: &str = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle";
+
+/// What to merge.
+#[derive(Debug, Clone)]
+pub struct Merge {
+    /// The record that goes out of use.
+    pub source: ResourceKey,
+    /// The record that stays.
+    pub target: ResourceKey,
+    /// How the record that stays is to look; `None`: the target with what only the source knows.
+    pub result: Option<Resource>,
+    /// Only tell what would happen.
+    pub preview: bool,
+}
+
+/// What a merge did, or would do.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// The record that stays, as stored (or as it would be).
+    pub result: Resource,
+    /// Resources moved, by type.
+    pub moved: BTreeMap<&'static str, usize>,
+    /// Sign-in accounts that follow.
+    pub accounts: usize,
+    pub payments: u64,
+    pub messages: u64,
+}
+
+/// What taking a merge back did.
+#[derive(Debug, Clone)]
+pub struct Unmerged {
+    pub source: Resource,
+    pub target: Resource,
+    /// Resources that are the source's again.
+    pub restored: usize,
+    /// Of these: changed since the merge, so that the change stays and only the patient is put back.
+    pub changed: Vec<ResourceKey>,
+    /// Left with the target, because both records stood in it before; for people to look at.
+    pub left: Vec<ResourceKey>,
+}
+
+/// A merge planned on what was there when it was planned.
+pub(crate) struct Plan {
+    pub request: Request,
+    pub merged: Merged,
+}
+
+/// What record writes into `store::merge`: versions before and after.
+struct Undo {
+    moved: Vec<(ResourceKey, u32, u32)>,
+    source: (u32, u32),
+    target: (u32, u32),
+    accounts: Vec<i64>,
+}
+
+impl Undo {
+    fn to_json(&self) -> String {
+        let moved: Vec<Value> = self.moved.iter().map(|(key, a, b)| json!([key.to_string(), a, b])).collect();
+        json!({"moved": moved, "source": [self.source.0, self.source.1], "target": [self.target.0, self.target.1],
+            "accounts": self.accounts})
+        .to_string()
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Undo> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        let number = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+        let pair = |v: &Value| Some((number(&v[0])?, number(&v[1])?));
+        let moved = value["moved"]
+            .as_array()?
+            .iter()
+            .map(|m| Some((ResourceKey::parse(m[0].as_str()?)?, number(&m[1])?, number(&m[2])?)))
+            .collect::<Option<Vec<_>>>()?;
+        let accounts = value["accounts"].as_array()?.iter().filter_map(Value::as_i64).collect();
+        Some(Undo { moved, source: pair(&value["source"])?, target: pair(&value["target"])?, accounts })
+    }
+}
+
+impl Record {
+    /// Merges two patients. The source goes out of use and is `replaced-by` the target; whatever refers to the source then
+    /// refers to the target, in new versions; accounts, payments, messages and held time follow. Doing it again for the
+    /// same two moves what has come to the source since.
+    /// Errors: `Denied` without [Capability::ResolveDuplicates]; `NotFound`, `Gone`; `Rule` `merge-self`,
+    /// `merge-replaced`, `merge-result`, `record-too-large`; `Invalid` for a wrong result; `VersionConflict` if others
+    /// keep writing.
+    pub async fn merge_patients(&self, ctx: &Ctx, merge: &Merge) -> Result<Merged, Error> {
+        if !access::policy::may(ctx, Capability::ResolveDuplicates) {
+            return Err(self.denied(ctx, "patient.merge", &merge.source.to_string()).await);
+        }
+        // A merge that is asked for twice is done once, whatever it was sent with.
+        let ctx = &Ctx { idempotency_key: None, ..ctx.clone() };
+        for attempt in 1.. {
+            let Plan { mut request, mut merged } = self.plan_merge(ctx, merge, &[]).await?;
+            if merge.preview {
+                let patients = [merge.source.id.clone(), merge.target.id.clone()];
+                let what = format!("{}/$merge?preview=true", merge.source);
+                let done = store::audit::Outcome::Success;
+                self.audit_one(ctx, "patient.merge", done, &what, &patients).await?;
+                return Ok(merged);
+            }
+            if request.changes.is_empty() {
+                return Ok(merged);
+            }
+            request.command = Some("patient.merge");
+            request.events.push(Event {
+                topic: "patient.merged",
+                subject: merge.target.clone(),
+                data: json!({"source": merge.source.id}),
+            });
+            match self.commit(ctx, request).await {
+                Ok(committed) => {
+                    let stored = committed.written.iter().find(|w| w.key == merge.target);
+                    if let Some(resource) = stored.and_then(|w| w.resource.as_ref()) {
+                        merged.result = (**resource).clone();
+                    }
+                    return Ok(merged);
+                }
+                Err(Error::VersionConflict { .. }) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// The writes of a merge. `except` are resources that the caller changes itself. The caller has checked the right.
+    pub(crate) async fn plan_merge(
+        &self,
+        ctx: &Ctx,
+        merge: &Merge,
+        except: &[ResourceKey],
+    ) -> Result<Plan, Error> {
+        let (source, target) = (&merge.source, &merge.target);
+        if source == target {
+            return Err(rule("merge-self", "A record cannot be merged with itself."));
+        }
+        let system = Ctx::system("merge", self.now());
+        let (old, old_version) = self.patient(&system, source).await?;
+        let (kept, kept_version) = self.patient(&system, target).await?;
+        let again = link_of(&old, "replaced-by");
+        if again.as_ref().is_some_and(|other| other != target) {
+            return Err(rule("merge-replaced", "The source record was merged into another one already."));
+        }
+        if link_of(&kept, "replaced-by").is_some() {
+            return Err(rule(
+                "merge-replaced",
+                "The target record was merged away itself; merge into its successor.",
+            ));
+        }
+        let result = match &merge.result {
+            Some(result) => asked(result, &kept, &old, source, target)?,
+            None => joined(kept.clone(), &old, source),
+        };
+        let mut gone = old.clone();
+        gone.set("active", json!(false));
+        add_link(&mut gone, target, "replaced-by");
+        drop_duplicate_tag(&mut gone);
+
+        let mut request = Request::raw(ChangeSet::default());
+        let mut undo = Undo {
+            moved: Vec::new(),
+            source: (old_version, old_version + 1),
+            target: (kept_version, kept_version + 1),
+            accounts: Vec::new(),
+        };
+        // The two Patients first: whoever writes about the source meanwhile waits for their rows.
+        let update = |resource, version| Change::Update { resource, if_match: Some(version) };
+        if gone == old {
+            undo.source.1 = old_version;
+        } else {
+            request.push(update(gone, old_version), String::new());
+        }
+        if result == kept {
+            undo.target.1 = kept_version;
+        } else {
+            request.push(update(result.clone(), kept_version), String::new());
+        }
+        let (rows, stays) = self.referring(source, except).await?;
+        let mut moved: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for (mut resource, version) in rows {
+            let Some(key) = resource.key() else { continue };
+            point(&mut resource, source, target);
+            *moved.entry(key.kind.name()).or_default() += 1;
+            undo.moved.push((key, version, version + 1));
+            request.push(update(resource, version), String::new());
+        }
+        let subject = source.clone();
+        let (accounts, counts) = self
+            .reading(move |tx| {
+                Ok((store::account::by_patient(tx, &subject)?, store::merge::count(tx, &subject)?))
+            })
+            .await?;
+        for account in &accounts {
+            undo.accounts.push(account.id);
+            request.effects.push(account_to(account.id, target));
+        }
+        let merged =
+            Merged { result, moved, accounts: accounts.len(), payments: counts.0, messages: counts.1 };
+        if request.changes.is_empty() && request.effects.is_empty() && counts == (0, 0) {
+            // Merged before, and nothing has come since.
+            return Ok(Plan { request, merged });
+        }
+        let provenance = provenance(ctx, &[target, source], "merge", self.now())?;
+        request.push(Change::Create { resource: provenance }, String::new());
+        request.effects.push(Effect::Merge {
+            merge: store::merge::New {
+                id: Uuid::now_v7(),
+                source: source.clone(),
+                target: target.clone(),
+                at: self.now(),
+                content: undo.to_json(),
+            },
+            stays,
+        });
+        // The desk decides, but what moves includes clinical rows that the desk may not open: the record itself moves
+        // them, on the desk's behalf, and the audit names the desk.
+        request.on_behalf = true;
+        Ok(Plan { request, merged })
+    }
+
+    /// Takes every merge of `source` that is in force back: what nobody has changed since becomes exactly what it was, in
+    /// a new version; what was changed since keeps the change and gets its patient back.
+    /// Errors: `Denied`; `NotFound`; `Rule` `not-merged`; `VersionConflict` if others keep writing.
+    pub async fn unmerge_patients(
+        &self,
+        ctx: &Ctx,
+        source: &ResourceKey,
+        target: Option<&ResourceKey>,
+    ) -> Result<Unmerged, Error> {
+        if !access::policy::may(ctx, Capability::ResolveDuplicates) {
+            return Err(self.denied(ctx, "patient.unmerge", &source.to_string()).await);
+        }
+        let ctx = &Ctx { idempotency_key: None, ..ctx.clone() };
+        for attempt in 1.. {
+            let (request, mut unmerged) = self.plan_unmerge(ctx, source, target).await?;
+            match self.commit(ctx, request).await {
+                Ok(committed) => {
+                    for written in committed.written {
+                        let Some(resource) = written.resource else { continue };
+                        if written.key == *source {
+                            unmerged.source = (*resource).clone();
+                        } else if written.key.kind == TypeId::PATIENT {
+                            unmerged.target = (*resource).clone();
+                        }
+                    }
+                    return Ok(unmerged);
+                }
+                Err(Error::VersionConflict { .. }) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    async fn plan_unmerge(
+        &self,
+        ctx: &Ctx,
+        source: &ResourceKey,
+        target: Option<&ResourceKey>,
+    ) -> Result<(Request, Unmerged), Error> {
+        let system = Ctx::system("merge", self.now());
+        let subject = source.clone();
+        let merges = self.reading(move |tx| Ok(store::merge::in_force(tx, &subject)?)).await?;
+        let not_merged = || rule("not-merged", "There is no merge of this record that could be taken back.");
+        let kept_key = merges.first().map(|m| m.target.clone()).ok_or_else(not_merged)?;
+        if target.is_some_and(|target| *target != kept_key) {
+            return Err(not_merged());
+        }
+        // Newest first; what an earlier merge moved goes back to before that.
+        let mut spans: BTreeMap<ResourceKey, (u32, u32)> = BTreeMap::new();
+        let mut accounts: Vec<i64> = Vec::new();
+        let (mut source_span, mut target_span) = ((0, 0), (0, 0));
+        for merge in merges.iter().filter(|m| m.target == kept_key) {
+            let undo = Undo::parse(&merge.content)
+                .ok_or_else(|| Error::Internal("a stored merge cannot be read".into()))?;
+            for (key, before, after) in undo.moved {
+                spans.entry(key).and_modify(|span| span.0 = before).or_insert((before, after));
+            }
+            for (span, part) in [(&mut source_span, undo.source), (&mut target_span, undo.target)] {
+                *span = (part.0, if span.1 == 0 { part.1 } else { span.1 });
+            }
+            accounts.extend(undo.accounts);
+        }
+        let mut request = Request::raw(ChangeSet::default());
+        request.command = Some("patient.unmerge");
+        request.on_behalf = true;
+        let old = self
+            .turned_back(&system, source, source_span, |now, _| {
+                now.set("active", Value::Null);
+                remove_link(now, &kept_key, "replaced-by");
+            })
+            .await?;
+        let learned = old.0.clone();
+        let kept = self
+            .turned_back(&system, &kept_key, target_span, |now, before| {
+                remove_link(now, source, "replaces");
+                for list in ["identifier", "telecom", "name", "address"] {
+                    forget(now, before, &learned, list);
+                }
+            })
+            .await?;
+        let mut unmerged = Unmerged {
+            source: old.0.clone(),
+            target: kept.0.clone(),
+            restored: 0,
+            changed: Vec::new(),
+            left: Vec::new(),
+        };
+        let update = |(resource, version)| Change::Update { resource, if_match: Some(version) };
+        request.push(update(old), String::new());
+        request.push(update(kept), String::new());
+        for (key, (before, after)) in spans {
+            let pair = self.pair(&key, before).await?;
+            // Deleted since: stays deleted.
+            let Some((now, version, before)) = pair else { continue };
+            let back = if version == after {
+                before
+            } else if local(&before, &kept_key) {
+                unmerged.left.push(key);
+                continue;
+            } else {
+                let mut now = now;
+                point(&mut now, &kept_key, source);
+                unmerged.changed.push(key);
+                now
+            };
+            unmerged.restored += 1;
+            request.push(update((back, version)), String::new());
+        }
+        let follows = kept_key.clone();
+        let there = self.reading(move |tx| Ok(store::account::by_patient(tx, &follows)?)).await?;
+        for account in accounts.into_iter().filter(|id| there.iter().any(|a| a.id == *id)) {
+            request.effects.push(account_to(account, source));
+        }
+        for merge in merges.iter().filter(|m| m.target == kept_key) {
+            request.effects.push(Effect::Unmerge { id: merge.id });
+        }
+        let provenance = provenance(ctx, &[source, &kept_key], "unmerge", self.now())?;
+        request.push(Change::Create { resource: provenance }, String::new());
+        request.events.push(Event {
+            topic: "patient.unmerged",
+            subject: kept_key,
+            data: json!({"source": source.id}),
+        });
+        Ok((request, unmerged))
+    }
+
+    /// A Patient that is there. Errors: `NotFound`, `Gone`.
+    async fn patient(&self, system: &Ctx, key: &ResourceKey) -> Result<(Resource, u32), Error> {
+        let stored = self.read(system, key).await?;
+        Ok((stored.parse()?, stored.version))
+    }
+
+    /// Everything but [STAYS] that refers to the source, and the row numbers of what refers to it and stays all the same
+    /// (a reference to one version of it). Errors: `Rule` `record-too-large`.
+    async fn referring(
+        &self,
+        source: &ResourceKey,
+        except: &[ResourceKey],
+    ) -> Result<(Vec<(Resource, u32)>, Vec<i64>), Error> {
+        let (source, except) = (source.clone(), except.to_vec());
+        self.reading(move |tx| {
+            let rids = chart::members(tx, &source, Bond::Reference, &[])?;
+            let (mut rows, mut stays) = (Vec::new(), Vec::new());
+            for step in rids.chunks(STEP) {
+                for row in chart::rows(tx, step)? {
+                    if STAYS.contains(&row.key.kind) {
+                        continue;
+                    }
+                    let resource = parse(&row)?;
+                    if except.contains(&row.key) || !local(&resource, &source) {
+                        stays.push(row.rid);
+                        continue;
+                    }
+                    if rows.len() >= MAX_MOVED {
+                        let text = format!("More than {MAX_MOVED} resources would have to move.");
+                        return Err(rule("record-too-large", &text));
+                    }
+                    rows.push((resource, row.version));
+                }
+            }
+            Ok((rows, stays))
+        })
+        .await
+    }
+
+    /// The Patient as before the merge if it has not changed since, else as it is now, put right by `mend(now, before)`;
+    /// and its current version.
+    async fn turned_back(
+        &self,
+        system: &Ctx,
+        key: &ResourceKey,
+        (before, after): (u32, u32),
+        mend: impl FnOnce(&mut Resource, &Resource),
+    ) -> Result<(Resource, u32), Error> {
+        let (mut now, version) = self.patient(system, key).await?;
+        let (_, _, then) = self.pair(key, before).await?.ok_or(Error::NotFound)?;
+        if version == after {
+            return Ok((then, version));
+        }
+        mend(&mut now, &then);
+        if now.get("active").is_none()
+            && let Some(active) = then.get("active")
+        {
+            now.set("active", active.clone());
+        }
+        Ok((now, version))
+    }
+
+    /// A resource now, its version, and as it was in version `before`; `None` if it is deleted.
+    async fn pair(&self, key: &ResourceKey, before: u32) -> Result<Option<(Resource, u32, Resource)>, Error> {
+        let key = key.clone();
+        self.reading(move |tx| {
+            let Some(row) = store::resource::load(tx, &key)?.filter(|row| !row.deleted) else {
+                return Ok(None);
+            };
+            let then = store::resource::read_version(tx, &key, before)?
+                .filter(|version| !version.deleted)
+                .ok_or_else(|| Error::Internal(format!("{key} has lost version {before}")))?;
+            let then = Resource::parse(&then.content)
+                .map_err(|o| Error::Internal(format!("stored {key} version {before}: {o}")))?;
+            Ok(Some((parse(&row)?, row.version, then)))
+        })
+        .await
+    }
+}
+
+fn rule(code: &'static str, text: &str) -> Error {
+    Error::Rule(Rule::new(code, text))
+}
+
+fn account_to(account: i64, patient: &ResourceKey) -> Effect {
+    Effect::AccountUpdate(store::account::Update {
+        account,
+        patient: Some(Some(patient.clone())),
+        ..store::account::Update::default()
+    })
+}
+
+/// Turns every reference to `from` into one to `to`; references to one version of it stay.
+fn point(resource: &mut Resource, from: &ResourceKey, to: &ResourceKey) {
+    let (from, to) = (from.to_string(), to.to_string());
+    rewrite_references(resource, &mut |text| (text == from).then(|| to.clone()));
+}
+
+/// Whether the resource refers to the current `key`.
+fn local(resource: &Resource, key: &ResourceKey) -> bool {
+    references(resource).into_iter().any(
+        |(_, reference)| matches!(reference, Reference::Local { key: found, version: None } if found == *key),
+    )
+}
+
+fn link_of(patient: &Resource, kind: &str) -> Option<ResourceKey> {
+    let links = patient.get("link")?.as_array()?;
+    let link = links.iter().find(|link| link["type"] == kind)?;
+    ResourceKey::parse(link["other"]["reference"].as_str()?)
+}
+
+fn is_link(link: &Value, other: &ResourceKey, kind: &str) -> bool {
+    link["type"] == kind && link["other"]["reference"] == other.to_string().as_str()
+}
+
+fn add_link(patient: &mut Resource, other: &ResourceKey, kind: &str) {
+    let mut links = patient.get("link").and_then(Value::as_array).cloned().unwrap_or_default();
+    if !links.iter().any(|link| is_link(link, other, kind)) {
+        links.push(json!({"other": {"reference": other.to_string()}, "type": kind}));
+        patient.set("link", Value::Array(links));
+    }
+}
+
+fn remove_link(patient: &mut Resource, other: &ResourceKey, kind: &str) {
+    let mut links = patient.get("link").and_then(Value::as_array).cloned().unwrap_or_default();
+    links.retain(|link| !is_link(link, other, kind));
+    patient.set("link", if links.is_empty() { Value::Null } else { Value::Array(links) });
+}
+
+/// A record that was decided upon is no open question any more.
+pub(crate) fn drop_duplicate_tag(patient: &mut Resource) {
+    let Some(mut meta) = patient.get("meta").cloned() else { return };
+    if let Some(tags) = meta.get_mut("tag").and_then(Value::as_array_mut) {
+        tags.retain(|t| t["code"] != "possible-duplicate");
+        if tags.is_empty() {
+            meta.as_object_mut().map(|m| m.shift_remove("tag"));
+        }
+    }
+    patient.set("meta", meta);
+}
+
+/// What makes two entries of a list the same.
+fn same(list: &str, a: &Value, b: &Value) -> bool {
+    match list {
+        "identifier" | "telecom" => a["system"] == b["system"] && a["value"] == b["value"],
+        "name" => (&a["family"], &a["given"], &a["text"]) == (&b["family"], &b["given"], &b["text"]),
+        _ => a == b,
+    }
+}
+
+fn list_of<'a>(patient: &'a Resource, list: &str) -> &'a [Value] {
+    patient.get(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The target, with what only the source knows: its numbers, ways to reach her and names, marked as old where that can
+/// be said; facts that the target lacks.
+fn joined(mut kept: Resource, old: &Resource, source: &ResourceKey) -> Resource {
+    for list in ["identifier", "telecom", "name"] {
+        let mut all = list_of(&kept, list).to_vec();
+        let had_any = !all.is_empty();
+        for entry in list_of(old, list) {
+            if all.iter().any(|known| same(list, known, entry)) {
+                continue;
+            }
+            let mut entry = entry.clone();
+            // The phone of the source is a phone still; its numbers and names are those of a record out of use.
+            if list != "telecom" && had_any {
+                entry["use"] = json!("old");
+            }
+            all.push(entry);
+        }
+        if !all.is_empty() {
+            kept.set(list, Value::Array(all));
+        }
+    }
+    for element in ["gender", "birthDate", "address", "maritalStatus", "communication", "contact"] {
+        if kept.get(element).is_none()
+            && let Some(value) = old.get(element)
+        {
+            kept.set(element, value.clone());
+        }
+    }
+    add_link(&mut kept, source, "replaces");
+    kept
+}
+
+/// A result as the client wants it. Errors: `Rule` `merge-result` where it drops what must stay.
+fn asked(
+    result: &Resource,
+    kept: &Resource,
+    old: &Resource,
+    source: &ResourceKey,
+    target: &ResourceKey,
+) -> Result<Resource, Error> {
+    if result.key().as_ref() != Some(target) {
+        return Err(rule("merge-result", "The result must be the target: the same type and id."));
+    }
+    for patient in [kept, old] {
+        for identifier in list_of(patient, "identifier") {
+            if !list_of(result, "identifier").iter().any(|known| same("identifier", known, identifier)) {
+                return Err(rule("merge-result", "The result must carry the identifiers of both records."));
+            }
+        }
+    }
+    if result.get("active") == Some(&Value::Bool(false)) {
+        return Err(rule("merge-result", "The result is the record that stays in use."));
+    }
+    let mut result = result.clone();
+    add_link(&mut result, source, "replaces");
+    Ok(result)
+}
+
+/// Takes out of a list what came from the source by the merge.
+fn forget(now: &mut Resource, before: &Resource, source: &Resource, list: &str) {
+    let entries = list_of(now, list);
+    let is_own = |entry: &Value| {
+        list_of(before, list).iter().any(|known| same(list, known, entry))
+            || !list_of(source, list).iter().any(|theirs| same(list, theirs, entry))
+    };
+    let left: Vec<Value> = entries.iter().filter(|entry| is_own(entry)).cloned().collect();
+    if left.len() < entries.len() {
+        now.set(list, if left.is_empty() { Value::Null } else { Value::Array(left) });
+    }
+}
+
+fn provenance(
+    ctx: &Ctx,
+    patients: &[&ResourceKey],
+    activity: &str,
+    now: jiff::Timestamp,
+) -> Result<Resource, Error> {
+    let who = match ctx.user().and_then(|user| user.practitioner.as_ref()) {
+        Some(practitioner) => json!({"reference": practitioner.to_string()}),
+        None => json!({"identifier": {"system": "https://uzima.health/fhir/identifier/agent",
+            "value": ctx.principal.agent()}, "display": ctx.principal.display()}),
+    };
+    let target: Vec<Value> = patients.iter().map(|key| json!({"reference": key.to_string()})).collect();
+    Resource::from_value(json!({
+        "resourceType": "Provenance",
+        "id": Uuid::now_v7().to_string(),
+        "target": target,
+        "recorded": format!("{now:.3}"),
+        "activity": {"coding": [{"system": LIFECYCLE, "code": activity}]},
+        "agent": [{"who": who}],
+    }))
+    .map_err(|o| Error::Internal(o.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patient(value: Value) -> Resource {
+        let mut base = json!({"resourceType": "Patient"});
+        for (name, part) in value.as_object().unwrap() {
+            base[name] = part.clone();
+        }
+        Resource::from_value(base).unwrap()
+    }
+
+    #[test]
+    fn the_target_learns_what_only_the_source_knew() {
+        let kept = patient(json!({"id": "t", "name": [{"family": "Njoroge", "given": ["Amina"]}],
+            "identifier": [{"system": "s", "value": "1"}], "birthDate": "1994-05-17"}));
+        let old = patient(json!({"id": "s", "name": [{"family": "Njoroge", "given": ["Aminah"]}],
+            "identifier": [{"system": "s", "value": "1"}, {"system": "s", "value": "2"}], "birthDate": "1994-01-01",
+            "gender": "female", "telecom": [{"system": "phone", "value": "1"}]}));
+        let source = ResourceKey::parse("Patient/s").unwrap();
+        let result = joined(kept.clone(), &old, &source);
+        assert_eq!(result.get("identifier").unwrap()[1], json!({"system": "s", "value": "2", "use": "old"}));
+        assert_eq!(result.get("name").unwrap()[1]["use"], "old");
+        assert_eq!(result.get("telecom").unwrap()[0].get("use"), None);
+        assert_eq!((result.text("birthDate"), result.text("gender")), (Some("1994-05-17"), Some("female")));
+        assert_eq!(link_of(&result, "replaces"), Some(source.clone()));
+
+        let mut back = result;
+        remove_link(&mut back, &source, "replaces");
+        for list in ["identifier", "telecom", "name"] {
+            forget(&mut back, &kept, &old, list);
+        }
+        back.set("gender", Value::Null);
+        assert_eq!(back, kept);
+    }
+
+    #[test]
+    fn a_result_that_drops_a_number_is_refused() {
+        let kept = patient(json!({"id": "t", "identifier": [{"system": "s", "value": "1"}]}));
+        let old = patient(json!({"id": "s", "identifier": [{"system": "s", "value": "2"}]}));
+        let (source, target) =
+            (ResourceKey::parse("Patient/s").unwrap(), ResourceKey::parse("Patient/t").unwrap());
+        assert!(asked(&kept, &kept, &old, &source, &target).is_err());
+        let both = patient(json!({"id": "t", "identifier": [
+            {"system": "s", "value": "1"}, {"system": "s", "value": "2"}]}));
+        assert!(asked(&both, &kept, &old, &source, &target).is_ok());
+        assert!(asked(&both, &kept, &old, &target, &source).is_err());
+    }
+
+    #[test]
+    fn what_is_written_down_can_be_read() {
+        let key = ResourceKey::parse("Observation/1").unwrap();
+        let undo =
+            Undo { moved: vec![(key.clone(), 3, 4)], source: (1, 2), target: (5, 6), accounts: vec![7] };
+        let read = Undo::parse(undo.to_json().as_bytes()).unwrap();
+        assert_eq!((read.moved, read.source, read.accounts), (vec![(key, 3, 4)], (1, 2), vec![7]));
+        assert!(Undo::parse(b"{}").is_none());
+    }
+}
