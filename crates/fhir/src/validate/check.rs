@@ -1,7 +1,7 @@
 //! Checks a resource against profiles, extension definitions and terminology.
 
 use super::invariant::Rules;
-use super::profile::{Bound, Element, Profile, Type};
+use super::profile::{Bound, Element, Profile, Type, base_type};
 use super::{MAX_ISSUES, Membership, Options};
 use crate::definitions::{Class, Definitions};
 use crate::path::{self, Env, Environment, Item, Node};
@@ -14,8 +14,6 @@ use std::sync::Arc;
 const MAX_VISITS: usize = 500_000;
 /// Profiles that are checked within each other.
 const MAX_PROFILES_DEEP: usize = 24;
-/// Where the types that FHIR itself defines have their profiles.
-const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
 
 /// An element of the resource and where it stands.
 #[derive(Clone)]
@@ -167,8 +165,7 @@ impl<'c, 'o, 'a> Checker<'c, 'o, 'a> {
         let claimed = spot.node.value.get("meta").and_then(|m| m.get("profile")).and_then(Value::as_array);
         for (n, canonical) in claimed.into_iter().flatten().enumerate() {
             let Some(canonical) = canonical.as_str() else { continue };
-            let base = canonical.split('|').next().and_then(|c| c.strip_prefix(BASE));
-            if base.is_some_and(|name| Definitions::get().number(name).is_some()) {
+            if base_type(canonical).is_some() {
                 continue;
             }
             match self.options.profiles.and_then(|p| p.profile(canonical)) {
@@ -183,7 +180,7 @@ impl<'c, 'o, 'a> Checker<'c, 'o, 'a> {
     }
 
     fn named_profile(&mut self, canonical: &str, spot: &Spot<'a>, unknown: IssueCode) {
-        if let Some(name) = canonical.strip_prefix(BASE)
+        if let Some(name) = base_type(canonical)
             && let Some(number) = Definitions::get().number(name)
         {
             if !spot.node.number.is_some_and(|n| Definitions::get().is_a(n, number)) {
@@ -298,7 +295,7 @@ impl<'c, 'o, 'a> Checker<'c, 'o, 'a> {
     fn type_profiles(&mut self, fitting: &[&Type], spot: &Spot<'a>) {
         let mut wanted = Vec::new();
         for canonical in fitting.iter().flat_map(|t| &t.profiles) {
-            if canonical.strip_prefix(BASE).is_some_and(|n| Definitions::get().number(n).is_some()) {
+            if base_type(canonical).is_some() {
                 return;
             }
             match self.options.profiles.and_then(|p| p.profile(canonical)) {
@@ -328,7 +325,7 @@ impl<'c, 'o, 'a> Checker<'c, 'o, 'a> {
         let Some(kind) = self.target_kind(spot.node.value) else { return };
         let mut kinds = Vec::new();
         for target in targets {
-            let found = match target.strip_prefix(BASE).filter(|n| Definitions::get().number(n).is_some()) {
+            let found = match base_type(target) {
                 Some(base) => Some(base.to_owned()),
                 None => self.options.profiles.and_then(|p| p.profile(target)).map(|p| p.kind.clone()),
             };

@@ -10,6 +10,8 @@ mod rule;
 mod slice;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_profile;
 mod walk;
 mod xhtml;
 

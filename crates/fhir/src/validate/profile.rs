@@ -15,7 +15,14 @@ const MAX_ELEMENTS: usize = 20_000;
 /// Profiles that derive from each other.
 const MAX_CHAIN: usize = 16;
 
+/// Where the types that FHIR itself defines have their profiles.
 const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
+
+/// The type that a canonical of FHIR's own names, whatever its version.
+pub(super) fn base_type(canonical: &str) -> Option<&'static str> {
+    let name = canonical.split('|').next().unwrap_or(canonical).strip_prefix(BASE)?;
+    Definitions::get().by_name(name).map(|t| t.name)
+}
 
 /// A profile or an extension's definition, ready for checking.
 #[derive(Debug)]
@@ -126,7 +133,8 @@ impl Element {
             let (Some(key), Some(expression)) = (c["key"].as_str(), c["expression"].as_str()) else {
                 continue;
             };
-            if Rules::get().has(key, expression) {
+            // A snapshot repeats the rules of the base, sometimes in a later wording; they have run.
+            if Rules::get().has(key, expression) || c["source"].as_str().and_then(base_type).is_some() {
                 continue;
             }
             let human = c["human"].as_str().unwrap_or(expression);
@@ -163,8 +171,19 @@ fn one_type(json: &Value) -> Option<Type> {
     Some(Type { code: code.to_owned(), profiles: list("profile"), targets: list("targetProfile") })
 }
 
-/// One step from an element to the next: its name and the slice, if any.
-type Segment = (String, Option<String>);
+/// One step from an element to the next: its name and the slice, if any; the type that a slice of a choice
+/// has by its name alone.
+struct Segment {
+    name: String,
+    slice: Option<String>,
+    implied: Option<&'static str>,
+}
+
+impl Segment {
+    fn new(name: &str, slice: Option<&str>) -> Segment {
+        Segment { name: name.to_owned(), slice: slice.map(str::to_owned), implied: None }
+    }
+}
 
 impl Profile {
     /// From a StructureDefinition: its snapshot, or else its differential over what `profiles` has under its
@@ -190,7 +209,7 @@ impl Profile {
             (Some(elements), _) => (elements.as_slice(), Element::default()),
             (None, differential) => {
                 let base = text("baseDefinition").unwrap_or_default();
-                let root = if base.strip_prefix(BASE).is_some_and(|name| d.number(name).is_some()) {
+                let root = if base_type(base).is_some() {
                     Element::default()
                 } else if let Some(base) = profiles.profile(base) {
                     base.root.as_ref().clone()
@@ -240,14 +259,14 @@ fn segments(element: &Value, path: &str, open: &mut HashMap<String, String>) -> 
     }
     let by_id: Option<Vec<Segment>> = element["id"].as_str().map(|id| {
         let segment = |s: &str| match s.split_once(':') {
-            Some((name, slice)) => (name.to_owned(), Some(slice.to_owned())),
-            None => (s.to_owned(), None),
+            Some((name, slice)) => Segment::new(name, Some(slice)),
+            None => Segment::new(s, None),
         };
         id.split('.').map(segment).collect()
     });
     if let Some(segments) = by_id {
-        let plain: Vec<&str> = segments.iter().map(|(name, _)| name.as_str()).collect();
-        let slice = segments.last().and_then(|(_, slice)| slice.as_deref());
+        let plain: Vec<&str> = segments.iter().map(|s| s.name.as_str()).collect();
+        let slice = segments.last().and_then(|s| s.slice.as_deref());
         if plain.join(".") == path && slice == slice_name {
             return segments.into_iter().skip(1).collect();
         }
@@ -260,7 +279,7 @@ fn segments(element: &Value, path: &str, open: &mut HashMap<String, String>) -> 
         }
         so_far.push_str(name);
         if n > 0 {
-            out.push((name.to_owned(), open.get(&so_far).cloned()));
+            out.push(Segment::new(name, open.get(&so_far).map(String::as_str)));
         }
     }
     out
@@ -270,7 +289,7 @@ fn segments(element: &Value, path: &str, open: &mut HashMap<String, String>) -> 
 fn normalize(root: &'static TypeDef, segments: &mut [Segment]) {
     let d = Definitions::get();
     let mut at = Some(root);
-    for (name, slice) in segments {
+    for Segment { name, slice, implied } in segments {
         if let Some(plain) = name.strip_suffix("[x]") {
             *name = plain.to_owned();
         }
@@ -287,16 +306,28 @@ fn normalize(root: &'static TypeDef, segments: &mut [Segment]) {
             *name = element.name.to_owned();
         }
         // Below a choice the slice's name says the type, as in `value[x]:valueQuantity.code`.
-        let sliced = slice.as_deref().and_then(|s| at.and_then(|t| t.lookup(s))).map(|(_, _, option)| option);
+        let sliced = slice
+            .as_deref()
+            .and_then(|s| at.and_then(|t| t.lookup(s)))
+            .filter(|(_, found, _)| found.choice && found.name == element.name)
+            .map(|(_, _, option)| option);
+        *implied = sliced.map(|o| o.code);
         at = sliced.or(option).map(|o| d.type_def(o.number));
     }
 }
 
 fn place<'e>(root: &'e mut Element, segments: &[Segment]) -> &'e mut Element {
     let mut at = root;
-    for (name, slice) in segments {
+    for Segment { name, slice, implied } in segments {
         at = entry(&mut at.children, name);
         let Some(slice) = slice else { continue };
+        if implied.is_some() && at.slicing.is_none() {
+            at.slicing = Some(Slicing {
+                discriminators: vec![("type".to_owned(), "$this".to_owned())],
+                rules: "open".to_owned(),
+                ordered: false,
+            });
+        }
         // `a/b` slices the slice `a` again.
         let mut so_far = String::new();
         for part in slice.split('/') {
@@ -304,30 +335,13 @@ fn place<'e>(root: &'e mut Element, segments: &[Segment]) -> &'e mut Element {
                 so_far.push('/');
             }
             so_far.push_str(part);
-            if at.slicing.is_none()
-                && let Some(kind) = so_far.strip_prefix(name.as_str()).and_then(choice_type)
-            {
-                at.slicing = Some(Slicing {
-                    discriminators: vec![("type".to_owned(), "$this".to_owned())],
-                    rules: "open".to_owned(),
-                    ordered: false,
-                });
-                let slice = entry(&mut at.slices, &so_far);
-                slice.types = vec![Type { code: kind.to_owned(), profiles: Vec::new(), targets: Vec::new() }];
-            }
             at = entry(&mut at.slices, &so_far);
+            if let Some(code) = implied.filter(|_| at.types.is_empty()) {
+                at.types = vec![Type { code: code.to_owned(), profiles: Vec::new(), targets: Vec::new() }];
+            }
         }
     }
     at
-}
-
-/// `Quantity` of the slice name `valueQuantity`.
-fn choice_type(suffix: &str) -> Option<&'static str> {
-    let d = Definitions::get();
-    let mut letters = suffix.chars();
-    let first = letters.next().filter(char::is_ascii_uppercase)?;
-    let lower = format!("{}{}", first.to_ascii_lowercase(), letters.as_str());
-    d.by_name(suffix).or_else(|| d.by_name(&lower)).map(|t| t.name)
 }
 
 fn entry<'e>(list: &'e mut Vec<(String, Arc<Element>)>, name: &str) -> &'e mut Element {

@@ -1,7 +1,7 @@
 //! Slicing: which slice each element belongs to, and whether the slices are as the profile asks.
 
 use super::check::{Checker, Spot, codings, fits, name};
-use super::profile::{Element, Profile, Slicing};
+use super::profile::{Element, Profile, Slicing, base_type};
 use super::{Membership, check};
 use crate::IssueCode;
 use crate::definitions::Definitions;
@@ -202,8 +202,7 @@ impl<'a> Checker<'_, '_, 'a> {
     }
 
     fn kind_of_profile(&self, canonical: &str) -> Option<String> {
-        let base = canonical.strip_prefix("http://hl7.org/fhir/StructureDefinition/");
-        match base.filter(|name| Definitions::get().number(name).is_some()) {
+        match base_type(canonical) {
             Some(name) => Some(name.to_owned()),
             None => Some(self.options.profiles?.profile(canonical)?.kind.clone()),
         }
