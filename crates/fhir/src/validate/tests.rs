@@ -72,7 +72,7 @@ fn valid_resources_of_many_types() {
             "resource": {"resourceType": "Patient"}, "request": {"method": "POST", "url": "Patient"}}]}),
         json!({"resourceType": "Bundle", "type": "transaction", "entry": [{"resource": observation(json!({"subject": {"reference": "Patient?identifier=x|1"}})), "request": {"method": "POST", "url": "Observation"}}]}),
         json!({"resourceType": "StructureDefinition", "url": "http://x", "name": "X", "status": "draft", "kind": "resource",
-            "abstract": false, "type": "Patient", "differential": {"element": [{"path": "Patient", "fixedCode": "x"}]}}),
+            "abstract": false, "type": "Patient", "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient", "differential": {"element": [{"id": "Patient", "path": "Patient", "fixedCode": "x"}]}}),
         json!({"resourceType": "Invoice", "status": "issued", "totalGross": {"value": 1500.00, "currency": "KES"}}),
     ] {
         let expected: &[(IssueCode, &str, &str)] = if value["resourceType"] == "Questionnaire" {
