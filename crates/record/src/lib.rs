@@ -17,6 +17,7 @@ pub mod events;
 pub mod import;
 pub mod operation;
 pub mod read;
+pub mod subscription;
 pub mod scan;
 pub mod terminology;
 mod write;
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     first_local: AtomicI64,
     last_local: AtomicI64,
     params: std::sync::RwLock<fhir::search::Params>,
+    subscriptions: subscription::Shared,
 }
 
 impl Record {
@@ -88,6 +90,7 @@ impl Record {
                 first_local: AtomicI64::new(i64::MAX),
                 last_local: AtomicI64::new(0),
                 params: std::sync::RwLock::default(),
+                subscriptions: subscription::Shared::default(),
             }),
         }
     }

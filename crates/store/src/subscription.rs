@@ -135,8 +135,7 @@ pub struct Event {
     pub at: Timestamp,
 }
 
-const COLUMNS: &str =
-    "id, version, owner, scopes, state, pushed, start_seq, events, delivered, failures, token, last_error, \
+const COLUMNS: &str = "id, version, owner, scopes, state, pushed, start_seq, events, delivered, failures, token, last_error, \
      sent_us";
 
 fn read(row: &crate::Row<'_>) -> Result<Subscription> {

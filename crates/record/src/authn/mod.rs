@@ -6,12 +6,13 @@ mod code;
 pub mod duplicate;
 pub mod password;
 mod registration;
-mod secret;
+pub(crate) mod secret;
 mod session;
 mod throttle;
 
 pub use client::ClientRow;
 pub(crate) use code::KEEP_EXPIRED;
+pub(crate) use session::user;
 pub(crate) use throttle::Throttle;
 
 use access::{Role, User};

@@ -31,7 +31,7 @@ fn plus(at: Timestamp, duration: SignedDuration) -> Timestamp {
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-pub(super) fn user(account: &Account) -> User {
+pub(crate) fn user(account: &Account) -> User {
     User {
         account: account.id,
         display: account.display.clone(),

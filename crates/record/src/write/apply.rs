@@ -143,6 +143,7 @@ impl Job {
                 Prepared::Keep { key } => self.keep(tx, key),
             };
             let done = done.map_err(|error| error.at(entry(place)))?;
+            crate::subscription::after_write(tx, &self.ctx, &done)?;
             if !done.unchanged {
                 count(done.seq);
             }

@@ -122,7 +122,7 @@ impl Record {
     }
 
     pub(crate) async fn commit_or_stale(&self, ctx: &Ctx, request: Request) -> Result<Committed, Stop> {
-        let request = Arc::new(request);
+        let request = Arc::new(self.check_subscriptions(ctx, request).await?);
         let outcome = self.try_commit(ctx, &request).await;
         if let Err(Stop::Error(error)) = &outcome {
             self.audit_failed_write(ctx, &request, error).await;

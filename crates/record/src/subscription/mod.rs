@@ -1,0 +1,161 @@
+//! Subscriptions: R4's own search criteria and the topics of the backport guide.
+//!
+//! A Subscription is a resource like any other; its progress (events, deliveries) is `store::subscription`'s. One
+//! follower reads the outbox in commit order and numbers the events of every subscription in the same transaction that
+//! moves its cursor: [Record::follow_subscriptions]. Deliveries are leased one subscription at a time, so that they
+//! stay in order: [Record::due_subscriptions], [Record::next_notification].
+//!
+//! **Invariant:** an event is counted, and its content delivered, only if the subscription's owner may read the resource
+//! at that moment, by the policy.
+//! **Invariant:** numbers have no gaps and repeat only in a delivery that is tried again.
+
+mod binding;
+pub mod definition;
+mod deliver;
+mod follow;
+mod notify;
+mod owner;
+mod rules;
+pub mod topic;
+
+pub use binding::Bound;
+pub use definition::{Channel, Content, Definition, Format};
+pub use deliver::{Delivery, Due, LEASE, Message, Step};
+pub use notify::{Kind, Notice};
+pub use rules::{Rules, is_private};
+pub use topic::Topic;
+
+use crate::write::{Request, at};
+use crate::{Change, Error, Record, Written};
+use access::{Ctx, Principal};
+use fhir::{IssueCode, Outcome, Resource, TypeId};
+use parking_lot::RwLock;
+use serde_json::json;
+use std::sync::Arc;
+use store::Tx;
+use store::subscription::State;
+
+/// Who changes `Subscription.status`.
+const SYSTEM: &str = "subscriptions";
+/// Subscriptions that are not off; each costs a look at every change of its types.
+pub const MAX_SUBSCRIPTIONS: u32 = 1000;
+
+/// What all clones of a [Record] share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    rules: RwLock<Arc<Rules>>,
+    definitions: follow::Cache,
+}
+
+fn is_subscription(kind: TypeId) -> bool {
+    kind == TypeId::SUBSCRIPTION
+}
+
+impl Record {
+    /// Sets what the operator allows; at start, before the first request.
+    pub fn set_subscription_rules(&self, rules: Rules) {
+        *self.inner.subscriptions.rules.write() = Arc::new(rules);
+    }
+
+    pub fn subscription_rules(&self) -> Arc<Rules> {
+        self.inner.subscriptions.rules.read().clone()
+    }
+
+    /// Every topic there is: built in, and stored as Basic. Errors: `Busy`, `Internal`.
+    pub async fn subscription_topics(&self) -> Result<Vec<Topic>, Error> {
+        let now = self.now();
+        let stored = self.reading(move |tx| topic::stored(tx, now)).await?;
+        let mut topics = topic::built_in();
+        topics.extend(stored.into_iter().filter(|s| s.url.strip_prefix(topic::BASE).is_none()));
+        Ok(topics)
+    }
+
+    /// Checks the Subscriptions that a request writes, and makes those that are to run `requested`: only the server says
+    /// `active` or `error`. Errors: `Invalid` with every problem.
+    pub(crate) async fn check_subscriptions(
+        &self,
+        ctx: &Ctx,
+        mut request: Request,
+    ) -> Result<Request, Error> {
+        let resource = |change: &Change| match change {
+            Change::Create { resource } | Change::Update { resource, .. } => is_subscription(resource.kind()),
+            Change::Delete { .. } | Change::Patch { .. } | Change::Keep { .. } | Change::Conditional(_) => {
+                false
+            }
+        };
+        if ctx.principal == Principal::System(SYSTEM) || !request.changes.iter().any(resource) {
+            return Ok(request);
+        }
+        let (topics, params, rules) =
+            (self.subscription_topics().await?, self.params(), self.subscription_rules());
+        let mut problems = Outcome::default();
+        let mut starts = 0;
+        for (change, place) in request.changes.iter_mut().zip(&request.places) {
+            let (Change::Create { resource } | Change::Update { resource, .. }) = change else { continue };
+            if !is_subscription(resource.kind()) {
+                continue;
+            }
+            match Definition::parse(resource, &params, &topics, &rules) {
+                Ok(definition) if definition.status == State::Off => {}
+                Ok(mut definition) => {
+                    if let Err(Error::Malformed(outcome)) = self.prepare_watches(&mut definition).await {
+                        problems.issues.extend(outcome.issues.into_iter().map(|mut issue| {
+                            issue.expression = at(place, "Subscription.criteria");
+                            issue
+                        }));
+                    }
+                    starts += 1;
+                    resource.set("status", json!(State::Requested.code()));
+                    resource.set("error", serde_json::Value::Null);
+                }
+                Err(outcome) => problems.issues.extend(outcome.issues.into_iter().map(|mut issue| {
+                    issue.expression = at(place, &issue.expression);
+                    issue
+                })),
+            }
+        }
+        if starts > 0 {
+            let there = self.reading(|tx| Ok(store::subscription::count(tx)?)).await?;
+            if there >= i64::from(MAX_SUBSCRIPTIONS) {
+                let text =
+                    format!("There are {MAX_SUBSCRIPTIONS} subscriptions already; turn one off first.");
+                problems.issues.push(fhir::Issue::error(IssueCode::TooCostly, "Subscription", text));
+            }
+        }
+        if problems.issues.is_empty() { Ok(request) } else { Err(Error::Invalid(problems)) }
+    }
+}
+
+/// Called in the transaction that wrote a resource.
+pub(crate) fn after_write(tx: &mut dyn Tx, ctx: &Ctx, done: &Written) -> Result<(), Error> {
+    if !is_subscription(done.key.kind) || done.unchanged {
+        return Ok(());
+    }
+    let Some(resource) = &done.resource else { return Ok(store::subscription::remove(tx, &done.key.id)?) };
+    let state = resource.text("status").and_then(State::from_code).unwrap_or(State::Off);
+    if ctx.principal == Principal::System(SYSTEM) {
+        store::subscription::restated(tx, &done.key.id, done.version, state)?;
+        return Ok(());
+    }
+    let (owner, scopes) = owner::of(ctx);
+    let channel = resource.value().pointer("/channel/type").and_then(serde_json::Value::as_str);
+    let new = store::subscription::Written {
+        id: &done.key.id,
+        version: done.version,
+        owner: &owner,
+        scopes: &scopes,
+        state,
+        pushed: channel != Some("websocket"),
+        seq: done.seq,
+    };
+    Ok(store::subscription::written(tx, &new)?)
+}
+
+/// The resource behind a subscription, at the version that is current.
+fn load(tx: &mut dyn Tx, id: &str) -> Result<Option<(Resource, u32)>, Error> {
+    let key = fhir::ResourceKey::new(TypeId::SUBSCRIPTION, id);
+    let Some(row) = store::resource::load(tx, &key)?.filter(|row| !row.deleted) else { return Ok(None) };
+    let resource =
+        Resource::parse(&row.content).map_err(|o| Error::Internal(format!("stored {key}: {o}")))?;
+    Ok(Some((resource, row.version)))
+}
