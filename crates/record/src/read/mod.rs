@@ -5,6 +5,7 @@ mod directory;
 mod history;
 mod prepare;
 mod search;
+mod words;
 
 pub use directory::DirectoryRow;
 pub(crate) use directory::minimal;

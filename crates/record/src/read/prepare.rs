@@ -1,25 +1,21 @@
-//! What a parsed query needs before the store can run it: codes of value sets and hierarchies, compartments.
+//! What a parsed query needs before the store can run it: the codes of value sets and hierarchies.
 
+use crate::terminology::{Expand, Source};
 use crate::{Error, Record};
 use access::Ctx;
-use fhir::search::{Condition, Filter, Operand, Params, Query};
-use fhir::{IssueCode, Outcome, ResourceKey, TypeId};
+use fhir::search::{Condition, Filter, Operand, Query};
+use fhir::{IssueCode, Outcome};
+use store::Tx;
 
-/// Rows of `kind` in the compartment of `key`; `None` if the type is not part of it.
-pub(super) fn compartment(_params: &Params, key: &ResourceKey, kind: TypeId) -> Option<Condition> {
-    if key.kind == TypeId::PATIENT {
-        let part = kind == TypeId::PATIENT || !fhir::definitions::in_patient_compartment(kind).is_empty();
-        return part.then(|| Condition::Compartment(key.clone()));
-    }
-    None
-}
+/// Codes that a value set or a hierarchy may bring into one search.
+pub const MAX_CODES: usize = 5_000;
 
 /// Whether an operand stands for codes that terminology must name.
 fn is_open(operand: &Operand) -> bool {
     matches!(operand, Operand::ValueSet(_) | Operand::Hierarchy { .. })
 }
 
-fn each_filter<'q>(condition: &'q mut Condition, found: &mut Vec<&'q mut Filter>) {
+fn open_filters<'q>(condition: &'q mut Condition, found: &mut Vec<&'q mut Filter>) {
     match condition {
         Condition::Filter(filter) => {
             if filter.any.iter().any(is_open) {
@@ -29,12 +25,8 @@ fn each_filter<'q>(condition: &'q mut Condition, found: &mut Vec<&'q mut Filter>
         Condition::Chain { condition, .. }
         | Condition::Has { condition, .. }
         | Condition::CanonicalChain { condition, .. }
-        | Condition::Not(condition) => each_filter(condition, found),
-        Condition::All(all) | Condition::Any(all) => {
-            for one in all {
-                each_filter(one, found);
-            }
-        }
+        | Condition::Not(condition) => open_filters(condition, found),
+        Condition::All(all) | Condition::Any(all) => all.iter_mut().for_each(|one| open_filters(one, found)),
         Condition::Ids(_)
         | Condition::LastUpdated { .. }
         | Condition::Compartment(_)
@@ -42,22 +34,77 @@ fn each_filter<'q>(condition: &'q mut Condition, found: &mut Vec<&'q mut Filter>
     }
 }
 
+fn all_open(query: &mut Query) -> Vec<&mut Filter> {
+    let mut open: Vec<&mut Filter> =
+        query.filters.iter_mut().filter(|filter| filter.any.iter().any(is_open)).collect();
+    for condition in &mut query.conditions {
+        open_filters(condition, &mut open);
+    }
+    open
+}
+
 impl Record {
     /// Puts codes in the place of value sets (`:in`) and hierarchies (`:below`). Errors: `Malformed` for a value set that
-    /// is not known or too large.
+    /// is not known or has more than [MAX_CODES] codes.
     pub(crate) async fn prepare_query(&self, _ctx: &Ctx, query: &mut Query) -> Result<(), Error> {
-        let mut open: Vec<&mut Filter> =
-            query.filters.iter_mut().filter(|filter| filter.any.iter().any(is_open)).collect();
-        for condition in &mut query.conditions {
-            each_filter(condition, &mut open);
-        }
-        if open.is_empty() {
+        let wanted: Vec<Operand> =
+            all_open(query).iter().flat_map(|filter| filter.any.clone()).filter(is_open).collect();
+        if wanted.is_empty() {
             return Ok(());
         }
-        Err(Error::Malformed(Outcome::one(
-            IssueCode::NotSupported,
-            "",
-            "Searching by value set is not supported yet.",
-        )))
+        let terminology = self.terminology().clone();
+        let codes = self
+            .reading(move |tx| {
+                let mut codes = Vec::with_capacity(wanted.len());
+                for operand in wanted {
+                    let own = match codes_of(&terminology, tx, &operand) {
+                        // What is wrong is the query, not a resource.
+                        Err(Error::Invalid(outcome)) => return Err(Error::Malformed(outcome)),
+                        own => own?,
+                    };
+                    codes.push((operand, own));
+                }
+                Ok(codes)
+            })
+            .await?;
+        for filter in all_open(query) {
+            let mut any = Vec::new();
+            for operand in std::mem::take(&mut filter.any) {
+                match codes.iter().find(|(open, _)| *open == operand) {
+                    Some((_, codes)) => any.extend(codes.iter().cloned()),
+                    None => any.push(operand),
+                }
+            }
+            filter.any = any;
+        }
+        Ok(())
     }
+}
+
+fn codes_of(
+    terminology: &crate::terminology::Terminology,
+    tx: &mut dyn Tx,
+    operand: &Operand,
+) -> Result<Vec<Operand>, Error> {
+    let codes: Vec<(String, String)> = match operand {
+        Operand::ValueSet(url) => {
+            let mut request = Expand::new(Source::Url(url.clone()));
+            request.count = Some(MAX_CODES + 1);
+            let expansion = terminology.expand(tx, &request)?;
+            expansion.contains.into_iter().map(|one| (one.system, one.code)).collect()
+        }
+        Operand::Hierarchy { system, code, up } => {
+            let codes = terminology.hierarchy(tx, system, code, *up, MAX_CODES + 1)?;
+            codes.into_iter().map(|one| (one.system, one.code)).collect()
+        }
+        _ => Vec::new(),
+    };
+    if codes.len() > MAX_CODES {
+        let text = format!(
+            "It stands for more than {MAX_CODES} codes; name a smaller value set or a narrower code."
+        );
+        return Err(Error::Malformed(Outcome::one(IssueCode::TooCostly, "", text)));
+    }
+    let operand = |(system, code)| Operand::Token { system: Some(system), code: Some(code) };
+    Ok(codes.into_iter().map(operand).collect())
 }

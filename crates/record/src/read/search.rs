@@ -8,7 +8,7 @@ use fhir::search::{Condition, Filter, Handling, Match, Operand, Query};
 use fhir::{Issue, IssueCode, Outcome, Resource, ResourceKey, TypeId};
 use store::search::{Right, Rights};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SearchPage {
     pub items: Vec<Stored>,
     /// What `_include` and `_revinclude` brought; each once, and none of `items`.
@@ -18,6 +18,8 @@ pub struct SearchPage {
     pub next: Option<String>,
     /// Only when the query asked for it.
     pub total: Option<u64>,
+    /// For a search by `_text` or `_content`: about how many of the latest changes their index does not know yet.
+    pub words_behind: u64,
 }
 
 /// What the caller finds of any type by searching, chains and includes among it. Drafts are hidden as
@@ -28,6 +30,21 @@ pub(crate) fn rights(ctx: &Ctx) -> Rights {
         predicate: policy::predicate(&ctx, Action::Search, kind),
         hidden: drafts(&ctx, kind),
     })
+}
+
+fn has_words(condition: &Condition) -> bool {
+    match condition {
+        Condition::Words { .. } => true,
+        Condition::Chain { condition, .. }
+        | Condition::Has { condition, .. }
+        | Condition::CanonicalChain { condition, .. }
+        | Condition::Not(condition) => has_words(condition),
+        Condition::All(all) | Condition::Any(all) => all.iter().any(has_words),
+        Condition::Filter(_)
+        | Condition::Ids(_)
+        | Condition::LastUpdated { .. }
+        | Condition::Compartment(_) => false,
+    }
 }
 
 fn drafts(ctx: &Ctx, kind: TypeId) -> Option<Condition> {
@@ -94,7 +111,7 @@ impl Record {
                 }
             }
             if let Some(key) = within {
-                match super::prepare::compartment(&params, key, kind) {
+                match fhir::search::in_compartment(key, kind) {
                     Some(condition) => query.conditions.push(condition),
                     None => continue,
                 }
@@ -111,7 +128,7 @@ impl Record {
         for query in &mut queries {
             self.prepare_query(ctx, query).await?;
         }
-        let (page, included) = self
+        let (page, included, words_behind) = self
             .reading(move |tx| {
                 let page = match &queries[..] {
                     [query] => store::search::run(tx, query, &rights, now)?,
@@ -119,7 +136,9 @@ impl Record {
                 };
                 let includes = queries.first().map_or(&[][..], |query| &query.includes);
                 let included = store::search::included(tx, &page.rows, includes, &rights, now)?;
-                Ok((page, included))
+                let by_words = queries.iter().flat_map(|query| &query.conditions).any(has_words);
+                let behind = if by_words { store::word::behind(tx)? } else { 0 };
+                Ok((page, included, behind))
             })
             .await?;
         for row in page.rows.iter().chain(&included.rows) {
@@ -134,6 +153,7 @@ impl Record {
             included_cut: included.cut,
             next: page.next,
             total: page.total,
+            words_behind,
         })
     }
 

@@ -21,6 +21,8 @@ mod messages;
 mod prune;
 mod registry;
 mod run;
+pub mod subscriptions;
+mod words;
 
 pub use registry::{Failure, JobRun, Registry};
 pub use run::run;
@@ -32,5 +34,7 @@ pub fn registry() -> Registry {
     billing::register(&mut registry);
     care::register(&mut registry);
     messages::register(&mut registry);
+    subscriptions::register(&mut registry);
+    words::register(&mut registry);
     registry
 }

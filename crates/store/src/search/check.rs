@@ -12,6 +12,7 @@ use crate::{Result, Tx};
 use access::Predicate;
 use fhir::TypeId;
 use fhir::search::{Filter, Match, Operand, Prefix};
+use std::collections::BTreeMap;
 
 /// How the row under test is named, and what had to be joined for it.
 pub(super) struct Subject<'a> {
@@ -69,7 +70,11 @@ impl<'a> Subject<'a> {
     /// The filter as a condition. Several operands are alternatives.
     pub fn filter(&mut self, tx: &mut dyn Tx, values: &mut Values, filter: &Filter) -> Result<String> {
         let mut any = Vec::with_capacity(filter.any.len());
-        for operand in &filter.any {
+        let (codes, others) = by_system(filter);
+        for (system, codes) in codes {
+            any.push(self.codes(tx, values, param_number(filter.param), system, &codes)?);
+        }
+        for operand in others {
             any.push(self.operand(tx, values, filter, operand)?);
         }
         any.retain(|test| test != NEVER);
@@ -213,6 +218,27 @@ impl<'a> Subject<'a> {
         })
     }
 
+    /// Any of these codes of one system.
+    fn codes(
+        &mut self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        number: i64,
+        system: Option<&str>,
+        codes: &[&str],
+    ) -> Result<String> {
+        let (rid, look_up) = (self.rid.clone(), self.scope.dialect.look_up());
+        let Some(rows) = codes_test(tx, values, (self.kind, number), system, codes)? else {
+            return Ok(NEVER.into());
+        };
+        Ok(if codes.len() <= MAX_SEEKS {
+            format!("EXISTS (SELECT 1 FROM token WHERE {rows} AND rid = {rid}{look_up})")
+        } else {
+            // So many look-ups for each row are dearer than one list.
+            format!("{rid} IN (SELECT rid FROM token WHERE {rows})")
+        })
+    }
+
     /// The caller's rights as a condition; `None` if they do not restrict.
     pub fn rights(&mut self, values: &mut Values, predicate: &Predicate) -> Option<String> {
         let look_up = self.scope.dialect.look_up();
@@ -293,6 +319,59 @@ impl<'a> Subject<'a> {
         let list: Vec<String> = ids.iter().map(|id| values.bind(encode_id(id))).collect();
         format!("{} IN ({})", self.resource("id"), list.join(", "))
     }
+}
+
+/// Codes that are looked up one by one for each row.
+const MAX_SEEKS: usize = 64;
+
+/// The codes of a filter by their system, if there are several, and the other operands.
+pub(super) fn by_system(filter: &Filter) -> (BTreeMap<Option<&str>, Vec<&str>>, Vec<&Operand>) {
+    let (mut codes, mut others) = (BTreeMap::<Option<&str>, Vec<&str>>::new(), Vec::new());
+    if filter.any.len() < 2 {
+        return (codes, filter.any.iter().collect());
+    }
+    for operand in &filter.any {
+        match operand {
+            Operand::Token { system, code: Some(code) } => {
+                codes.entry(system.as_deref()).or_default().push(cut(code, MAX_CHARS));
+            }
+            other => others.push(other),
+        }
+    }
+    (codes, others)
+}
+
+/// The condition on `token` for any of these codes; `None` if the system is stored nowhere.
+pub(super) fn codes_test(
+    tx: &mut dyn Tx,
+    values: &mut Values,
+    (kind, number): (TypeId, i64),
+    system: Option<&str>,
+    codes: &[&str],
+) -> Result<Option<String>> {
+    let term = match system {
+        Some(system) => match system_term(tx, system)? {
+            Some(term) => Some(term),
+            None => return Ok(None),
+        },
+        None => None,
+    };
+    let (kind, param) = (values.bind(i64::from(kind.0)), values.bind(number));
+    let list: Vec<String> = padded(codes).into_iter().map(|code| values.bind(code)).collect();
+    let mut test = format!("type_id = {kind} AND code IN ({}) AND param = {param}", list.join(", "));
+    if let Some(term) = term {
+        test.push_str(&format!(" AND system = {}", values.bind(term)));
+    }
+    Ok(Some(test))
+}
+
+/// The items and the last one again, up to a power of two: so a few statements serve lists of all lengths.
+pub(super) fn padded<T: Clone>(items: &[T]) -> Vec<T> {
+    let mut items = items.to_vec();
+    if let Some(last) = items.last().cloned() {
+        items.resize(items.len().next_power_of_two(), last);
+    }
+    items
 }
 
 fn is_everything(predicate: &Predicate) -> bool {

@@ -1,7 +1,7 @@
 //! `_include` and `_revinclude`: rows that go with a page.
 
 use super::builder::Values;
-use super::check::{Subject, reference};
+use super::check::{Subject, padded as list, reference};
 use super::rights::Rights;
 use super::wanted::{Scope, Wanted};
 use super::{BUDGET, unlimited};
@@ -274,13 +274,4 @@ impl Gathering<'_> {
         }
         Ok(())
     }
-}
-
-/// The items and the last one again, up to a power of two: so a few statements serve lists of all lengths.
-fn list<T: Clone>(items: &[T]) -> Vec<T> {
-    let mut items = items.to_vec();
-    if let Some(last) = items.last().cloned() {
-        items.resize(items.len().next_power_of_two(), last);
-    }
-    items
 }

@@ -30,6 +30,23 @@ impl Subject<'_> {
             }
             Node::Chain { param, inner } => self.chain(tx, values, *param, inner)?,
             Node::Has { param, inner } => self.has(tx, values, *param, inner)?,
+            Node::Words { content, any } => {
+                let rid = self.rid.clone();
+                let lists: Vec<String> = any
+                    .iter()
+                    .map(|words| {
+                        let tests: Vec<String> = words
+                            .iter()
+                            .map(|word| {
+                                let from = word_rows(values, word, *content, self.kind);
+                                format!("EXISTS (SELECT 1 FROM {from} AND k.rid = {rid}{})", self.scope.dialect.look_up())
+                            })
+                            .collect();
+                        format!("({})", tests.join(" AND "))
+                    })
+                    .collect();
+                if lists.is_empty() { NEVER.to_owned() } else { format!("({})", lists.join(" OR ")) }
+            }
             Node::All(all) => self.several(tx, values, all, " AND ", "1 = 1")?,
             Node::Any(any) => self.several(tx, values, any, " OR ", NEVER)?,
             Node::Not(one) => format!("NOT ({})", self.node(tx, values, one)?),
@@ -202,6 +219,17 @@ impl Maker<'_> {
              AND q.deleted = 0"
         ))
     }
+}
+
+/// FROM and WHERE of the rows `k` of `word_row` for a word, which may end in `*`.
+pub(super) fn word_rows(values: &mut Values, word: &str, content: bool, kind: TypeId) -> String {
+    let text = match word.strip_suffix('*') {
+        Some(start) => super::range::prefix_of(values, "w.text", start),
+        None => format!("w.text = {}", values.bind(word)),
+    };
+    let kind = values.bind(i64::from(kind.0));
+    let narrative = if content { "" } else { " AND k.narrative = 1" };
+    format!("word w CROSS JOIN word_row k WHERE {text} AND k.word = w.id AND k.type_id = {kind}{narrative}")
 }
 
 /// One reference target.

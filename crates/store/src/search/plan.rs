@@ -3,7 +3,7 @@
 
 use super::builder::Values;
 use super::nested::{is_patient, is_reference};
-use super::source::{Maker, Source, Walk, candidates, is_wide, walk_of};
+use super::source::{Maker, Source, Walk, candidates, is_wide, united, walk_of};
 use super::wanted::Node;
 use crate::{Result, Tx};
 use fhir::search::Operand;
@@ -131,7 +131,7 @@ impl Maker<'_> {
             return Ok(0);
         }
         let limit = values.bind(limit);
-        let sql = format!("SELECT count(*) FROM ({} LIMIT {limit}) p", arms.join(" UNION ALL "));
+        let sql = format!("SELECT count(*) FROM ({} LIMIT {limit}) p", united(&arms, " UNION ALL "));
         Ok(tx.one(&sql, &values.params(), |row| row.int(0))?.unwrap_or(0))
     }
 }

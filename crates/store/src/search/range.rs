@@ -104,9 +104,14 @@ pub(super) fn exact_test(values: &mut Values, alias: &str, folded: &str, exact: 
 }
 
 pub(super) fn prefix_test(values: &mut Values, alias: &str, folded: &str) -> String {
+    prefix_of(values, &format!("{alias}folded"), folded)
+}
+
+/// The column's text starts with `folded`.
+pub(super) fn prefix_of(values: &mut Values, column: &str, folded: &str) -> String {
     let folded = cut(folded, MAX_CHARS);
     let last = values.bind(format!("{folded}{LAST}"));
-    format!("{alias}folded >= {} AND {alias}folded < {last}", values.bind(folded))
+    format!("{column} >= {} AND {column} < {last}", values.bind(folded))
 }
 
 /// Metres; the mean radius, as all of WGS 84 is within half a percent of it.

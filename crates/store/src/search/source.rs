@@ -1,9 +1,9 @@
 //! Where the rows of a search come from: a range of one index table, or a walk through a type in order.
 
 use super::builder::Values;
-use super::check::{NEVER, system_term, unit, uri_test};
+use super::check::{NEVER, by_system, codes_test, system_term, unit, uri_test};
 use super::composite::composite;
-use super::nested::{is_reference, one_target};
+use super::nested::{is_reference, one_target, word_rows};
 use super::range::{
     Bounds, date_test, exact_test, near_test, open_test, prefix_test, quantity_test, short_bounds,
 };
@@ -159,7 +159,7 @@ fn grip(node: &Node) -> Grip {
                 true => Grip::Narrow,
             }
         }
-        Node::Ids(_) | Node::Member(_) => Grip::Narrow,
+        Node::Ids(_) | Node::Member(_) | Node::Words { .. } => Grip::Narrow,
         Node::Chain { inner, .. } | Node::Has { inner, .. } => {
             let wide = inner.wants.iter().all(|want| grip(&want.node) < Grip::Narrow)
                 && !matches!(inner.predicate, Predicate::Patient(_) | Predicate::InCareOf(_));
@@ -300,6 +300,19 @@ impl<'a> Maker<'a> {
             Node::Has { param, inner } => {
                 arms.push(self.has_arm(tx, values, *param, inner)?);
                 Ok(true)
+            }
+            Node::Words { content, any } => {
+                for words in any {
+                    // The longest word is likely the rarest. The index may be behind a deletion.
+                    let Some(word) = words.iter().max_by_key(|word| word.len()) else { continue };
+                    let from = word_rows(values, word, *content, self.wanted.kind);
+                    arms.push(format!(
+                        "SELECT k.rid AS rid FROM {from} AND EXISTS (SELECT 1 FROM resource q WHERE q.rid = k.rid \
+                         AND q.deleted = 0{})",
+                        self.scope.dialect.look_up()
+                    ));
+                }
+                Ok(any.iter().all(|words| words.len() == 1))
             }
             Node::Any(any) => {
                 let mut exact = true;
@@ -474,7 +487,12 @@ impl<'a> Maker<'a> {
     pub fn arms(&self, tx: &mut dyn Tx, values: &mut Values, filter: &Filter) -> Result<Vec<String>> {
         let number = param_number(filter.param);
         let mut arms = Vec::new();
-        for operand in &filter.any {
+        let (codes, others) = by_system(filter);
+        for (system, codes) in codes {
+            let test = codes_test(tx, values, (self.wanted.kind, number), system, &codes)?;
+            arms.extend(test.map(|test| format!("SELECT rid FROM token WHERE {test}")));
+        }
+        for operand in others {
             self.arms_of_operand(tx, values, (filter, number), operand, &mut arms)?;
         }
         Ok(arms)
@@ -610,8 +628,24 @@ fn union(arms: &[String]) -> Rows {
     match arms {
         [] => nothing(),
         [one] => collected(format!("SELECT DISTINCT a.rid FROM ({one}) a")),
-        several => collected(several.join(" UNION ")),
+        several => collected(united(several, " UNION ")),
     }
+}
+
+/// SQLite joins at most 500 SELECTs.
+const MAX_ARMS: usize = 250;
+
+/// All arms in one SELECT of `rid`.
+pub(super) fn united(arms: &[String], between: &str) -> String {
+    if arms.len() <= MAX_ARMS {
+        return arms.join(between);
+    }
+    let parts: Vec<String> = arms
+        .chunks(MAX_ARMS)
+        .enumerate()
+        .map(|(n, arms)| format!("SELECT u{n}.rid AS rid FROM ({}) u{n}", arms.join(between)))
+        .collect();
+    parts.join(between)
 }
 
 fn collected(query: String) -> Rows {

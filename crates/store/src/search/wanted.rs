@@ -58,6 +58,11 @@ pub(super) enum Node {
         param: ParamId,
         inner: Box<Wanted>,
     },
+    /// Any of these lists of words, each with all its words; a `*` at the end of a word asks for words that start so.
+    Words {
+        content: bool,
+        any: Vec<Vec<String>>,
+    },
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
@@ -69,6 +74,7 @@ impl Node {
             Node::Any(none) => none.is_empty(),
             Node::Filter(filter) => filter.any.is_empty() && filter.matching != Match::Not,
             Node::Ids(none) => none.is_empty(),
+            Node::Words { any, .. } => any.iter().all(Vec::is_empty),
             _ => false,
         }
     }
@@ -174,7 +180,10 @@ fn node(tx: &mut dyn Tx, scope: &Scope<'_>, kind: TypeId, condition: &Condition)
         // Other compartments come as references.
         Condition::Compartment(key) if key.kind == TypeId::PATIENT => Node::Member(key.id.clone()),
         Condition::Compartment(_) => never(),
-        Condition::Words { .. } => return Err(Error::Invalid("words")),
+        Condition::Words { content, any } => Node::Words {
+            content: *content,
+            any: any.iter().filter(|words| !words.is_empty()).cloned().collect(),
+        },
         Condition::All(all) => {
             let mut nodes = Vec::with_capacity(all.len());
             for one in all {
