@@ -40,6 +40,8 @@ pub struct Parts {
     pub call_log: care::consultation::LogBook,
     /// `None` where no SMS provider is configured: messages wait in the queue.
     pub sms: Option<Arc<reach::sms::Sms>>,
+    /// Notifications of FHIR Subscriptions on their way.
+    pub notifications: crate::worker::subscriptions::Notifications,
 }
 
 impl Parts {
@@ -51,7 +53,9 @@ impl Parts {
         let sms =
             sms(config)?.map(reach::sms::Sms::new).transpose().context("SMS cannot start")?.map(Arc::new);
         let call_log = care::consultation::LogBook::default();
-        Ok(Parts { calls: Calls::start(config).await?, billing, call_log, sms })
+        let notifications = crate::worker::subscriptions::Notifications::start(config, record)
+            .context("notifications cannot start")?;
+        Ok(Parts { calls: Calls::start(config).await?, billing, call_log, sms, notifications })
     }
 
     /// The outside providers that are set up.

@@ -36,6 +36,8 @@ pub struct Config {
     pub daraja: Daraja,
     pub africastalking: AfricasTalking,
     pub turn: Turn,
+    pub subscriptions: Subscriptions,
+    pub mail: Mail,
     pub worker: Worker,
     pub log: Log,
 }
@@ -194,6 +196,32 @@ pub struct Turn {
     pub allow_private_relays: bool,
 }
 
+/// Where notifications of FHIR Subscriptions may go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Subscriptions {
+    /// Lets endpoints be plain http; anybody on the way reads what is sent.
+    pub allow_http: bool,
+    /// Lets endpoints be in private networks and on this machine.
+    pub allow_private: bool,
+    /// If given, the only hosts that endpoints may have; `.example.org` stands for all below it.
+    pub hosts: Vec<String>,
+    /// Wait after the first failed delivery, seconds; doubles each time.
+    pub retry_seconds: u32,
+    /// Failures in a row after which a subscription is in error.
+    pub max_failures: u32,
+}
+
+/// The clinic's mail server. Off until `url` is set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    /// `smtps://user:password@host` or `smtp://host:587?tls=required`.
+    pub url: Option<Secret>,
+    /// Sender, e.g. `Uzima Clinic <clinic@example.org>`.
+    pub from: String,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Worker {
@@ -235,6 +263,8 @@ impl Default for Config {
             daraja: Daraja::default(),
             africastalking: AfricasTalking::default(),
             turn: Turn::default(),
+            subscriptions: Subscriptions::default(),
+            mail: Mail::default(),
             worker: Worker::default(),
             log: Log::default(),
         }
@@ -277,6 +307,18 @@ impl Default for Turn {
             port_min: 49_160,
             port_max: 49_999,
             allow_private_relays: false,
+        }
+    }
+}
+
+impl Default for Subscriptions {
+    fn default() -> Subscriptions {
+        Subscriptions {
+            allow_http: false,
+            allow_private: false,
+            hosts: Vec::new(),
+            retry_seconds: 5,
+            max_failures: 12,
         }
     }
 }

@@ -22,7 +22,6 @@ mod prune;
 mod registry;
 mod run;
 pub mod subscriptions;
-mod words;
 
 pub use registry::{Failure, JobRun, Registry};
 pub use run::run;
@@ -35,6 +34,5 @@ pub fn registry() -> Registry {
     care::register(&mut registry);
     messages::register(&mut registry);
     subscriptions::register(&mut registry);
-    words::register(&mut registry);
     registry
 }

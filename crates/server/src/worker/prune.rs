@@ -3,7 +3,7 @@
 use crate::state::AppState;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
-use store::{idempotency, job, oauth, one_time_code, outbox, session};
+use store::{idempotency, job, oauth, one_time_code, outbox, session, subscription};
 
 const EVERY: Duration = Duration::from_secs(15 * 60);
 /// Events stay so long for clients and subscribers that come back late.
@@ -46,7 +46,8 @@ async fn once(app: &AppState) -> Result<u64, store::Error> {
                 + session::prune(tx, now)?
                 + oauth::prune(tx, now)?
                 + idempotency::prune(tx, now)?
-                + one_time_code::prune(tx, codes)?,
+                + one_time_code::prune(tx, codes)?
+                + subscription::prune(tx, events)?,
         )
     });
     removed.await

@@ -10,6 +10,7 @@ pub mod frame;
 pub mod hub;
 mod live;
 pub mod registry;
+mod subscription;
 
 use crate::http::csrf::is_own_origin;
 use crate::http::error::{ApiError, Refusal, RefusalKind};
@@ -26,9 +27,13 @@ pub const CLOSE_STOPPING: u16 = 1001;
 /// What came was no message of ours.
 pub const CLOSE_PROTOCOL: u16 = 1008;
 
+/// Where subscribers connect.
+pub const SUBSCRIPTIONS: &str = subscription::PATH;
+
 /// One line per socket.
 pub fn router() -> Router<AppState> {
     Router::new().route("/ws", get(live::connect)).route("/ws/consultation/{id}", get(consultation::connect))
+        .route(subscription::PATH, get(subscription::connect))
 }
 
 /// Buffers sized for small messages; the defaults hold 128 KiB per socket.

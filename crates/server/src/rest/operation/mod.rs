@@ -14,6 +14,7 @@ mod meta;
 mod observation;
 mod patient;
 mod reply;
+mod subscription;
 mod table;
 
 pub use input::{Given, Input};
@@ -43,6 +44,7 @@ const FAMILIES: &[&[Operation]] = &[
     meta::OPERATIONS,
     observation::OPERATIONS,
     patient::OPERATIONS,
+    subscription::OPERATIONS,
 ];
 
 /// Operations that read their request and make their answer themselves (streams, files, formats that are not FHIR's), by
