@@ -20,6 +20,7 @@ pub mod read;
 pub mod subscription;
 pub mod scan;
 pub mod terminology;
+mod validate;
 mod write;
 
 pub use change::{
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     store: store::Store,
     clock: Clock,
     terminology: terminology::Terminology,
+    profiles: validate::Cache,
     /// Principals of tokens seen within the last second, by the token's hash.
     tokens: Mutex<HashMap<[u8; 32], CachedToken>>,
     throttle: Throttle,
@@ -80,6 +82,7 @@ impl Record {
                 store,
                 clock,
                 terminology: terminology::Terminology::default(),
+                profiles: validate::Cache::default(),
                 tokens: Mutex::default(),
                 throttle: Throttle::default(),
                 decoys: Mutex::default(),

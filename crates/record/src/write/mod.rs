@@ -148,6 +148,12 @@ impl Record {
                 .await
                 .map_err(|e| Error::Internal(format!("prepare: {e}")))??
         };
-        self.apply(ctx, request, prepared, now).await
+        self.check_profiles(&request.changes, &request.places).await?;
+        let defines = prepared.iter().any(|p| p.key().kind.name() == "StructureDefinition");
+        let committed = self.apply(ctx, request, prepared, now).await;
+        if defines {
+            self.inner.profiles.forget();
+        }
+        committed
     }
 }
