@@ -73,10 +73,8 @@ pub async fn search(
     };
     Ok(SearchPage {
         items: page.rows.iter().map(stored).collect(),
-        included: Vec::new(),
-        included_cut: false,
         next: page.next,
-        total: None,
+        ..SearchPage::default()
     })
 }
 

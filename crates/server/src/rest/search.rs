@@ -1,7 +1,7 @@
 //! Searches by GET and POST: of a type, of the system, of a compartment.
 
 use super::negotiate::{self, Format, Query, Subset};
-use super::{FhirAnswer, Segments, audit, key_of, operation, printable, type_of};
+use super::{FhirAnswer, Segments, audit, definition, key_of, operation, printable, type_of};
 use crate::http::FhirCaller;
 use crate::http::body;
 use crate::http::error::{FhirError, Refusal, RefusalKind};
@@ -154,7 +154,11 @@ async fn search(app: &AppState, ctx: &Ctx, place: Place, query: Query) -> FhirAn
                 query.count = 0;
                 query.total = Total::Accurate;
             }
-            (app.record.search(ctx, query).await?, warnings)
+            let page = match definition::has(*kind) {
+                true => definition::search(app, ctx, query).await?,
+                false => app.record.search(ctx, query).await?,
+            };
+            (page, warnings)
         }
         Place::System | Place::Within(..) => {
             let kinds = match &place {
@@ -235,6 +239,10 @@ fn bundle(
     if page.included_cut {
         let told = "There is more to include than one answer holds; ask for a smaller page with `_count`.";
         warnings.push(Issue::warning(IssueCode::TooCostly, "http._include", told));
+    }
+    if page.words_behind > 0 {
+        let told = format!("The index of words misses about {} of the latest changes.", page.words_behind);
+        warnings.push(Issue::warning(IssueCode::Transient, "http._content", told));
     }
     // FHIR allows no empty arrays.
     let mut before = ",\"entry\":[";
