@@ -24,10 +24,15 @@ struct Kept {
 /// Adds all composite parameters among `params` to the plan. A union of places is answered from the places that
 /// other parameters keep already.
 pub(super) fn add(kind: TypeId, params: Vec<&Param>, plan: &mut Plan) {
+    add_some(kind, params, plan, &|_| true);
+}
+
+/// As [add], only for those that are `wanted`; the others are there to be referred to.
+pub(super) fn add_some(kind: TypeId, params: Vec<&Param>, plan: &mut Plan, wanted: &dyn Fn(&Param) -> bool) {
     let mut composites: Vec<(&Param, Vec<Branch>)> = params
         .iter()
-        .filter(|p| p.param_type == ParamType::Composite)
-        .filter_map(|p| Some((*p, Compiler::new(kind).branches(&parse(p.expression).ok()?)?)))
+        .filter(|p| p.param_type == ParamType::Composite && wanted(p))
+        .filter_map(|p| Some((*p, Compiler::of_resource(kind).branches(&parse(p.expression).ok()?)?)))
         .collect();
     composites.sort_by_key(|(p, branches)| (branches.len(), p.id));
     let mut kept: Vec<Kept> = Vec::new();

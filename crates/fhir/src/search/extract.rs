@@ -30,9 +30,25 @@ pub fn extract(params: &Params, resource: &Resource) -> Vec<IndexEntry> {
         token(*param, "", if present { "true" } else { "false" }, &mut out);
     }
     params.extract_own(resource, &mut out);
+    sort(&mut out);
+    out
+}
+
+/// The entries that the index may hold of a stored resource: those of [extract], and of parameters that are being
+/// removed. For replacing them.
+pub fn extract_stored(params: &Params, resource: &Resource) -> Vec<IndexEntry> {
+    let mut out = extract(params, resource);
+    let current = out.len();
+    params.extract_dropping(resource, &mut out);
+    if out.len() > current {
+        sort(&mut out);
+    }
+    out
+}
+
+fn sort(out: &mut Vec<IndexEntry>) {
     out.sort_unstable_by(|a, b| a.param.cmp(&b.param).then_with(|| compare(&a.value, &b.value)));
     out.dedup();
-    out
 }
 
 /// The entries of the places below `root`, composite ones too.

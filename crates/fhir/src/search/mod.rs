@@ -4,6 +4,7 @@
 
 mod composite;
 mod condition;
+mod definition;
 mod extract;
 mod filter;
 mod fold;
@@ -19,9 +20,10 @@ mod tests;
 mod words;
 
 pub use condition::{in_compartment, named_targets};
-pub use extract::{EXTRACTOR_VERSION, MAX_INDEXED_BYTES, compartment, extract};
+pub use definition::{Definition, MAX_BASES};
+pub use extract::{EXTRACTOR_VERSION, MAX_INDEXED_BYTES, compartment, extract, extract_stored};
 pub use fold::fold;
-pub use params::Params;
+pub use params::{Own, Params, State};
 pub use query::{
     Handling, MAX_ALTERNATIVES, MAX_CHAIN, MAX_CONDITIONS, MAX_INCLUDES, MAX_PARAMETERS, MAX_SORT_KEYS,
     MAX_TYPES, parse, parse_types,

@@ -181,7 +181,8 @@ pub(super) fn value_types(param: &Param) -> &'static [ValueType] {
 }
 
 pub(super) fn types_of(param: &Param) -> Vec<ValueType> {
-    let Some(branches) = parse(param.expression).ok().and_then(|n| Compiler::new(param.kind).branches(&n))
+    let Some(branches) =
+        parse(param.expression).ok().and_then(|n| Compiler::of_resource(param.kind).branches(&n))
     else {
         return Vec::new();
     };
@@ -199,7 +200,7 @@ pub(super) fn takes(kind: TypeId, param: &Param) -> Option<Vec<(Vec<Step>, Take)
         return Some(Vec::new());
     }
     let node = parse(param.expression).ok()?;
-    let branches = Compiler::new(kind).branches(&node)?;
+    let branches = Compiler::of_resource(kind).branches(&node)?;
     let d = Definitions::get();
     let mut out = Vec::new();
     for b in branches {
@@ -250,6 +251,11 @@ impl Compiler {
 
     pub(super) fn of(kind: TypeId, focus: TypeNumber) -> Compiler {
         Compiler { focus: Some(focus), ..Compiler::new(kind) }
+    }
+
+    /// Bare names are members of the resource.
+    pub(super) fn of_resource(kind: TypeId) -> Compiler {
+        Compiler { focus: Definitions::get().resource(kind).map(|(n, _)| n), ..Compiler::new(kind) }
     }
 
     fn start(number: TypeNumber) -> Branch {
