@@ -16,12 +16,14 @@
 //! use `registry.poll(name, every, |app| async move { … Ok(how_many) })`.
 
 mod billing;
+mod bulk;
 mod care;
 mod messages;
 mod prune;
 mod registry;
 mod run;
 pub mod subscriptions;
+mod words;
 
 pub use registry::{Failure, JobRun, Registry};
 pub use run::run;
@@ -34,5 +36,6 @@ pub fn registry() -> Registry {
     care::register(&mut registry);
     messages::register(&mut registry);
     subscriptions::register(&mut registry);
+    words::register(&mut registry);
     registry
 }
