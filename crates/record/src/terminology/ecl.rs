@@ -31,7 +31,6 @@ pub(crate) fn evaluate(tx: &mut dyn Tx, system: &System, expression: &str) -> Re
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Walk {
-    This,
     Below,
     BelowOrThis,
     Children,
@@ -342,13 +341,10 @@ impl Evaluator<'_> {
             };
         }
         let mut found = match walk {
-            Walk::BelowOrThis | Walk::ChildrenOrThis | Walk::AboveOrThis | Walk::ParentsOrThis | Walk::This => {
-                from.clone()
-            }
+            Walk::BelowOrThis | Walk::ChildrenOrThis | Walk::AboveOrThis | Walk::ParentsOrThis => from.clone(),
             _ => Ranges::new(),
         };
         match walk {
-            Walk::This => {}
             Walk::Below | Walk::BelowOrThis => {
                 for concept in system.concepts(tx, from)? {
                     found = found.union(&concept.descendants);

@@ -79,6 +79,11 @@ impl Draft {
                 self.parents.push(Vec::new());
             }
             Item::Parent { code, parent } => self.edges.push((code.to_owned(), parent.to_owned())),
+            Item::Definition { code, text } => {
+                if let Some(concept) = self.at(code) {
+                    text.clone_into(&mut concept.detail.definition);
+                }
+            }
             Item::Designation { code, name } => {
                 if let Some(concept) = self.at(code) {
                     concept.detail.designations.push(designation(&name));

@@ -18,7 +18,7 @@ mod expand;
 mod filter;
 mod hierarchy;
 mod implicit;
-// pub mod import;
+pub mod import;
 mod language;
 mod lookup;
 mod memory;

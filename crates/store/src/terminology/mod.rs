@@ -35,8 +35,8 @@ pub enum State {
 }
 
 const LOADING: i64 = 0;
+/// 2 is [State::Removing].
 const IN_USE: i64 = 1;
-const REMOVING: i64 = 2;
 
 /// One version of a code system or concept map.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,9 +3,16 @@
 //! A reader goes once through what it is given, holds no more than a line or an element of it (SNOMED CT also the ids of
 //! preferred descriptions), and hands each fact to a [Sink]. Facts about a concept may come before the concept.
 
+pub mod claml;
 pub mod fhir;
+pub mod icd10;
+pub mod icd11;
 pub mod line;
+pub mod loinc;
+pub mod rf2;
 mod table;
+#[cfg(test)]
+mod tests;
 
 /// One fact of a code system or concept map.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +29,11 @@ pub enum Item<'a> {
     Parent {
         code: &'a str,
         parent: &'a str,
+    },
+    /// Text that says what the concept means.
+    Definition {
+        code: &'a str,
+        text: &'a str,
     },
     Designation {
         code: &'a str,
