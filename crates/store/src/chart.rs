@@ -1,6 +1,6 @@
 //! Everything that belongs to one resource: the rows of a patient's compartment, the rows that refer to an encounter.
 
-use crate::ids::encode_key;
+use crate::ids::{decode_id, encode_key};
 use crate::index::COMPARTMENT;
 use crate::resource::{COLUMNS, Stored, more_patients, read_stored};
 use crate::{Param, Result, Tx, params};
@@ -52,4 +52,13 @@ pub fn rows(tx: &mut dyn Tx, rids: &[i64]) -> Result<Vec<Stored>> {
         }
     }
     Ok(found)
+}
+
+/// Ids of the type that are in use, at most `limit`.
+pub fn ids(tx: &mut dyn Tx, kind: TypeId, limit: u32) -> Result<Vec<String>> {
+    tx.all(
+        "SELECT id FROM resource WHERE type_id = $1 AND deleted = 0 ORDER BY id LIMIT $2",
+        params![kind.0, limit],
+        |row| decode_id(row.bytes(0)?),
+    )
 }

@@ -1,66 +1,180 @@
-//! The CapabilityStatement, made from the definitions and from what the routes do.
+//! The CapabilityStatement, made from the definitions, the table of operations and what the routes do.
+//!
+//! **Invariant:** what it names runs, and what it does not name is refused; `tests/it/operations_capability.rs` tries all
+//! of it on a running server.
 
-use super::FhirAnswer;
-use super::audit;
+use super::definition::{self, COMMON, common_url};
 use super::negotiate;
+use super::operation;
 use super::search::formats;
-use crate::state::AppState;
+use super::{FhirAnswer, audit, read};
+use crate::config::ConditionalDelete;
+use crate::state::{App, AppState};
 use ::fhir::TypeId;
-use ::fhir::definitions::{self, Param, ParamType};
+use ::fhir::definitions::{COMPARTMENTS, ParamType};
+use ::fhir::search::Params;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 /// Types that are never resources of their own on this server.
-const NOT_STORED: &[&str] = &["DomainResource", "Parameters", "Resource"];
+pub const NOT_STORED: &[&str] = &["DomainResource", "Parameters", "Resource"];
 
-/// `GET /metadata`; needs no sign-in.
+/// What a type that is stored can do.
+const INTERACTIONS: &[&str] = &[
+    "read",
+    "vread",
+    "update",
+    "patch",
+    "delete",
+    "history-instance",
+    "history-type",
+    "create",
+    "search-type",
+];
+/// The audit trail is written by the server alone.
+const AUDIT_INTERACTIONS: &[&str] = &["read", "search-type"];
+const SYSTEM_INTERACTIONS: &[&str] = &["transaction", "batch", "history-system", "search-system"];
+const PATCH_FORMATS: &[&str] =
+    &["application/json-patch+json", "application/fhir+json", "application/fhir+xml"];
+const WEBSOCKET: &str = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket";
+
+/// What the statement says about one server.
+pub struct Facts<'a> {
+    pub base: String,
+    pub public_url: &'a str,
+    pub clinic: &'a str,
+    pub started: jiff::Timestamp,
+    pub params: Params,
+    pub has_cors: bool,
+    pub conditional_delete: ConditionalDelete,
+}
+
+impl Facts<'_> {
+    pub fn of(app: &App) -> Facts<'_> {
+        Facts {
+            base: app.fhir_base(),
+            public_url: &app.public_url,
+            clinic: &app.config.clinic.name,
+            started: app.started,
+            params: app.record.params(),
+            has_cors: !app.config.http.cors_origins.is_empty(),
+            conditional_delete: app.config.fhir.conditional_delete,
+        }
+    }
+}
+
+/// `GET /metadata`; needs no sign-in. `mode` is `full` or `normative` (the same here), or `terminology`.
 pub async fn metadata(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> FhirAnswer {
     let query = negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
-    let statement = statement(&app.fhir_base(), &app.public_url, &app.config.clinic.name, app.started);
-    Ok(negotiate::json(StatusCode::OK, negotiate::text(&statement, query.wishes.pretty)))
+    let mut mode = None;
+    for (name, value) in &query.pairs {
+        match name.as_str() {
+            "mode" => mode = Some(value.as_str()),
+            _ => return Err(read::wrong(name)),
+        }
+    }
+    let statement = match mode {
+        None | Some("full" | "normative") => statement(&Facts::of(&app)),
+        Some("terminology") => super::terminology_capability::statement(&app).await?,
+        Some(_) => return Err(read::wrong("mode")),
+    };
+    let part = negotiate::part_of(&statement, &query.subset);
+    Ok(negotiate::json(StatusCode::OK, negotiate::text(&part, query.wishes.pretty)))
 }
 
-/// The statement for a server at this address. `started` is printed as its date.
-pub fn statement(base: &str, public_url: &str, name: &str, started: jiff::Timestamp) -> Value {
-    let resources: Vec<Value> =
-        TypeId::all().filter(|kind| !NOT_STORED.contains(&kind.name())).map(resource).collect();
+/// The CapabilityStatement. `Facts::started` is printed as its date.
+pub fn statement(facts: &Facts<'_>) -> Value {
+    let base = &facts.base;
+    let resources: Vec<Value> = TypeId::all()
+        .filter(|kind| !NOT_STORED.contains(&kind.name()))
+        .map(|kind| resource(facts, kind))
+        .collect();
+    let compartments: Vec<String> = COMPARTMENTS
+        .iter()
+        .map(|of| format!("http://hl7.org/fhir/CompartmentDefinition/{}", of.name().to_ascii_lowercase()))
+        .collect();
+    let mut rest = json!({
+        "mode": "server",
+        "security": security(facts),
+        "resource": resources,
+        "interaction": codes(SYSTEM_INTERACTIONS),
+        "searchParam": system_parameters(),
+        "compartment": compartments,
+    });
+    let operations: Vec<Value> =
+        operation::all().filter(|o| o.levels.system).map(|o| named(o.code, o)).collect();
+    if !operations.is_empty() {
+        rest["operation"] = Value::Array(operations);
+    }
+    let socket = facts.public_url.replacen("http", "ws", 1);
+    rest["extension"] = json!([{"url": WEBSOCKET, "valueUri": format!("{socket}/ws")}]);
     json!({
         "resourceType": "CapabilityStatement",
+        "id": "uzima",
         "url": format!("{base}/metadata"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "name": "Uzima",
+        "title": "Uzima FHIR R4",
         "status": "active",
-        "date": format!("{started:.0}"),
+        "date": format!("{:.0}", facts.started),
         "kind": "instance",
         "software": {"name": "Uzima", "version": env!("CARGO_PKG_VERSION")},
-        "implementation": {"description": name, "url": base},
+        "implementation": {"description": facts.clinic, "url": base},
         "fhirVersion": "4.0.1",
         "format": formats(),
-        "rest": [{
-            "mode": "server",
-            "security": {
-                "cors": false,
-                "service": [{"coding": [{
-                    "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
-                    "code": "OAuth",
-                }]}],
-                "description": "OAuth 2.0 client credentials, or a session of the product's own API.",
-                "extension": [{
-                    "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
-                    "extension": [{"url": "token", "valueUri": format!("{public_url}/oauth/token")}],
-                }],
-            },
-            "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}],
+        "patchFormat": PATCH_FORMATS,
+        "rest": [rest],
+    })
+}
+
+fn codes(codes: &[&str]) -> Vec<Value> {
+    codes.iter().map(|code| json!({"code": code})).collect()
+}
+
+fn security(facts: &Facts<'_>) -> Value {
+    let public_url = facts.public_url;
+    json!({
+        "cors": facts.has_cors,
+        "service": [{"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+            "code": "OAuth",
+        }]}],
+        "description": "OAuth 2.0 client credentials, or a session of the product's own API.",
+        "extension": [{
+            "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+            "extension": [{"url": "token", "valueUri": format!("{public_url}/oauth/token")}],
         }],
     })
 }
 
-fn resource(kind: TypeId) -> Value {
-    let codes = |codes: &[&str]| codes.iter().map(|code| json!({"code": code})).collect::<Vec<_>>();
+fn named(name: &str, operation: &operation::Operation) -> Value {
+    json!({"name": name, "definition": definition::operation_url(operation), "documentation": operation.title})
+}
+
+/// Parameters that every type takes, in searches over several types.
+fn system_parameters() -> Vec<Value> {
+    COMMON
+        .iter()
+        .map(common)
+        .chain([json!({"name": "_type", "type": "token",
+        "documentation": "Only these types, separated by commas."})])
+        .collect()
+}
+
+fn common((code, kind, _, text): &(&str, &str, &str, &str)) -> Value {
+    let mut value = json!({"name": code, "type": kind, "documentation": text});
+    if let Some(url) = common_url(code) {
+        value["definition"] = json!(url);
+    }
+    value
+}
+
+fn resource(facts: &Facts<'_>, kind: TypeId) -> Value {
     if kind.name() == audit::TYPE {
         let parameters: Vec<Value> = audit::PARAMETERS
             .iter()
@@ -68,36 +182,67 @@ fn resource(kind: TypeId) -> Value {
             .collect();
         return json!({
             "type": kind.name(),
-            "interaction": codes(&["search-type"]),
+            "profile": format!("http://hl7.org/fhir/StructureDefinition/{}", kind.name()),
+            "interaction": codes(AUDIT_INTERACTIONS),
             "searchParam": parameters,
         });
     }
-    let mut parameters: Vec<Value> =
-        vec![json!({"name": "_id", "type": "token"}), json!({"name": "_lastUpdated", "type": "date"})];
+    let mut parameters: Vec<Value> = COMMON.iter().map(common).collect();
     parameters.extend(
-        definitions::params(kind)
-            .filter(|p| is_searchable(p))
+        facts
+            .params
+            .of(kind)
+            .filter(|p| p.is_searchable())
             .map(|p| json!({"name": p.code, "definition": p.url, "type": p.param_type.code()})),
     );
-    json!({
+    let mut value = json!({
         "type": kind.name(),
-        "interaction": codes(&[
-            "read", "vread", "update", "delete", "history-instance", "create", "search-type",
-        ]),
+        "profile": format!("http://hl7.org/fhir/StructureDefinition/{}", kind.name()),
+        "interaction": codes(INTERACTIONS),
         "versioning": "versioned-update",
         "readHistory": true,
         "updateCreate": true,
-        "conditionalCreate": false,
-        "conditionalRead": "not-match",
-        "conditionalUpdate": false,
-        "conditionalDelete": "not-supported",
+        "conditionalCreate": true,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": true,
+        "conditionalDelete": match facts.conditional_delete {
+            ConditionalDelete::Single => "single",
+            ConditionalDelete::Multiple => "multiple",
+        },
         "referencePolicy": ["local", "literal"],
+        "searchInclude": includes(facts, kind),
+        "searchRevInclude": reverse(facts, kind),
         "searchParam": parameters,
-    })
+    });
+    let operations: Vec<Value> = operation::all()
+        .filter(|o| (o.levels.kind || o.levels.instance) && o.is_for(kind))
+        .map(|o| named(o.code, o))
+        .collect();
+    if !operations.is_empty() {
+        value["operation"] = Value::Array(operations);
+    }
+    value
 }
 
-/// Composite and special parameters are not indexed.
-fn is_searchable(parameter: &Param) -> bool {
-    !matches!(parameter.param_type, ParamType::Composite | ParamType::Special)
-        && !parameter.expression.is_empty()
+fn includes(facts: &Facts<'_>, kind: TypeId) -> Vec<String> {
+    let references =
+        facts.params.of(kind).filter(|p| p.param_type == ParamType::Reference && p.is_searchable());
+    std::iter::once("*".to_owned()).chain(references.map(|p| format!("{}:{}", kind.name(), p.code))).collect()
+}
+
+/// Reference parameters of all types that may lead here.
+fn reverse(facts: &Facts<'_>, kind: TypeId) -> Vec<String> {
+    let mut all = Vec::new();
+    for source in TypeId::all().filter(|k| !NOT_STORED.contains(&k.name()) && k.name() != audit::TYPE) {
+        for param in facts.params.of(source) {
+            // What may point anywhere would say every type everywhere.
+            if param.param_type == ParamType::Reference
+                && param.is_searchable()
+                && param.targets.contains(&kind)
+            {
+                all.push(format!("{}:{}", source.name(), param.code));
+            }
+        }
+    }
+    all
 }

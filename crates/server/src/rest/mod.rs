@@ -7,6 +7,7 @@ mod audit;
 mod bundle;
 mod capability;
 mod cors;
+mod definition;
 mod form;
 mod history;
 mod negotiate;
@@ -14,9 +15,10 @@ pub mod operation;
 mod read;
 mod search;
 mod smart;
+mod terminology_capability;
 mod write;
 
-pub use capability::statement;
+pub use capability::{Facts, statement};
 
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::state::AppState;

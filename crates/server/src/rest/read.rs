@@ -1,7 +1,7 @@
 //! read and vread, unconditional and conditional.
 
 use super::negotiate::{self, Query, Subset, Wishes};
-use super::{FhirAnswer, Segments, audit, key_of, version_of};
+use super::{FhirAnswer, Segments, audit, definition, key_of, version_of};
 use crate::http::FhirCaller;
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::http::version::parse_etag;
@@ -25,7 +25,11 @@ pub async fn read(
     if kind == audit::TYPE {
         return audit::read(&app, &ctx, &id, wishes, &subset).await;
     }
-    let stored = app.record.read(&ctx, &key_of(&kind, &id)?).await?;
+    let key = key_of(&kind, &id)?;
+    if let Some(built_in) = definition::read(&app, &key).await? {
+        return Ok(version_answer(built_in, &headers, wishes, &subset));
+    }
+    let stored = app.record.read(&ctx, &key).await?;
     Ok(version_answer(stored, &headers, wishes, &subset))
 }
 
