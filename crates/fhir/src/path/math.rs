@@ -59,13 +59,8 @@ pub(super) fn binary<'a>(operator: Operator, a: &Item<'a>, b: &Item<'a>) -> Eval
         (Item::Quantity(x), Item::Quantity(y)) => Ok(one(match operator {
             O::Add => quantity::add(x, y, false).map(Item::Quantity),
             O::Subtract => quantity::add(x, y, true).map(Item::Quantity),
-            O::Divide if x.unit == y.unit => {
-                let value = x.value.divide(y.value);
-                value.map(|value| Item::Quantity(Quantity { value, unit: "1".to_owned(), calendar: false }))
-            }
-            O::Multiply if y.unit == "1" => scaled(x, x.value.times(y.value)),
-            O::Multiply if x.unit == "1" => scaled(y, x.value.times(y.value)),
-            O::Divide if y.unit == "1" => scaled(x, x.value.divide(y.value)),
+            O::Multiply => quantity::combined(x, y, false).map(Item::Quantity),
+            O::Divide => quantity::combined(x, y, true).map(Item::Quantity),
             _ => return fail("these quantities cannot be combined"),
         })),
         _ => match (operator, a, number(a), b, number(b)) {

@@ -1,43 +1,9 @@
-//! Units: calendar words and the UCUM units that clinics mix.
+//! Quantities: calendar words and UCUM units.
 
 use super::decimal::Decimal;
 use super::item::Quantity;
+use crate::ucum::Unit;
 use std::cmp::Ordering;
-
-/// UCUM code, what it measures, and how many of the base unit it is.
-const UNITS: &[(&str, &str, &str)] = &[
-    ("kg", "mass", "1000"),
-    ("g", "mass", "1"),
-    ("mg", "mass", "0.001"),
-    ("ug", "mass", "0.000001"),
-    ("ng", "mass", "0.000000001"),
-    ("[lb_av]", "mass", "453.59237"),
-    ("[oz_av]", "mass", "28.349523125"),
-    ("km", "length", "1000"),
-    ("m", "length", "1"),
-    ("cm", "length", "0.01"),
-    ("mm", "length", "0.001"),
-    ("[in_i]", "length", "0.0254"),
-    ("[ft_i]", "length", "0.3048"),
-    ("L", "volume", "1"),
-    ("l", "volume", "1"),
-    ("dL", "volume", "0.1"),
-    ("cL", "volume", "0.01"),
-    ("mL", "volume", "0.001"),
-    ("ml", "volume", "0.001"),
-    ("uL", "volume", "0.000001"),
-    ("wk", "time", "604800"),
-    ("d", "time", "86400"),
-    ("h", "time", "3600"),
-    ("min", "time", "60"),
-    ("s", "time", "1"),
-    ("ms", "time", "0.001"),
-    ("mol", "amount", "1"),
-    ("mmol", "amount", "0.001"),
-    ("umol", "amount", "0.000001"),
-    ("1", "number", "1"),
-    ("%", "number", "0.01"),
-];
 
 /// The UCUM unit a calendar word is the same as. Years and months have none: their length varies.
 fn definite(word: &str) -> Option<&'static str> {
@@ -64,29 +30,48 @@ fn loose(q: &Quantity) -> String {
     }
 }
 
+/// The UCUM code; `None` for years and months.
+fn code(q: &Quantity) -> Option<String> {
+    if q.calendar { definite(&q.unit).map(str::to_owned) } else { Some(q.unit.clone()) }
+}
+
 /// `None` when the units cannot be compared.
 pub(super) fn compare(a: &Quantity, b: &Quantity) -> Option<Ordering> {
     if a.calendar == b.calendar && singular(a) == singular(b) {
         return Some(a.value.cmp(&b.value));
     }
-    let unit =
-        |q: &Quantity| if q.calendar { definite(&q.unit).map(str::to_owned) } else { Some(q.unit.clone()) };
-    in_units(a.value, &unit(a)?, b.value, &unit(b)?)
+    let (left, right) = (code(a)?, code(b)?);
+    if left == right {
+        return Some(a.value.cmp(&b.value));
+    }
+    let (from, to) = (Unit::parse(&left)?, Unit::parse(&right)?);
+    match from.ratio_to(&to) {
+        Some((n, d)) => Some(a.value.times(whole(n)?)?.cmp(&b.value.times(whole(d)?)?)),
+        None => Some(Decimal::from_f64(from.convert(a.value.to_f64(), &to)?)?.cmp(&b.value)),
+    }
 }
 
+fn whole(n: i128) -> Option<Decimal> {
+    Decimal::parse(&n.to_string())
+}
+
+/// Compared in the larger of the units, so that the digits that were written count.
 pub(super) fn equivalent(a: &Quantity, b: &Quantity) -> bool {
     let (left, right) = (loose(a), loose(b));
     if left == right {
         return super::compare::decimals_equivalent(a.value, b.value);
     }
-    // Both in the larger of the units, so that the digits that were written count.
-    let find = |code: &str| UNITS.iter().find(|(c, _, _)| *c == code);
-    let (Some((_, kind, x)), Some((_, other, y))) = (find(&left), find(&right)) else { return false };
-    let (Some(x), Some(y)) = (Decimal::parse(x), Decimal::parse(y)) else { return false };
-    let scaled = |value: Decimal, from: Decimal, to: Decimal| value.times(from).and_then(|v| v.divide(to));
-    let (p, q) =
-        if x >= y { (Some(a.value), scaled(b.value, y, x)) } else { (scaled(a.value, x, y), Some(b.value)) };
-    matches!((p, q), (Some(p), Some(q)) if kind == other && super::compare::decimals_equivalent(p, q))
+    let (Some(x), Some(y)) = (Unit::parse(&left), Unit::parse(&right)) else { return false };
+    let both = match x.ratio_to(&y) {
+        Some((n, d)) if n >= d => scaled(b.value, d, n).map(|b| (a.value, b)),
+        Some((n, d)) => scaled(a.value, n, d).map(|a| (a, b.value)),
+        None => x.convert(a.value.to_f64(), &y).and_then(Decimal::from_f64).map(|a| (a, b.value)),
+    };
+    both.is_some_and(|(a, b)| super::compare::decimals_equivalent(a, b))
+}
+
+fn scaled(value: Decimal, n: i128, d: i128) -> Option<Decimal> {
+    if d == 1 { value.times(whole(n)?) } else { value.times(whole(n)?)?.divide(whole(d)?) }
 }
 
 /// Whether the units measure the same.
@@ -98,18 +83,6 @@ fn singular(q: &Quantity) -> &str {
     if q.calendar { q.unit.strip_suffix('s').unwrap_or(&q.unit) } else { &q.unit }
 }
 
-fn in_units(a: Decimal, left: &str, b: Decimal, right: &str) -> Option<Ordering> {
-    if left == right {
-        return Some(a.cmp(&b));
-    }
-    let find = |code: &str| UNITS.iter().find(|(c, _, _)| *c == code);
-    let ((_, kind, factor), (_, other, divisor)) = (find(left)?, find(right)?);
-    if kind != other {
-        return None;
-    }
-    Some(a.times(Decimal::parse(factor)?)?.cmp(&b.times(Decimal::parse(divisor)?)?))
-}
-
 /// In another unit of the same kind; `None` if there is no way between them.
 pub(super) fn converted(q: &Quantity, unit: &str) -> Option<Quantity> {
     let calendar = super::parser::CALENDAR.contains(&unit);
@@ -117,25 +90,47 @@ pub(super) fn converted(q: &Quantity, unit: &str) -> Option<Quantity> {
     if q.calendar == calendar && singular(q) == singular(&target) {
         return Some(target);
     }
-    let code =
-        |q: &Quantity| if q.calendar { definite(&q.unit).map(str::to_owned) } else { Some(q.unit.clone()) };
     let (from, to) = (code(q)?, code(&target)?);
-    let find = |code: &str| UNITS.iter().find(|(c, _, _)| *c == code);
     if from == to {
         return Some(target);
     }
-    let ((_, kind, x), (_, other, y)) = (find(&from)?, find(&to)?);
-    let value = q.value.times(Decimal::parse(x)?)?.divide(Decimal::parse(y)?)?;
-    (kind == other).then_some(Quantity { value, ..target })
+    let (x, y) = (Unit::parse(&from)?, Unit::parse(&to)?);
+    let value = match x.ratio_to(&y) {
+        Some((n, d)) => scaled(q.value, n, d)?,
+        None => Decimal::from_f64(x.convert(q.value.to_f64(), &y)?)?,
+    };
+    Some(Quantity { value, ..target })
 }
 
-/// Sum or difference in the unit of the left side. `None` if the units differ.
+/// Sum or difference, in the finer of the units. `None` if they do not measure the same.
 pub(super) fn add(a: &Quantity, b: &Quantity, negative: bool) -> Option<Quantity> {
-    if singular(a) != singular(b) || a.calendar != b.calendar {
-        return None;
+    let sum = |x: Decimal, y: Decimal| if negative { x.minus(y) } else { x.plus(y) };
+    if singular(a) == singular(b) && a.calendar == b.calendar {
+        return Some(Quantity { value: sum(a.value, b.value)?, ..a.clone() });
     }
-    let other = if negative { b.value.negate() } else { b.value };
-    Some(Quantity { value: a.value.plus(other)?, ..a.clone() })
+    let (left, right) = (code(a)?, code(b)?);
+    let (n, d) = Unit::parse(&left)?.ratio_to(&Unit::parse(&right)?)?;
+    if n >= d {
+        Some(Quantity { value: sum(scaled(a.value, n, d)?, b.value)?, ..b.clone() })
+    } else {
+        Some(Quantity { value: sum(a.value, scaled(b.value, d, n)?)?, ..a.clone() })
+    }
+}
+
+/// Product or quotient. `None` for division by zero and units that UCUM does not have.
+pub(super) fn combined(a: &Quantity, b: &Quantity, divide: bool) -> Option<Quantity> {
+    let value = if divide { a.value.divide(b.value)? } else { a.value.times(b.value)? };
+    let (left, right) = (code(a)?, code(b)?);
+    let simple = |u: &str| if u.contains(['.', '/']) { format!("({u})") } else { u.to_owned() };
+    let unit = match (left.as_str(), right.as_str(), divide) {
+        (_, "1", _) => left,
+        ("1", _, false) => right,
+        (l, r, true) if l == r => "1".to_owned(),
+        (l, r, true) => format!("{l}/{}", simple(r)),
+        (l, r, false) => format!("{l}.{}", simple(r)),
+    };
+    Unit::parse(&unit)?;
+    Some(Quantity { value, unit, calendar: false })
 }
 
 /// `5`, `5.4 'mg'`, `3 days`
