@@ -8,7 +8,7 @@ use crate::import::Taken;
 use crate::{Committed, Error, Record, Rule, Written};
 use access::policy::{self, RowFacts};
 use access::{Action, Ctx};
-use fhir::search::IndexEntry;
+use fhir::search::{IndexEntry, Params, extract_stored};
 use fhir::{Outcome, Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ impl Record {
     ) -> Result<Committed, Stop> {
         self.refuse_early(ctx, request, &prepared)?;
         let job = Job {
+            record: self.clone(),
             ctx: ctx.clone(),
             request: request.clone(),
             keys: prepared
@@ -87,6 +88,7 @@ fn rights(ctx: &Ctx, request: &Request, action: Action, kind: TypeId) -> access:
 
 /// One request on its way through the transaction. `run` may be called again after a serialization failure.
 struct Job {
+    record: Record,
     ctx: Ctx,
     request: Arc<Request>,
     prepared: Vec<Prepared>,
@@ -145,6 +147,9 @@ impl Job {
             let done = done.map_err(|error| error.at(entry(place)))?;
             crate::subscription::after_write(tx, &self.ctx, &done)?;
             if !done.unchanged {
+                crate::search_parameter::after_write(tx, &done.key, done.resource.as_deref(), self.now)?;
+            }
+            if !done.unchanged {
                 count(done.seq);
             }
             written.push(done);
@@ -187,7 +192,8 @@ impl Job {
         if put.creates {
             self.allow_content(tx, Action::Create, put, &[])?;
             self.check_references(tx, put, None, known, problems)?;
-            if let Some(written) = resource::insert(tx, &new_version(put, &put.content))? {
+            let entries = put.entries(&self.record.params());
+            if let Some(written) = resource::insert(tx, &new_version(put, &put.content, &entries))? {
                 return self.created(tx, put, written);
             }
             return self.taken(tx, put);
@@ -198,10 +204,11 @@ impl Job {
             }
             self.allow_content(tx, Action::Create, put, &[])?;
             self.check_references(tx, put, None, known, problems)?;
-            return match resource::insert(tx, &new_version(put, &put.content))? {
+            let entries = put.entries(&self.record.params());
+            return match resource::insert(tx, &new_version(put, &put.content, &entries))? {
                 Some(written) => self.created(tx, put, written),
                 // Somebody made it meanwhile.
-                None => Err(Error::VersionConflict { current: None }),
+                None => Err(tx.conflict().into()),
             };
         };
         // Rights first: a conflict must not tell what the caller may not know.
@@ -230,9 +237,13 @@ impl Job {
         let mut next = put.resource.clone();
         next.set_version(current.version + 1, self.now);
         let content = Content::new(&next.to_json());
-        let old = before.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
-        let written = resource::update(tx, current.version, &old, &new_version(put, &content))?
-            .ok_or(Error::VersionConflict { current: None })?;
+        let params = self.record.params();
+        let old = before.as_ref().map(|r| extract_stored(&params, r)).unwrap_or_default();
+        let entries = put.entries(&params);
+        // Somebody else was faster: the next try meets what is there then.
+        let Some(written) = resource::update(tx, current.version, &old, &new_version(put, &content, &entries))? else {
+            return Err(tx.conflict().into());
+        };
         self.links(tx, &put.key, &put.links)?;
         self.record(tx, "update", &put.key, &put.patients)?;
         let (topic, created) =
@@ -317,9 +328,11 @@ impl Job {
         }
         let before = parse(&current)?;
         self.check_finished(before.as_ref(), None)?;
-        let old = before.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
-        let written = resource::delete(tx, key, current.version, &old, self.now)?
-            .ok_or(Error::VersionConflict { current: None })?;
+        let params = self.record.params();
+        let old = before.as_ref().map(|r| extract_stored(&params, r)).unwrap_or_default();
+        let Some(written) = resource::delete(tx, key, current.version, &old, self.now)? else {
+            return Err(tx.conflict().into());
+        };
         self.links(tx, key, &[])?;
         self.record(tx, "delete", key, &current.patients)?;
         self.announce(tx, "resource.deleted", key, &current.patients, &written)?;
@@ -503,12 +516,12 @@ fn set_links(tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) 
     Ok(store::care_link::set_for_source(tx, source, &links)?)
 }
 
-fn new_version<'a>(put: &'a Put, content: &'a Content) -> resource::New<'a> {
+fn new_version<'a>(put: &'a Put, content: &'a Content, entries: &'a [IndexEntry]) -> resource::New<'a> {
     resource::New {
         key: &put.key,
         last_updated: put.last_updated,
         content,
-        entries: &put.entries,
+        entries,
         patients: &put.patients,
     }
 }
@@ -534,8 +547,15 @@ fn local_targets(resource: &Resource) -> HashSet<ResourceKey> {
 }
 
 /// One resource of an import: new, a new version if the content differs, or unchanged.
-pub(crate) fn import_put(tx: &mut dyn Tx, put: &Put, now: Timestamp) -> Result<Taken, Error> {
-    if resource::insert(tx, &new_version(put, &put.content))?.is_some() {
+pub(crate) fn import_put(
+    tx: &mut dyn Tx,
+    params: &Params,
+    put: &Put,
+    now: Timestamp,
+) -> Result<Taken, Error> {
+    let entries = put.entries(params);
+    if resource::insert(tx, &new_version(put, &put.content, &entries))?.is_some() {
+        crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
         if !put.links.is_empty() {
             set_links(tx, &put.key, &put.links)?;
         }
@@ -551,12 +571,13 @@ pub(crate) fn import_put(tx: &mut dyn Tx, put: &Put, now: Timestamp) -> Result<T
     let mut next = put.resource.clone();
     next.set_version(current.version + 1, now);
     let content = Content::new(&next.to_json());
-    let old: Vec<IndexEntry> = before.as_ref().map(|r| fhir::search::extract(&fhir::search::Params::standard(), r)).unwrap_or_default();
-    let mut new = new_version(put, &content);
+    let old: Vec<IndexEntry> = before.as_ref().map(|r| extract_stored(params, r)).unwrap_or_default();
+    let mut new = new_version(put, &content, &entries);
     new.last_updated = now;
     match resource::update(tx, current.version, &old, &new)? {
         None => Ok(Taken::Refused("changed at the same time by somebody else".to_owned())),
         Some(_) => {
+            crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
             set_links(tx, &put.key, &put.links)?;
             Ok(Taken::New)
         }
