@@ -69,6 +69,11 @@ pub struct Terminology {
     cache: Arc<Cache>,
 }
 
+/// URLs of the value sets that FHIR R4 itself defines, sorted.
+pub fn built_in_value_sets() -> Vec<&'static str> {
+    built_in::urls(Kind::ValueSet).into_iter().map(|(url, _)| url).collect()
+}
+
 /// A code with its system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Code {

@@ -15,6 +15,7 @@ mod import_tables;
 mod policy;
 mod read;
 mod registration;
+mod terminology;
 mod write;
 
 pub use bench::{Bench, each_engine};

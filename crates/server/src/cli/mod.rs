@@ -2,6 +2,7 @@
 
 mod import;
 mod logs;
+mod terminology;
 
 use crate::admin::{self, Command, NewUser};
 use crate::config::{self, Config};
@@ -34,6 +35,9 @@ enum Order {
     Migrate,
     /// Imports FHIR bundles, NDJSON, gzip files and folders of them; can be run again after a stop.
     Import(import::Arguments),
+    /// Code systems such as ICD-10, LOINC and SNOMED CT: import, list, remove.
+    #[command(subcommand)]
+    Terminology(terminology::Order),
     /// Accounts and API clients; works on a running server as well.
     #[command(subcommand)]
     Admin(AdminOrder),
@@ -159,6 +163,7 @@ async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
         Order::Worker => work(config).await?,
         Order::Migrate => migrate(config).await?,
         Order::Import(arguments) => return import::run(config, arguments).await,
+        Order::Terminology(order) => return terminology::run(config, order).await,
         Order::Admin(order) => {
             let result = administrate(config, order).await?;
             println!("{}", serde_json::to_string_pretty(&result)?);

@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** an operation that is in the table runs; one that is not is refused with 404.
 
+mod bulk;
 mod document;
 mod everything;
 mod input;
@@ -16,6 +17,9 @@ mod patient;
 mod reply;
 mod subscription;
 mod table;
+mod terminology;
+mod validate;
+pub mod view;
 
 pub use input::{Given, Input};
 pub use reply::Output;
@@ -38,18 +42,24 @@ use std::future::Future;
 use std::pin::Pin;
 
 /// Every operation of the server, family by family.
-const FAMILIES: &[&[Operation]] = &[
+const FAMILIES: &[&[Operation]] = &[bulk::OPERATIONS, view::OPERATIONS, 
     document::OPERATIONS,
     everything::OPERATIONS,
     meta::OPERATIONS,
     observation::OPERATIONS,
     patient::OPERATIONS,
     subscription::OPERATIONS,
+    terminology::OPERATIONS,
+    validate::OPERATIONS,
 ];
 
 /// Operations that read their request and make their answer themselves (streams, files, formats that are not FHIR's), by
 /// [Operation::id]. Their `handler` is [never].
-const DIRECT: &[(&str, fn(Direct) -> PendingResponse)] = &[];
+const DIRECT: &[(&str, fn(Direct) -> PendingResponse)] = &[
+    ("system-import", bulk::import),
+    ("ViewDefinition-run", view::run_view),
+    ("ViewDefinition-export", view::export_view),
+];
 
 /// What a handler returns: write `handler: |call| Box::pin(name(call))` for an `async fn name(call: Call) -> Answer`.
 pub type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
