@@ -19,6 +19,7 @@ pub mod operation;
 pub mod read;
 pub mod subscription;
 pub mod scan;
+pub mod search_parameter;
 pub mod terminology;
 mod validate;
 mod write;
@@ -70,7 +71,7 @@ pub(crate) struct Inner {
     /// Smallest and largest event number committed by this process.
     first_local: AtomicI64,
     last_local: AtomicI64,
-    params: std::sync::RwLock<fhir::search::Params>,
+    search_parameters: search_parameter::Current,
     subscriptions: subscription::Shared,
 }
 
@@ -92,14 +93,10 @@ impl Record {
                 following: AtomicBool::new(false),
                 first_local: AtomicI64::new(i64::MAX),
                 last_local: AtomicI64::new(0),
-                params: std::sync::RwLock::default(),
+                search_parameters: search_parameter::Current::default(),
                 subscriptions: subscription::Shared::default(),
             }),
         }
-    }
-    /// The search parameters in force: R4's and those that stored SearchParameters define.
-    pub fn params(&self) -> fhir::search::Params {
-        self.inner.params.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
     pub fn now(&self) -> Timestamp {
         (self.inner.clock)()

@@ -80,6 +80,8 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     let timezone = TimeZone::get(&config.clinic.timezone).context("clinic.timezone")?;
     let opened = config.clone();
     let record = tokio::task::spawn_blocking(move || storage::open(&opened, clock)).await??;
+    record.load_search_parameters().await.context("cannot read the search parameters")?;
+    tokio::spawn(record.follow_search_parameters());
     let parts = Parts::start(&config, &record, &public_url).await?;
     let web = Web::load(&public_url.replacen("http", "ws", 1));
     let hub = Hub::default();

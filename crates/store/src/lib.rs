@@ -39,6 +39,7 @@ pub mod payment;
 pub mod resource;
 mod row;
 pub mod search;
+pub mod search_parameter;
 pub mod sequence;
 pub mod session;
 pub mod setting;

@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     15 "0015_history",
     16 "0016_merge",
     17 "0017_word",
+    18 "0018_search_parameter",
 ];
 
 /// Where a database stands.

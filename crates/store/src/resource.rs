@@ -345,6 +345,29 @@ pub fn rebuild_index(
     Ok(all.last().map(|(stored, _)| stored.rid))
 }
 
+/// Adds what the index lacks of the next `limit` resources after row `after` (0 at first), as `extract` gives it; `None`
+/// leaves a resource as it is. Searches go on meanwhile. For an upgrade whose extractor gives more than the one
+/// before. Returns how many it looked at and the last row, `None` when there is no more.
+pub fn complete_index(
+    tx: &mut dyn Tx,
+    after: i64,
+    limit: u32,
+    extract: &mut dyn FnMut(&Stored) -> Option<Vec<IndexEntry>>,
+) -> Result<(usize, Option<i64>)> {
+    let lock = match tx.dialect() {
+        crate::Dialect::Sqlite => "",
+        crate::Dialect::Postgres => " FOR UPDATE OF r",
+    };
+    let sql = format!("SELECT {COLUMNS} FROM resource r WHERE r.rid > $1 ORDER BY r.rid LIMIT $2{lock}");
+    let all = tx.all(&sql, params![after, i64::from(clamp(limit))], read_stored)?;
+    for (stored, _) in all.iter().filter(|(stored, _)| !stored.deleted) {
+        if let Some(entries) = extract(stored) {
+            reindex(tx, &stored.key, &[], &entries)?;
+        }
+    }
+    Ok((all.len(), all.last().map(|(stored, _)| stored.rid)))
+}
+
 fn current(tx: &mut dyn Tx, key: &ResourceKey, from: u32) -> Result<Option<Head>> {
     let lock = tx.dialect().for_update();
     Ok(head_with(tx, key, lock)?.filter(|head| head.version == from))

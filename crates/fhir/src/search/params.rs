@@ -157,6 +157,13 @@ impl Params {
         self.own().any(|(p, s)| s == State::Building && p.kind == kind && p.code == code)
     }
 
+    /// Whether the index keeps the systems of its codes: not for plain `code` and `boolean` elements, whose system is
+    /// what their binding says.
+    pub fn has_system(&self, p: &Param) -> bool {
+        let types = self.types(p);
+        types.is_empty() || !types.iter().all(|(t, _)| matches!(*t, "code" | "boolean"))
+    }
+
     fn own_plan(&self, kind: TypeId) -> Option<&Plan> {
         Some(&self.0.as_ref()?.kinds.get(&kind)?.current.plan)
     }

@@ -121,6 +121,7 @@ impl Record {
         if !access::policy::may(ctx, Capability::Import) {
             return Err(self.denied(ctx, "import", "").await);
         }
+        self.load_search_parameters().await?;
         let (paths, tables) = (paths.to_vec(), options.tables.clone());
         let files = tokio::task::spawn_blocking(move || {
             let mut files = file::list(&paths)?;
@@ -293,19 +294,26 @@ impl Record {
                 })
             })
             .collect();
-        self.writing(move |tx| {
+        let record = self.clone();
+        let defines = batch.iter().any(|(_, put)| put.key.kind == fhir::TypeId::SEARCH_PARAMETER);
+        let results = self.writing(move |tx| {
+            let params = record.params();
             let mut results = Vec::with_capacity(batch.len());
             for ((_, put), allowed) in batch.iter().zip(&allowed) {
                 results.push(if *allowed {
-                    crate::write::import_put(tx, put, now)?
+                    crate::write::import_put(tx, &params, put, now)?
                 } else {
                     Taken::Refused("the client's scopes do not cover this type".to_owned())
                 });
             }
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(results)
-        })
-        .await
+        });
+        let results = results.await?;
+        if defines {
+            self.reload_search_parameters().await;
+        }
+        Ok(results)
     }
 
     async fn find_dangling(&self, run: &mut Run) -> Result<(), Error> {

@@ -141,18 +141,22 @@ impl Record {
         }
         let now = self.now();
         let prepared = if request.changes.len() <= INLINE_CHANGES {
-            prepare::prepare(request, now)?
+            prepare::prepare(request, &self.params(), now)?
         } else {
-            let request = request.clone();
-            tokio::task::spawn_blocking(move || prepare::prepare(&request, now))
+            let (request, params) = (request.clone(), self.params());
+            tokio::task::spawn_blocking(move || prepare::prepare(&request, &params, now))
                 .await
                 .map_err(|e| Error::Internal(format!("prepare: {e}")))??
         };
         self.check_profiles(&request.changes, &request.places).await?;
         let defines = prepared.iter().any(|p| p.key().kind.name() == "StructureDefinition");
+        let searches = prepared.iter().any(|p| p.key().kind == fhir::TypeId::SEARCH_PARAMETER);
         let committed = self.apply(ctx, request, prepared, now).await;
         if defines {
             self.inner.profiles.forget();
+        }
+        if searches && committed.is_ok() {
+            self.reload_search_parameters().await;
         }
         committed
     }

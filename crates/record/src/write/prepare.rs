@@ -3,10 +3,11 @@
 use super::Request;
 use crate::{Change, Error};
 use access::CareLink;
-use fhir::search::IndexEntry;
+use fhir::search::{IndexEntry, Params};
 use fhir::{Outcome, Reference, Resource, ResourceKey, Severity};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use store::Content;
 use uuid::Uuid;
@@ -23,12 +24,25 @@ pub(crate) struct Put {
     /// Came as a Create.
     pub creates: bool,
     pub if_match: Option<u32>,
+    /// By `params`; see [Put::entries].
     pub entries: Vec<IndexEntry>,
+    pub params: Params,
     /// Patients whose compartment holds it.
     pub patients: Vec<String>,
     pub links: Vec<CareLink>,
     /// Local resources it refers to, each with the FHIRPath of the reference.
     pub targets: Vec<(String, ResourceKey)>,
+}
+
+impl Put {
+    /// The index entries by the parameters of now, which may be others than when it was prepared.
+    pub fn entries(&self, now: &Params) -> Cow<'_, [IndexEntry]> {
+        if *now == self.params {
+            Cow::Borrowed(&self.entries)
+        } else {
+            Cow::Owned(fhir::search::extract(now, &self.resource))
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +62,7 @@ impl Prepared {
 }
 
 /// Errors: `Invalid` with the problems of all changes; `Malformed` for one resource changed twice.
-pub(crate) fn prepare(request: &Request, now: Timestamp) -> Result<Vec<Prepared>, Error> {
+pub(crate) fn prepare(request: &Request, params: &Params, now: Timestamp) -> Result<Vec<Prepared>, Error> {
     let mut prepared = Vec::with_capacity(request.changes.len());
     let mut problems = Outcome::default();
     for (change, place) in request.changes.iter().zip(&request.places) {
@@ -70,13 +84,13 @@ pub(crate) fn prepare(request: &Request, now: Timestamp) -> Result<Vec<Prepared>
                 if !keep {
                     resource.set_id(&Uuid::now_v7().to_string());
                 }
-                match prepare_put(resource, true, None, place, now) {
+                match prepare_put(params, resource, true, None, place, now) {
                     Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
                     Err(outcome) => problems.issues.extend(outcome.issues),
                 }
             }
             Change::Update { resource, if_match } => {
-                match prepare_put(resource.clone(), false, *if_match, place, now) {
+                match prepare_put(params, resource.clone(), false, *if_match, place, now) {
                     Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
                     Err(outcome) => problems.issues.extend(outcome.issues),
                 }
@@ -98,6 +112,7 @@ pub(crate) fn prepare(request: &Request, now: Timestamp) -> Result<Vec<Prepared>
 
 /// Errors: every problem of the resource, at `place`.
 pub(crate) fn prepare_put(
+    params: &Params,
     mut resource: Resource,
     creates: bool,
     if_match: Option<u32>,
@@ -105,6 +120,12 @@ pub(crate) fn prepare_put(
     now: Timestamp,
 ) -> Result<Put, Outcome> {
     let mut outcome = Outcome { issues: fhir::validate::validate(&resource) };
+    if resource.kind() == fhir::TypeId::SEARCH_PARAMETER
+        && !outcome.has_errors()
+        && let Err(problems) = fhir::search::Definition::read(params, &resource)
+    {
+        outcome.issues.extend(problems.issues);
+    }
     let key = resource.key().filter(|k| fhir::resource::valid_id(&k.id));
     if key.is_none() && !outcome.has_errors() {
         outcome.issues.push(fhir::Issue::error(
@@ -122,7 +143,7 @@ pub(crate) fn prepare_put(
     };
     // versionId and lastUpdated are the server's, whatever was sent.
     resource.set_version(1, now);
-    let entries = fhir::search::extract(&fhir::search::Params::standard(), &resource);
+    let entries = fhir::search::extract(params, &resource);
     let patients = compartment(&resource);
     let links = access::care::links(&resource, now);
     let targets = fhir::search::references(&resource)
@@ -141,6 +162,7 @@ pub(crate) fn prepare_put(
         creates,
         if_match,
         entries,
+        params: params.clone(),
         patients,
         links,
         targets,

@@ -22,6 +22,7 @@ mod messages;
 mod prune;
 mod registry;
 mod run;
+mod search_parameters;
 pub mod subscriptions;
 mod words;
 
@@ -35,6 +36,7 @@ pub fn registry() -> Registry {
     billing::register(&mut registry);
     care::register(&mut registry);
     messages::register(&mut registry);
+    search_parameters::register(&mut registry);
     subscriptions::register(&mut registry);
     words::register(&mut registry);
     registry
