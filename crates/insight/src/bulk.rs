@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::bulk::job::{self, Job, Kind, Role, State};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use uuid::Uuid;
 
 /// How bulk work is done.
@@ -160,8 +161,8 @@ impl Insight {
     }
 
     /// Ends when this process has made work; what other servers make is found by looking from time to time.
-    pub async fn rung(&self) {
-        self.inner.bell.notified().await;
+    pub fn bell(&self) -> Notified<'_> {
+        self.inner.bell.notified()
     }
 
     pub(crate) fn new_job(&self, ctx: &Ctx, kind: Kind, request: Value, progress: Value) -> job::New {

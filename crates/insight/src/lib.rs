@@ -21,6 +21,8 @@ pub mod run;
 pub mod sealed;
 pub mod stored;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use bulk::{Config, Download, Insight, Shown, Stopping};

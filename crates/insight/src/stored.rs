@@ -11,7 +11,6 @@ use crate::table::{Format, TableWriter};
 use crate::view::{Row, View};
 use crate::{Download, Stopping};
 use access::Ctx;
-use jiff::{SignedDuration, Timestamp};
 use record::Error;
 use record::scan::{may_scan, may_scan_all};
 use serde_json::{Value, json};
@@ -40,8 +39,8 @@ const PAGE: u32 = 1_000;
 const MAX_VIEWS: usize = 1_000;
 const MIN_EVERY: Duration = Duration::from_secs(10);
 const MAX_EVERY: Duration = Duration::from_secs(31 * 24 * 60 * 60);
-/// A refresh that failed is tried again after this.
-const AGAIN: SignedDuration = SignedDuration::from_secs(60);
+/// A refresh that failed is tried again after so many seconds.
+const AGAIN_S: i64 = 60;
 /// Format under which the base stands among the files.
 const BASE: &str = "base";
 
@@ -172,8 +171,7 @@ impl Insight {
                 Error::Malformed(outcome) => outcome.to_string(),
                 other => other.to_outcome().to_string(),
             };
-            let due = self.record().now().checked_add(AGAIN).unwrap_or(Timestamp::MAX);
-            self.record().store().write(move |tx| table::failed(tx, &name, token, &text, due)).await?;
+            self.record().store().write(move |tx| table::failed(tx, &name, token, &text, AGAIN_S)).await?;
         }
         Ok(1)
     }
@@ -215,8 +213,7 @@ impl Insight {
                 return blocking(move || Ok(writing.discard())).await;
             }
         }
-        let next = SignedDuration::from_secs(if ended { stored.every_s } else { 0 });
-        let due = record.now().checked_add(next).unwrap_or(Timestamp::MAX);
+        let due_in_s = if ended { stored.every_s } else { 0 };
         let error = fresh.fault();
         let (name, token) = (stored.name.clone(), stored.token);
         if fresh.changed.is_empty()
@@ -230,7 +227,7 @@ impl Insight {
                 generation: stored.generation,
                 rows: stored.rows,
                 files: stored.files.clone(),
-                due,
+                due_in_s,
                 error: stored.error.clone(),
             };
             blocking(move || Ok(writing.discard())).await?;
@@ -264,7 +261,7 @@ impl Insight {
             generation: writing.generation,
             rows: merged.rows,
             files: files.clone(),
-            due,
+            due_in_s,
             error,
         };
         let kept = record.store().write(move |tx| table::refreshed(tx, &name, token, &new)).await?;

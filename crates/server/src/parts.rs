@@ -36,6 +36,8 @@ pub struct Parts {
     /// Rooms and relay of video visits.
     pub calls: Calls,
     pub billing: billing::Billing,
+    /// Exports, imports and views.
+    pub insight: insight::Insight,
     /// Who came and went in the calls of this process, until it is written.
     pub call_log: care::consultation::LogBook,
     /// `None` where no SMS provider is configured: messages wait in the queue.
@@ -53,9 +55,10 @@ impl Parts {
         let sms =
             sms(config)?.map(reach::sms::Sms::new).transpose().context("SMS cannot start")?.map(Arc::new);
         let call_log = care::consultation::LogBook::default();
+        let insight = insight(config, record)?;
         let notifications = crate::worker::subscriptions::Notifications::start(config, record)
             .context("notifications cannot start")?;
-        Ok(Parts { calls: Calls::start(config).await?, billing, call_log, sms, notifications })
+        Ok(Parts { calls: Calls::start(config).await?, billing, insight, call_log, sms, notifications })
     }
 
     /// The outside providers that are set up.
@@ -77,6 +80,18 @@ impl Parts {
     pub async fn stop(&self) {
         self.calls.stop();
     }
+}
+
+/// Errors: the key of the files cannot be read.
+fn insight(config: &Config, record: &Record) -> anyhow::Result<insight::Insight> {
+    let key = crate::storage::file_key(config)?;
+    let mut bulk = insight::Config::new(config.data.join("bulk"), insight::FileKey::of_installation(key.as_bytes()));
+    bulk.part_resources = config.bulk.part_resources.max(1);
+    bulk.keep = jiff::SignedDuration::from_hours(i64::from(config.bulk.keep_hours.max(1)));
+    bulk.jobs_per_owner = i64::from(config.bulk.jobs_per_owner);
+    bulk.jobs = i64::from(config.bulk.jobs);
+    bulk.import_from.clone_from(&config.bulk.import_from);
+    insight::Insight::new(record.clone(), bulk).context("bulk work cannot start")
 }
 
 fn clinic(config: &Config) -> anyhow::Result<billing::Clinic> {

@@ -71,6 +71,21 @@ fn key(config: &Config, database: &Path) -> anyhow::Result<Secret32> {
     }
 }
 
+/// The key that the files in the data folder are encrypted under: that of the embedded database. Beside PostgreSQL it is
+/// made when it is first needed; servers that share their files need the same one. Errors: in words for the operator.
+pub fn file_key(config: &Config) -> anyhow::Result<Secret32> {
+    if let Some(key) = &config.key.value {
+        return Secret32::from_hex(key.expose()).context("key.value is no key");
+    }
+    let file = key_file(config);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Secret32::from_hex(&text)
+            .with_context(|| format!("{} does not hold 64 hexadecimal digits", file.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(&file),
+        Err(error) => Err(error).with_context(|| format!("cannot read the key file {}", file.display())),
+    }
+}
+
 /// `key.file`, or beside the data folder, so that a copy of the folder alone is of no use to a thief.
 fn key_file(config: &Config) -> PathBuf {
     match &config.key.file {

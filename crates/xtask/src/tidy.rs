@@ -127,7 +127,9 @@ fn sources(name: &str, path: &Path, problems: &mut Vec<String>) -> anyhow::Resul
             if !matches!(name, "store" | "record" | "xtask" | "testkit") && code.contains("store::resource") {
                 problems.push(format!("{}: only `record` reads and writes resources in the store", at()));
             }
-            if matches!(name, "care" | "billing" | "insight") && code.contains(".store().write(") {
+            // insight keeps its own tables of jobs and views by itself, as the SMS sender does its queue; it never writes the
+            // record.
+            if matches!(name, "care" | "billing") && code.contains(".store().write(") {
                 problems.push(format!("{}: domain crates write by `record.command`", at()));
             }
             if name != "xtask" && code.contains("#[ignore") {

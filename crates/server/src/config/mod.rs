@@ -32,6 +32,7 @@ pub struct Config {
     pub limits: Limits,
     pub http: Http,
     pub fhir: Fhir,
+    pub bulk: Bulk,
     pub clinic: Clinic,
     pub daraja: Daraja,
     pub africastalking: AfricasTalking,
@@ -128,6 +129,28 @@ impl Fhir {
             ConditionalDelete::Single => 1,
             ConditionalDelete::Multiple => self.conditional_delete_most.max(1),
         }
+    }
+}
+
+/// Exports, imports and views that run in the background.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bulk {
+    /// Beginnings of addresses that `$import` may fetch files from, e.g. `https://exports.example.org/`.
+    pub import_from: Vec<String>,
+    /// Hours that the files of a finished job stay.
+    pub keep_hours: u32,
+    /// Unfinished jobs of one client or account.
+    pub jobs_per_owner: u32,
+    /// Unfinished jobs of all.
+    pub jobs: u32,
+    /// Resources of one file of an export; also what a kill costs at most.
+    pub part_resources: u64,
+}
+
+impl Default for Bulk {
+    fn default() -> Bulk {
+        Bulk { import_from: Vec::new(), keep_hours: 24, jobs_per_owner: 3, jobs: 10, part_resources: 100_000 }
     }
 }
 
@@ -259,6 +282,7 @@ impl Default for Config {
             limits: Limits::default(),
             http: Http::default(),
             fhir: Fhir::default(),
+            bulk: Bulk::default(),
             clinic: Clinic::default(),
             daraja: Daraja::default(),
             africastalking: AfricasTalking::default(),

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// A request that takes longer is worth a line in the log.
 const SLOW: Duration = Duration::from_millis(500);
+/// Longest time for a file that comes with a request, seconds.
+const UPLOAD_SECONDS: u64 = 6 * 60 * 60;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -122,7 +124,12 @@ impl Drop for Place<'_> {
 
 async fn run(app: &AppState, request: Request, next: Next, is_fhir: bool, route: &str) -> Response {
     let limits = &app.config.limits;
-    let seconds = if route == crate::rest::BASE { limits.bundle_seconds } else { limits.request_seconds };
+    let seconds = match route {
+        crate::rest::BASE => limits.bundle_seconds,
+        // A file comes in with the request, however slowly.
+        "/fhir/R4/$import" | "/fhir/R4/%24import" => UPLOAD_SECONDS,
+        _ => limits.request_seconds,
+    };
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(Duration::from_secs(seconds), work).await {
         Ok(Ok(response)) => response,

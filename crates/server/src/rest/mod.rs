@@ -4,6 +4,7 @@
 //! **Invariant:** what `metadata` says works, and what it does not say is refused.
 
 mod audit;
+mod bulk;
 mod bundle;
 mod capability;
 mod cors;
@@ -16,6 +17,7 @@ mod read;
 mod search;
 mod smart;
 mod terminology_capability;
+mod view;
 mod write;
 
 pub use capability::{Facts, statement};
@@ -68,6 +70,8 @@ fn routes() -> Router<AppState> {
         .route("/fhir/R4/{type}/{id}/{in}", get(search::compartment_by_get))
         .route("/fhir/R4/{type}/{id}/{in}/_search", post(search::compartment_by_post))
         .merge(operation::router())
+        .merge(bulk::router())
+        .merge(view::router())
         .route("/fhir/{*rest}", any(unknown_route))
         .method_not_allowed_fallback(method_not_allowed)
 }

@@ -287,7 +287,7 @@ pub fn finish(
 pub fn cancel(tx: &mut dyn Tx, id: Uuid) -> Result<bool> {
     let now = tx.now()?;
     let changed = tx.execute(
-        "UPDATE bulk_job SET state = 3, finished_us = $2, expires_us = $2 WHERE id = $1 AND state <> 3",
+        "UPDATE bulk_job SET state = 3, finished_us = $2, expires_us = 0 WHERE id = $1 AND state <> 3",
         params![&id, now],
     )?;
     tx.wake();

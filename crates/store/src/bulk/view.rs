@@ -46,7 +46,8 @@ pub struct Refreshed {
     pub generation: i64,
     pub rows: i64,
     pub files: Value,
-    pub due: Timestamp,
+    /// Seconds until the next refresh.
+    pub due_in_s: i64,
     pub error: Option<String>,
 }
 
@@ -166,15 +167,16 @@ pub fn refreshed(tx: &mut dyn Tx, name: &str, token: i64, new: &Refreshed) -> Re
             new.rows,
             &new.files.to_string(),
             now,
-            new.due,
+            now.as_microsecond().saturating_add(new.due_in_s * 1_000_000),
             new.error.as_ref()
         ],
     )?;
     Ok(changed == 1)
 }
 
-/// Notes that a refresh failed; what was there stays. False as for [renew].
-pub fn failed(tx: &mut dyn Tx, name: &str, token: i64, error: &str, due: Timestamp) -> Result<bool> {
+/// Notes that a refresh failed; what was there stays, and it is tried again. False as for [renew].
+pub fn failed(tx: &mut dyn Tx, name: &str, token: i64, error: &str, due_in_s: i64) -> Result<bool> {
+    let due = tx.now()?.as_microsecond().saturating_add(due_in_s * 1_000_000);
     let changed = tx.execute(
         "UPDATE view SET error = $3, due_us = $4, lease_us = 0 WHERE name = $1 AND token = $2",
         params![name, token, error, due],
