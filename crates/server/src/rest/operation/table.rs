@@ -82,7 +82,8 @@ impl Parameter {
         self.parts.is_empty() && self.kind.starts_with(|c: char| c.is_ascii_lowercase())
     }
     pub fn is_resource(&self) -> bool {
-        !self.is_simple() && TypeId::from_name(self.kind).is_some()
+        !self.is_simple()
+            && (TypeId::from_name(self.kind).is_some() || matches!(self.kind, "Resource" | "DomainResource"))
     }
 }
 
