@@ -115,7 +115,7 @@ async fn validate_tells_everything_and_stores_nothing() {
     assert_eq!(client.post("/fhir/R4/ValueSet", value_set).await.0, 201);
     let named = ask("Observation/$validate", parameters(PULSE, "profile")).await;
     assert_eq!(errors(&named), ["Observation.value", "Observation.bodySite"], "{named}");
-    let unknown = ask("Observation/$validate", parameters("http://example.org/none", "")).await;
+    let unknown = ask("Observation/$validate", parameters("http://example.org/none", "create")).await;
     assert!(unknown.to_string().contains("not known here"), "{unknown}");
 
     // Wrong places and wrong questions.
