@@ -69,7 +69,6 @@ impl Record {
                 Some(written) => super::written_answer(is_delete, written, options),
                 None => absent_answer(),
             },
-            Err(Error::NotFound) if is_delete => absent_answer(),
             Err(error) => error_answer(&error, n),
         }
     }

@@ -123,6 +123,9 @@ fn malformed(expression: impl Into<String>, text: impl Into<String>) -> Error {
 }
 
 fn written_answer(is_delete: bool, written: &Written, options: &Options) -> Value {
+    if is_delete && written.version == 0 {
+        return absent_answer();
+    }
     let status = match is_delete {
         true => "204 No Content",
         false if written.created => "201 Created",

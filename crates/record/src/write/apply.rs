@@ -141,7 +141,11 @@ impl Job {
         for (change, place) in self.prepared.iter().zip(&self.request.places) {
             let done = match change {
                 Prepared::Put(put) => self.put(tx, put, &mut known, &mut problems),
-                Prepared::Delete { key, if_match } => self.delete(tx, key, *if_match),
+                Prepared::Delete { key, if_match } => match self.delete(tx, key, *if_match) {
+                    // In a bundle a delete of what is not there is done (http://hl7.org/fhir/R4/http.html#delete).
+                    Err(Error::NotFound) if !place.is_empty() => Ok(never_there(key, self.now)),
+                    other => other,
+                },
                 Prepared::Keep { key } => self.keep(tx, key),
             };
             let done = done.map_err(|error| error.at(entry(place)))?;
@@ -496,6 +500,18 @@ impl Job {
             Some(patients) => Ok(patients),
             None => Ok(resource::head(tx, subject)?.map(|h| h.patients).unwrap_or_default()),
         }
+    }
+}
+
+fn never_there(key: &ResourceKey, now: Timestamp) -> Written {
+    Written {
+        key: key.clone(),
+        version: 0,
+        seq: 0,
+        last_updated: now,
+        created: false,
+        unchanged: true,
+        resource: None,
     }
 }
 

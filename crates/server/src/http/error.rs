@@ -357,7 +357,11 @@ impl IntoResponse for FhirError {
     fn into_response(self) -> Response {
         let described = describe(self.0);
         let mut outcome = described.outcome.to_json();
-        outcome["id"] = Value::String(super::request_id::current());
+        // None in entries of a batch, which have no request of their own.
+        let id = super::request_id::current();
+        if !id.is_empty() {
+            outcome["id"] = Value::String(id);
+        }
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/fhir+json; charset=utf-8"))];
         let mut response = (described.status, kind, outcome.to_string()).into_response();
         headers(&mut response, described.retry_after_s, described.challenge);

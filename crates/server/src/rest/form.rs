@@ -24,11 +24,12 @@ pub async fn convert(State(app): State<AppState>, request: Request, next: Next) 
     let format = negotiate::format(request.headers(), &query).unwrap_or(Format::Json);
     let pretty = query.contains("_pretty=true");
     let options = request.method() == Method::OPTIONS;
+    let allow = super::allowed_methods(request.uri().path());
     let response = match plain(&app, request).await {
         Ok(request) => next.run(request).await,
         Err(error) => error.into_response(),
     };
-    let mut response = if options { allowed(response) } else { response };
+    let mut response = allowed(response, options, allow);
     // A form of a POST search may name the format; the handler has read it.
     let format = response.extensions().get::<Format>().copied().unwrap_or(format);
     if is_fhir_json(response.headers()) {
@@ -41,17 +42,16 @@ pub async fn convert(State(app): State<AppState>, request: Request, next: Next) 
     response
 }
 
-/// OPTIONS that is no preflight: which methods a route has.
-fn allowed(response: Response) -> Response {
-    match response.headers().get(header::ALLOW) {
-        Some(allow) => {
-            let allow = allow.clone();
-            let mut answer = StatusCode::NO_CONTENT.into_response();
-            answer.headers_mut().insert(header::ALLOW, allow);
-            answer
-        }
-        None => response,
+/// Says which methods a route has, where another one was tried; that is also the answer to OPTIONS that is no preflight.
+fn allowed(mut response: Response, is_options: bool, allow: &'static str) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
     }
+    if is_options {
+        response = StatusCode::NO_CONTENT.into_response();
+    }
+    response.headers_mut().entry(header::ALLOW).or_insert(HeaderValue::from_static(allow));
+    response
 }
 
 fn is_fhir_json(headers: &HeaderMap) -> bool {

@@ -76,6 +76,22 @@ fn routes() -> Router<AppState> {
         .method_not_allowed_fallback(method_not_allowed)
 }
 
+/// The methods that the route of this path takes.
+fn allowed_methods(path: &str) -> &'static str {
+    let rest = path.strip_prefix(BASE).unwrap_or(path);
+    let segments: Vec<&str> = rest.split('/').filter(|s| !s.is_empty()).collect();
+    match segments.as_slice() {
+        [.., last] if last.starts_with('$') || last.starts_with("%24") => "GET, HEAD, POST",
+        [.., "_search"] => "POST",
+        ["metadata" | "_history" | ".well-known", ..] => "GET, HEAD",
+        [] => "GET, HEAD, POST",
+        [_] => "GET, HEAD, POST, PUT, PATCH, DELETE",
+        [audit::TYPE, _] | [_, "_history"] => "GET, HEAD",
+        [_, _] => "GET, HEAD, PUT, PATCH, DELETE",
+        _ => "GET, HEAD",
+    }
+}
+
 /// Segments of the path. Errors: 400 for what is no UTF-8 when decoded.
 struct Segments<T>(T);
 

@@ -8,6 +8,7 @@
 
 mod admin;
 mod auth;
+mod bulk;
 mod command;
 mod errors;
 mod fhir_bundle;
@@ -30,5 +31,6 @@ mod search_parameters;
 mod serving;
 mod subscriptions;
 mod validate;
+mod views;
 mod visit;
 mod worker;
