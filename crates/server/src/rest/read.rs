@@ -44,6 +44,10 @@ pub async fn vread(
     let Query { wishes, subset, pairs, .. } =
         negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
     no_more(&pairs)?;
+    if kind == audit::TYPE {
+        let text = "AuditEvents never change, so they have no versions; read them by id.";
+        return Err(Refusal::new(RefusalKind::MethodNotAllowed, text).into());
+    }
     let stored = app.record.vread(&ctx, &key_of(&kind, &id)?, version_of(&version)?).await?;
     Ok(version_answer(stored, &headers, wishes, &subset))
 }
