@@ -101,6 +101,10 @@ impl Source {
 
 /// A canonical without its version, and the version.
 fn split_version(canonical: &str) -> (&str, Option<&str>) {
+    // Terms of an expression stand between bars.
+    if canonical.contains("?fhir_vs=ecl/") {
+        return (canonical, None);
+    }
     match canonical.split_once('|') {
         Some((url, version)) if !version.is_empty() => (url, Some(version)),
         Some((url, _)) => (url, None),

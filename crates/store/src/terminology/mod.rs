@@ -228,7 +228,7 @@ pub fn resources(tx: &mut dyn Tx, kind: TypeId, param: ParamId, url: &str) -> Re
         "SELECT r.rid, r.version, r.id FROM uri u JOIN resource r ON r.rid = u.rid \
          WHERE u.param = $1 AND u.value = $2 AND r.type_id = $3 AND r.deleted = 0 \
          ORDER BY r.last_updated_us DESC, r.rid DESC LIMIT 20",
-        params![i64::from(param.0), url, i64::from(kind.0)],
+        params![crate::index::param_number(param), url, i64::from(kind.0)],
         |row| {
             Ok(Canonical { rid: row.int(0)?, version: row.int(1)?, id: crate::ids::decode_id(row.bytes(2)?)? })
         },
@@ -249,7 +249,7 @@ pub fn urls(tx: &mut dyn Tx, kind: TypeId, param: Option<ParamId>) -> Result<Vec
     tx.all(
         "SELECT DISTINCT u.value FROM uri u JOIN resource r ON r.rid = u.rid \
          WHERE u.param = $1 AND r.type_id = $2 AND r.deleted = 0 ORDER BY u.value LIMIT 1000",
-        params![i64::from(param.0), i64::from(kind.0)],
+        params![crate::index::param_number(param), i64::from(kind.0)],
         |row| row.string(0),
     )
 }

@@ -15,7 +15,7 @@ async fn versions_stand_side_by_side() {
         let folder = tempfile::tempdir().unwrap();
         let table = |version: &str, title: &str| {
             let path = folder.path().join(format!("t{version}.csv"));
-            std::fs::write(&path, format!("code,display,parent\nX1,Moon diseases,\nX1.1,{title},X1\n")).unwrap();
+            std::fs::write(&path, format!("code,display,parent\nX1,Moon diseases,\nX1.1,\"{title}\",X1\n")).unwrap();
             path
         };
         let url = "http://example.org/moon";
@@ -80,6 +80,7 @@ async fn a_broken_file_changes_nothing() {
         assert!(error.contains(&format!("line {lines}: 2 fields where the header has 9")), "{error}");
         assert!(bench.record.loaded_terminologies(&bench.system()).await.unwrap().is_empty());
         std::fs::remove_file(&file).unwrap();
+        std::fs::remove_file(path.join("Snapshot/Terminology/sct2_Description_Snapshot-es_INT_20990131.txt")).unwrap();
         let error = load(&bench, &path, |_| {}).await.unwrap_err().to_string();
         assert!(error.contains("sct2_Description_"), "{error}");
         let nothing = load(&bench, &folder.path().join("nowhere"), |_| {}).await.unwrap_err().to_string();
