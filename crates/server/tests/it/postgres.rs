@@ -7,7 +7,7 @@ use serde_json::json;
 use server::config::Secret;
 
 /// A database of its own; dropped at the end.
-struct Database {
+pub struct Database {
     admin: String,
     name: String,
 }
@@ -22,7 +22,7 @@ fn execute(url: &str, sql: String) {
 }
 
 impl Database {
-    fn make() -> Option<Database> {
+    pub fn make() -> Option<Database> {
         let admin = std::env::var("UZIMA_TEST_POSTGRES_URL").ok()?;
         let name = format!("uzima_server_{}", uuid::Uuid::now_v7().simple());
         execute(&admin, format!("CREATE DATABASE {name}"));
@@ -32,9 +32,16 @@ impl Database {
         let (server, _) = self.admin.rsplit_once('/').unwrap();
         format!("{server}/{}", self.name)
     }
-    async fn serve(&self) -> World {
+    pub async fn serve(&self) -> World {
+        self.serve_with(|_| {}).await
+    }
+    pub async fn serve_with(&self, change: impl FnOnce(&mut server::Config)) -> World {
         let url = self.url();
-        World::start_with(|config| config.database_url = Some(Secret::new(url))).await
+        World::start_with(|config| {
+            config.database_url = Some(Secret::new(url));
+            change(config);
+        })
+        .await
     }
 }
 

@@ -15,6 +15,7 @@ mod meta;
 mod observation;
 mod patient;
 mod reply;
+mod search_parameter;
 mod subscription;
 mod table;
 mod terminology;
@@ -48,6 +49,7 @@ const FAMILIES: &[&[Operation]] = &[bulk::OPERATIONS, view::OPERATIONS,
     meta::OPERATIONS,
     observation::OPERATIONS,
     patient::OPERATIONS,
+    search_parameter::OPERATIONS,
     subscription::OPERATIONS,
     terminology::OPERATIONS,
     validate::OPERATIONS,
