@@ -30,6 +30,9 @@ pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "UZIMA_SANDBOX_LISTEN", default_value = "127.0.0.1:7100")]
     pub listen: SocketAddr,
+    /// Address of the mail server; none without it.
+    #[arg(long, env = "UZIMA_SANDBOX_SMTP_LISTEN")]
+    pub smtp_listen: Option<SocketAddr>,
     /// The address under which people reach the pages, when it is not the listening one.
     #[arg(long, env = "UZIMA_SANDBOX_PUBLIC_URL")]
     pub public_url: Option<String>,
@@ -63,6 +66,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            smtp_listen: None,
             public_url: None,
             consumer_key: CONSUMER_KEY.to_owned(),
             consumer_secret: CONSUMER_SECRET.to_owned(),

@@ -1,5 +1,5 @@
-//! Stand-ins for the outside providers that Uzima talks to: Safaricom's Daraja (M-PESA) and Africa's
-//! Talking (SMS), with virtual handsets on which people read messages and approve payments.
+//! Stand-ins for the outside providers that Uzima talks to: Safaricom's Daraja (M-PESA), Africa's
+//! Talking (SMS) and a mail server, with virtual handsets on which people read messages and approve payments.
 //!
 //! The sandbox speaks the providers' wire protocols over real sockets, so nothing in Uzima knows that
 //! it is not the real thing, and it fails on demand in the ways the real ones were seen to fail
@@ -16,6 +16,7 @@ pub mod fault;
 pub mod handset;
 pub mod log;
 pub mod payment;
+pub mod smtp;
 pub mod state;
 
 mod africastalking;
@@ -72,6 +73,8 @@ pub struct Handle {
     pub address: SocketAddr,
     sandbox: Sandbox,
     server: Option<JoinHandle<std::io::Result<()>>>,
+    /// The mail server, if one was asked for.
+    pub smtp: Option<smtp::Smtp>,
 }
 
 impl Handle {
@@ -115,6 +118,12 @@ pub async fn serve(config: Config) -> Result<Handle, ServeError> {
         .tls_danger_accept_invalid_certs(config.accept_invalid_certs)
         .build()
         .map_err(ServeError::Client)?;
+    let smtp = match config.smtp_listen {
+        Some(address) => Some(
+            smtp::Smtp::listen(address).await.map_err(|source| ServeError::Listen { address, source })?,
+        ),
+        None => None,
+    };
     let address = config.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
@@ -126,7 +135,7 @@ pub async fn serve(config: Config) -> Result<Handle, ServeError> {
     let server = tokio::spawn(async move {
         axum::serve(listener, app).with_graceful_shutdown(async move { stopping.stopped().await }).await
     });
-    Ok(Handle { address, sandbox, server: Some(server) })
+    Ok(Handle { address, sandbox, server: Some(server), smtp })
 }
 
 /// Settings from flags pass the same checks as those from the API.

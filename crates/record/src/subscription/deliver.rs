@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::subscription::{Interaction, State, Subscription};
 
-/// How long one worker has one subscription; each delivery begins it anew.
-pub const LEASE: Duration = Duration::from_secs(90);
+/// How long one worker has one subscription; each delivery begins it anew. Longer than a receiver may take.
+pub const LEASE: Duration = Duration::from_secs(45);
 /// Longest wait between two tries, seconds.
 const MAX_WAIT_S: i64 = 60 * 60;
 

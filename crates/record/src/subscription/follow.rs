@@ -5,7 +5,7 @@ use crate::read::{holds, rights};
 use crate::{Error, Record};
 use access::policy::{self, Action};
 use access::{Ctx, Predicate};
-use fhir::search::Operand;
+use fhir::search::{Operand, Params};
 use fhir::{Resource, TypeId};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -20,7 +20,8 @@ use store::{Tx, resource};
 const CURSOR: &str = "subscriptions";
 /// Events looked at in one round.
 const BATCH: u32 = 200;
-const LEASE_MS: i64 = 60_000;
+/// Only what a worker that died holds up; the others end theirs with each round.
+const LEASE_MS: i64 = 30_000;
 /// With nobody subscribed the cursor is brought up this often, so that old events can be removed.
 const IDLE_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// Definitions are understood anew after this time: stored topics and search parameters may have changed.
@@ -59,6 +60,14 @@ impl Record {
             self.idle(worker).await?;
             return Ok(0);
         }
+        // Most looks find nothing, and need no write then.
+        let is_behind = |tx: &mut dyn Tx| -> Result<bool, Error> {
+            let position = outbox::cursors(tx)?.into_iter().find(|(name, _)| name == CURSOR).map(|(_, p)| p);
+            Ok(outbox::last(tx)? > position.unwrap_or(-1))
+        };
+        if !self.reading(is_behind).await? {
+            return Ok(0);
+        }
         let worker = worker.to_owned();
         let leased = self
             .writing(move |tx| {
@@ -72,7 +81,7 @@ impl Record {
             })
             .await?;
         let Some((lease, events)) = leased else { return Ok(0) };
-        let Some(last) = events.last().map(|e| e.seq) else { return Ok(0) };
+        let last = events.last().map_or(lease.cursor, |e| e.seq);
         let count = events.len();
         let changes: Vec<Event> = events.into_iter().filter(|e| interaction(&e.topic).is_some()).collect();
         let found = if changes.is_empty() { Vec::new() } else { self.evaluate(changes).await? };
@@ -81,7 +90,7 @@ impl Record {
                 store::subscription::append(tx, id, events)?;
             }
             // Lost to another worker: what it counts must not be counted here.
-            if !outbox::advance(tx, &lease, last, LEASE_MS)? {
+            if !outbox::advance(tx, &lease, last, 0)? {
                 return Err(Error::Busy);
             }
             Ok(())
@@ -122,7 +131,7 @@ impl Record {
                 listeners.push((row, definition));
             }
         }
-        let now = self.now();
+        let (now, params) = (self.now(), self.params());
         self.reading(move |tx| {
             let mut ready = Vec::with_capacity(listeners.len());
             for (row, definition) in listeners {
@@ -133,7 +142,14 @@ impl Record {
             let mut found: HashMap<usize, Vec<NewEvent>> = HashMap::new();
             for event in &changes {
                 let Some(interaction) = interaction(&event.topic) else { continue };
-                let mut subject = Subject { event, interaction, current: None, previous: None, now };
+                let mut subject = Subject {
+                    event,
+                    interaction,
+                    current: None,
+                    previous: None,
+                    params: params.clone(),
+                    now,
+                };
                 for (n, listener) in ready.iter().enumerate() {
                     if listener.row.start_seq < event.seq && subject.concerns(tx, listener)? {
                         found.entry(n).or_default().push(NewEvent {
@@ -213,6 +229,7 @@ struct Subject<'a> {
     interaction: Interaction,
     current: Option<Option<Resource>>,
     previous: Option<Option<Resource>>,
+    params: Params,
     now: Timestamp,
 }
 
@@ -243,10 +260,48 @@ impl Subject<'_> {
         if predicate == Predicate::Nothing {
             return Ok(false);
         }
+        let head = resource::head(tx, &self.event.subject)?;
+        let Some(head) = head.filter(|h| !h.deleted) else { return Ok(false) };
+        if head.version != version(self.event)
+            && let Some(met) = self.met_then(tx, watch, &head.patients, ctx)?
+        {
+            return Ok(met);
+        }
         let mut query = watch.query.clone();
         query.ids = vec![id.clone()];
         let page = store::search::run(tx, &query, &rights(ctx), self.now)?;
         Ok(!page.rows.is_empty())
+    }
+
+    /// As [Self::meets], where the resource was changed again since: whether that version met the criteria, which the
+    /// index does not know any more. `None` for criteria that only the index can answer; they are asked of what is now.
+    fn met_then(
+        &self,
+        tx: &mut dyn Tx,
+        watch: &super::definition::Watch,
+        patients: &[String],
+        ctx: &Ctx,
+    ) -> Result<Option<bool>, Error> {
+        let query = &watch.query;
+        if !query.conditions.is_empty() || !query.last_updated.is_empty() {
+            return Ok(None);
+        }
+        let key = &self.event.subject;
+        let found = resource::read_version(tx, key, version(self.event))?.filter(|v| !v.deleted);
+        let Some(then) = found.and_then(|v| Resource::parse(&v.content).ok()) else { return Ok(None) };
+        let entries = fhir::search::extract(&self.params, &then);
+        for filter in &query.filters {
+            match super::criteria::holds(filter, &entries) {
+                Some(true) => {}
+                other => return Ok(other),
+            }
+        }
+        let drafts = policy::unreadable_statuses(ctx, key.kind);
+        if then.text("status").is_some_and(|status| drafts.contains(&status)) {
+            return Ok(Some(false));
+        }
+        let predicate = policy::predicate(ctx, Action::Read, key.kind);
+        Ok(Some(holds(tx, &predicate, key, patients, self.now)?))
     }
 
     fn was_readable(&self, tx: &mut dyn Tx, ctx: &Ctx) -> Result<bool, Error> {

@@ -10,6 +10,7 @@
 //! **Invariant:** numbers have no gaps and repeat only in a delivery that is tried again.
 
 mod binding;
+mod criteria;
 pub mod definition;
 mod deliver;
 mod follow;

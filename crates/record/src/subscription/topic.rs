@@ -110,7 +110,10 @@ const BUILT_IN: &[BuiltIn] = &[
         "A visit begins",
         "An encounter came to be in progress.",
         CHANGED,
-        &[("Encounter", "%current.status = 'in-progress' and (%previous.status = 'in-progress').not()")],
+        &[(
+            "Encounter",
+            "%current.status = 'in-progress' and %previous.where(status = 'in-progress').empty()",
+        )],
         "patient,subject,class,type,service-provider,location,participant",
     ),
     (
@@ -118,7 +121,7 @@ const BUILT_IN: &[BuiltIn] = &[
         "A visit ends",
         "An encounter came to be finished.",
         CHANGED,
-        &[("Encounter", "%current.status = 'finished' and (%previous.status = 'finished').not()")],
+        &[("Encounter", "%current.status = 'finished' and %previous.where(status = 'finished').empty()")],
         "patient,subject,class,type,service-provider,location,participant",
     ),
     (
@@ -136,7 +139,7 @@ const BUILT_IN: &[BuiltIn] = &[
         CHANGED,
         &[(
             "DiagnosticReport",
-            "%current.status in ('final' | 'amended' | 'corrected') and (%previous.status = %current.status).not()",
+            "%current.status in ('final' | 'amended' | 'corrected') and %previous.where(status = %current.status).empty()",
         )],
         "patient,subject,code,category,performer",
     ),
@@ -145,7 +148,7 @@ const BUILT_IN: &[BuiltIn] = &[
         "A prescription was signed",
         "A prescription came to be active.",
         CHANGED,
-        &[("MedicationRequest", "%current.status = 'active' and (%previous.status = 'active').not()")],
+        &[("MedicationRequest", "%current.status = 'active' and %previous.where(status = 'active').empty()")],
         "patient,subject,requester,encounter",
     ),
     (

@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Subscriptions delivered at once.
 const DELIVERIES: usize = 16;
 
+/// Longest wait for deliveries at the end.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
 /// The ways out, and how much goes on at once.
 pub struct Notifications {
     hook: Hook,
@@ -49,6 +52,14 @@ impl Notifications {
         });
         let hook = Hook::new(given.allow_private).context("no HTTP client")?;
         Ok(Notifications { hook, mailer, permits: Arc::new(Semaphore::new(DELIVERIES)) })
+    }
+
+    /// Waits until what is on its way has been noted or given back. After the worker has ended, before the database does.
+    pub async fn stop(&self) {
+        let all = u32::try_from(DELIVERIES).unwrap_or(1);
+        if tokio::time::timeout(STOP_TIME, self.permits.acquire_many(all)).await.is_err() {
+            tracing::warn!("a notification did not end in time; it comes again");
+        }
     }
 }
 
