@@ -238,7 +238,11 @@ impl Insight {
     ) -> Result<SealedReader<BufReader<File>>, Error> {
         let (key, path, name) = (self.config().key.clone(), path.to_owned(), name.to_owned());
         blocking(move || {
-            let file = File::open(&path).map_err(disk)?;
+            let file = File::open(&path).map_err(|error| match error.kind() {
+                // Taken away meanwhile.
+                std::io::ErrorKind::NotFound => Error::NotFound,
+                _ => disk(error),
+            })?;
             SealedReader::new(BufReader::new(file), &key, &name).map_err(disk)
         })
         .await

@@ -41,6 +41,8 @@ const MIN_EVERY: Duration = Duration::from_secs(10);
 const MAX_EVERY: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// A refresh that failed is tried again after so many seconds.
 const AGAIN_S: i64 = 60;
+/// Refreshes that may come between a view's row and the opening of its file.
+const OPENED: usize = 5;
 /// Format under which the base stands among the files.
 const BASE: &str = "base";
 
@@ -148,12 +150,21 @@ impl Insight {
         name: &str,
         format: Format,
     ) -> Result<(Stored, Download), Error> {
-        let stored = self.own_view(ctx, "view.download", name).await?;
-        let file = stored.files.get(format.code()).ok_or(Error::NotFound)?;
-        let file_name = file.get("name").and_then(Value::as_str).ok_or(Error::NotFound)?;
-        let bytes = file.get("bytes").and_then(Value::as_u64).unwrap_or(0);
-        let reader = self.unseal(&self.views_folder().join(file_name), file_name).await?;
-        Ok((stored, Download { reader, bytes, media_type: format.media_type() }))
+        let mut stored = self.own_view(ctx, "view.download", name).await?;
+        for _ in 0..OPENED {
+            let file = stored.files.get(format.code()).ok_or(Error::NotFound)?;
+            let file_name = file.get("name").and_then(Value::as_str).ok_or(Error::NotFound)?;
+            let bytes = file.get("bytes").and_then(Value::as_u64).unwrap_or(0);
+            match self.unseal(&self.views_folder().join(file_name), file_name).await {
+                Ok(reader) => {
+                    return Ok((stored, Download { reader, bytes, media_type: format.media_type() }));
+                }
+                // A refresh came between the row and the file: its row names the file that is there now.
+                Err(Error::NotFound) => stored = self.stored_view(ctx, name).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Busy)
     }
 
     /// Refreshes the view that has been due longest. Returns 0 if none is. Errors: `Busy`, `Internal`.
