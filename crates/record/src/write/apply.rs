@@ -2,9 +2,8 @@
 
 use super::idempotency::Idempotency;
 use super::prepare::same_content;
-use super::{Prepared, Put, Request, Stop, criteria, effect, finished};
+use super::{Prepared, Put, Request, Stop, criteria, effect, finished, time};
 use crate::change::ABSENT;
-use crate::import::Taken;
 use crate::{Committed, Error, Record, Rule, Written};
 use access::policy::{self, RowFacts};
 use access::{Action, Ctx};
@@ -152,8 +151,10 @@ impl Job {
             crate::subscription::after_write(tx, &self.ctx, &done)?;
             if !done.unchanged {
                 crate::search_parameter::after_write(tx, &done.key, done.resource.as_deref(), self.now)?;
-            }
-            if !done.unchanged {
+                if self.is_raw() {
+                    time::settle(tx, &done.key, done.resource.as_deref(), self.now)
+                        .map_err(|error| error.at(entry(place)))?;
+                }
                 count(done.seq);
             }
             written.push(done);
@@ -360,6 +361,13 @@ impl Job {
         })
     }
 
+    /// Raw FHIR of a person or another system. The product's commands and jobs take and free times themselves.
+    fn is_raw(&self) -> bool {
+        self.request.command.is_none()
+            && !self.request.on_behalf
+            && !matches!(self.ctx.principal, access::Principal::System(_))
+    }
+
     /// See [finished]. Commands have rules of their own.
     fn check_finished(&self, before: Option<&Resource>, after: Option<&Resource>) -> Result<(), Error> {
         match before {
@@ -515,7 +523,7 @@ fn never_there(key: &ResourceKey, now: Timestamp) -> Written {
     }
 }
 
-fn set_links(tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
+pub(super) fn set_links(tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
     if !matches!(source.kind.name(), "Appointment" | "Encounter" | "CareTeam" | "ServiceRequest" | "Patient")
     {
         return Ok(());
@@ -532,7 +540,11 @@ fn set_links(tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) 
     Ok(store::care_link::set_for_source(tx, source, &links)?)
 }
 
-fn new_version<'a>(put: &'a Put, content: &'a Content, entries: &'a [IndexEntry]) -> resource::New<'a> {
+pub(super) fn new_version<'a>(
+    put: &'a Put,
+    content: &'a Content,
+    entries: &'a [IndexEntry],
+) -> resource::New<'a> {
     resource::New {
         key: &put.key,
         last_updated: put.last_updated,
@@ -543,7 +555,7 @@ fn new_version<'a>(put: &'a Put, content: &'a Content, entries: &'a [IndexEntry]
 }
 
 /// The stored resource; `None` if it is deleted.
-fn parse(stored: &resource::Stored) -> Result<Option<Resource>, Error> {
+pub(super) fn parse(stored: &resource::Stored) -> Result<Option<Resource>, Error> {
     if stored.deleted {
         return Ok(None);
     }
@@ -560,53 +572,4 @@ fn local_targets(resource: &Resource) -> HashSet<ResourceKey> {
             _ => None,
         })
         .collect()
-}
-
-/// One resource of an import: new, a new version if the content differs, or unchanged.
-pub(crate) fn import_put(
-    tx: &mut dyn Tx,
-    params: &Params,
-    put: &Put,
-    now: Timestamp,
-) -> Result<Taken, Error> {
-    let entries = put.entries(params);
-    if resource::insert(tx, &new_version(put, &put.content, &entries))?.is_some() {
-        crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
-        if !put.links.is_empty() {
-            set_links(tx, &put.key, &put.links)?;
-        }
-        return Ok(Taken::New);
-    }
-    let Some(current) = resource::load(tx, &put.key)? else {
-        return Ok(Taken::Refused("changed at the same time by somebody else".to_owned()));
-    };
-    let before = parse(&current)?;
-    if before.as_ref().is_some_and(|b| same_content(b.value(), put.resource.value())) {
-        return Ok(Taken::Unchanged);
-    }
-    let mut next = put.resource.clone();
-    next.set_version(current.version + 1, now);
-    let content = Content::new(&next.to_json());
-    let old: Vec<IndexEntry> = before.as_ref().map(|r| extract_stored(params, r)).unwrap_or_default();
-    let mut new = new_version(put, &content, &entries);
-    new.last_updated = now;
-    match resource::update(tx, current.version, &old, &new)? {
-        None => Ok(Taken::Refused("changed at the same time by somebody else".to_owned())),
-        Some(_) => {
-            crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
-            set_links(tx, &put.key, &put.links)?;
-            Ok(Taken::New)
-        }
-    }
-}
-
-/// Those of `keys` that are not there.
-pub(crate) fn missing(tx: &mut dyn Tx, keys: &[ResourceKey]) -> Result<HashSet<ResourceKey>, Error> {
-    let mut missing = HashSet::new();
-    for key in keys {
-        if resource::head(tx, key)?.is_none_or(|h| h.deleted) {
-            missing.insert(key.clone());
-        }
-    }
-    Ok(missing)
 }

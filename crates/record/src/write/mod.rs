@@ -5,18 +5,20 @@ pub(crate) mod criteria;
 mod effect;
 mod finished;
 mod idempotency;
+mod import;
 pub(crate) mod patch;
 mod prepare;
 pub(crate) mod resolve;
+mod time;
 
 use crate::{Change, ChangeSet, Committed, Error, Event, Record};
 use access::Ctx;
 use fhir::ResourceKey;
 use std::sync::Arc;
 
-pub(crate) use apply::{import_put, missing};
 pub(crate) use effect::account_error;
 pub use finished::CHANGE_REASON;
+pub(crate) use import::{import_put, missing};
 pub use patch::{JSON_PATCH, MERGE_PATCH};
 use prepare::Prepared;
 pub(crate) use prepare::{Put, at, compartment, prepare_put};

@@ -16,6 +16,7 @@ mod policy;
 mod read;
 mod registration;
 mod terminology;
+mod times;
 mod write;
 
 pub use bench::{Bench, each_engine};

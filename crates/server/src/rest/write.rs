@@ -14,7 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use record::{Change, ChangeSet, Committed, Conditional, ConditionalAction, Error, Patch, Written};
 
-/// `POST /{type}`, with `If-None-Exist` only if nothing matches.
+/// `POST /{type}`, with `If-None-Exist` only if nothing matches. Criteria in the URL mean the same, as some clients send
+/// them.
 pub async fn create(
     State(app): State<AppState>,
     FhirCaller(ctx): FhirCaller,
@@ -28,7 +29,14 @@ pub async fn create(
         None => None,
     };
     let (mut resource, wishes, more) = resource(&app, request).await?;
-    no_more(&more)?;
+    let condition = match condition {
+        Some(_) if !more.is_empty() => {
+            let text = "Name the condition in If-None-Exist or in the URL, not in both.";
+            return Err(Refusal::new(RefusalKind::ParameterWrong, text).at("If-None-Exist").into());
+        }
+        None if !more.is_empty() => Some(more),
+        given => given,
+    };
     check_type(&resource, kind)?;
     // R4 §3.1.0.8: an id in the body of a create is ignored; who wants her own id uses PUT.
     resource.set("id", serde_json::Value::Null);

@@ -82,6 +82,10 @@ async fn writes_by_condition() {
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (201, 200));
     assert_eq!(header(&first, "location"), header(&second, "location"));
     let url = |mrn: &str| format!("/fhir/R4/Patient?identifier=urn:mrn%7C{mrn}");
+    let (status, same) = client.post(&url("m1"), patient("m1", "Other")).await;
+    assert_eq!((status, &same["name"][0]["family"]), (200, &json!("One")), "a condition in the URL");
+    let both = client.request("POST", &url("m1")).header("if-none-exist", "identifier=m1").json(&patient("m1", "X"));
+    assert_eq!(both.send().await.unwrap().status(), 400);
     let (status, updated) = client.put(&url("m1"), patient("m1", "Two")).await;
     assert_eq!((status, &updated["meta"]["versionId"]), (200, &json!("2")), "{updated}");
     assert_eq!(client.put(&url("m2"), patient("m2", "New")).await.0, 201);
