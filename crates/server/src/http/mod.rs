@@ -51,7 +51,7 @@ pub fn router(app: AppState) -> Router {
     );
     Router::new()
         .merge(guarded)
-        .merge(crate::oauth::router())
+        .merge(crate::rest::allow_origins(crate::oauth::router(), &app.config.http.cors_origins))
         .merge(crate::hooks::router())
         .merge(crate::ws::router())
         .route("/healthz", get(health::healthz))

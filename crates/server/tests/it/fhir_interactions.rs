@@ -310,6 +310,8 @@ async fn pages_of_other_origins() {
     let answer = nobody.send().await.unwrap();
     assert_eq!(answer.status(), 401);
     assert_eq!(header(&answer, "access-control-allow-origin"), "https://app.example");
+    let token = world.anonymous().request("POST", "/oauth/token").header("origin", "https://app.example");
+    assert_eq!(header(&token.send().await.unwrap(), "access-control-allow-origin"), "https://app.example");
     // The product's own API stays closed.
     let own = world.anonymous().request("GET", "/api/v1/me").header("origin", "https://app.example");
     assert_eq!(header(&own.send().await.unwrap(), "access-control-allow-origin"), "");
