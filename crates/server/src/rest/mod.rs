@@ -21,6 +21,7 @@ mod view;
 mod write;
 
 pub use capability::{Facts, statement};
+pub(crate) use cors::allow as allow_origins;
 
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::state::AppState;
