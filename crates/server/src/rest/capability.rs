@@ -4,7 +4,7 @@
 //! of it on a running server.
 
 use super::definition::{self, COMMON, common_url};
-use super::negotiate;
+use super::negotiate::{self, Subset};
 use super::operation;
 use super::search::formats;
 use super::{FhirAnswer, audit, read};
@@ -12,13 +12,16 @@ use crate::config::ConditionalDelete;
 use crate::state::{App, AppState};
 use ::fhir::TypeId;
 use ::fhir::definitions::{COMPARTMENTS, ParamType};
-use ::fhir::search::Params;
+use ::fhir::search::{self, Handling, Params};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
-/// Types that are never resources of their own on this server.
-pub const NOT_STORED: &[&str] = &["DomainResource", "Parameters", "Resource"];
+/// Types that are never resources of their own on this server: abstract ones, those of requests and answers alone, and
+/// what only a backport of R4B has.
+pub const NOT_STORED: &[&str] = &["DomainResource", "Parameters", "Resource", "SubscriptionStatus"];
 
 /// What a type that is stored can do.
 const INTERACTIONS: &[&str] = &[
@@ -38,6 +41,8 @@ const SYSTEM_INTERACTIONS: &[&str] = &["transaction", "batch", "history-system",
 const PATCH_FORMATS: &[&str] =
     &["application/json-patch+json", "application/fhir+json", "application/fhir+xml"];
 const WEBSOCKET: &str = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket";
+
+const TOPIC: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/capabilitystatement-subscriptiontopic-canonical";
 
 /// What the statement says about one server.
 pub struct Facts<'a> {
@@ -79,12 +84,35 @@ pub async fn metadata(
         }
     }
     let statement = match mode {
+        None | Some("full" | "normative") if query.subset == Subset::Whole => {
+            let body = negotiate::stored(kept(&Facts::of(&app)), query.wishes.pretty);
+            return Ok(negotiate::json(StatusCode::OK, body));
+        }
         None | Some("full" | "normative") => statement(&Facts::of(&app)),
         Some("terminology") => super::terminology_capability::statement(&app).await?,
         Some(_) => return Err(read::wrong("mode")),
     };
     let part = negotiate::part_of(&statement, &query.subset);
     Ok(negotiate::json(StatusCode::OK, negotiate::text(&part, query.wishes.pretty)))
+}
+
+/// The statement as JSON, made once for as long as nothing changes that it tells: every client asks for it first.
+fn kept(facts: &Facts<'_>) -> Arc<[u8]> {
+    static KEPT: Mutex<Option<(String, Arc<[u8]>)>> = Mutex::new(None);
+    let parameters: Vec<usize> = TypeId::all().map(|kind| facts.params.of(kind).count()).collect();
+    let key = format!(
+        "{} {} {} {} {} {:?} {parameters:?}",
+        facts.base, facts.public_url, facts.clinic, facts.started, facts.has_cors, facts.conditional_delete
+    );
+    let mut kept = KEPT.lock();
+    match &*kept {
+        Some((known, text)) if *known == key => text.clone(),
+        _ => {
+            let text: Arc<[u8]> = Arc::from(statement(facts).to_string().into_bytes());
+            *kept = Some((key, text.clone()));
+            text
+        }
+    }
 }
 
 /// The CapabilityStatement. `Facts::started` is printed as its date.
@@ -112,7 +140,8 @@ pub fn statement(facts: &Facts<'_>) -> Value {
         rest["operation"] = Value::Array(operations);
     }
     let socket = facts.public_url.replacen("http", "ws", 1);
-    rest["extension"] = json!([{"url": WEBSOCKET, "valueUri": format!("{socket}/ws")}]);
+    rest["extension"] =
+        json!([{"url": WEBSOCKET, "valueUri": format!("{socket}{}", crate::ws::SUBSCRIPTIONS)}]);
     json!({
         "resourceType": "CapabilityStatement",
         "id": "uzima",
@@ -211,9 +240,13 @@ fn resource(facts: &Facts<'_>, kind: TypeId) -> Value {
         },
         "referencePolicy": ["local", "literal"],
         "searchInclude": includes(facts, kind),
-        "searchRevInclude": reverse(facts, kind),
         "searchParam": parameters,
     });
+    let reverse = reverse(facts, kind);
+    // FHIR allows no empty arrays.
+    if !reverse.is_empty() {
+        value["searchRevInclude"] = json!(reverse);
+    }
     let operations: Vec<Value> = operation::all()
         .filter(|o| (o.levels.kind || o.levels.instance) && o.is_for(kind))
         .map(|o| named(o.code, o))
@@ -221,13 +254,28 @@ fn resource(facts: &Facts<'_>, kind: TypeId) -> Value {
     if !operations.is_empty() {
         value["operation"] = Value::Array(operations);
     }
+    if kind == TypeId::SUBSCRIPTION {
+        // How topics are found in R4, by the backport guide; topics stored as Basic are found by searching them.
+        let topics = record::subscription::topic::built_in();
+        value["extension"] =
+            topics.iter().map(|topic| json!({"url": TOPIC, "valueCanonical": topic.url})).collect();
+    }
     value
+}
+
+/// Whether a search of `kind` takes this: references that name definitions by URL are not followed everywhere.
+fn is_followed(facts: &Facts<'_>, kind: TypeId, name: &str, value: &str) -> bool {
+    let pairs = [(name.to_owned(), value.to_owned())];
+    search::parse(&facts.params, kind, &pairs, Handling::Strict).is_ok()
 }
 
 fn includes(facts: &Facts<'_>, kind: TypeId) -> Vec<String> {
     let references =
         facts.params.of(kind).filter(|p| p.param_type == ParamType::Reference && p.is_searchable());
-    std::iter::once("*".to_owned()).chain(references.map(|p| format!("{}:{}", kind.name(), p.code))).collect()
+    std::iter::once("*".to_owned())
+        .chain(references.map(|p| format!("{}:{}", kind.name(), p.code)))
+        .filter(|value| is_followed(facts, kind, "_include", value))
+        .collect()
 }
 
 /// Reference parameters of all types that may lead here.
@@ -236,11 +284,12 @@ fn reverse(facts: &Facts<'_>, kind: TypeId) -> Vec<String> {
     for source in TypeId::all().filter(|k| !NOT_STORED.contains(&k.name()) && k.name() != audit::TYPE) {
         for param in facts.params.of(source) {
             // What may point anywhere would say every type everywhere.
-            if param.param_type == ParamType::Reference
-                && param.is_searchable()
-                && param.targets.contains(&kind)
-            {
-                all.push(format!("{}:{}", source.name(), param.code));
+            if param.param_type != ParamType::Reference || !param.targets.contains(&kind) {
+                continue;
+            }
+            let value = format!("{}:{}", source.name(), param.code);
+            if is_followed(facts, kind, "_revinclude", &value) {
+                all.push(value);
             }
         }
     }

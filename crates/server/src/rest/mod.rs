@@ -118,12 +118,13 @@ async fn method_not_allowed() -> FhirError {
         .into()
 }
 
-/// Errors: 404 for what is no R4 type.
+/// Errors: 404 for what is no R4 type, or none that is stored.
 fn type_of(name: &str) -> Result<TypeId, FhirError> {
     if name.starts_with('$') {
         return Err(operation::unknown(name));
     }
-    TypeId::from_name(name).ok_or_else(|| {
+    let stored = |kind: &TypeId| !capability::NOT_STORED.contains(&kind.name());
+    TypeId::from_name(name).filter(stored).ok_or_else(|| {
         Refusal::new(RefusalKind::RouteUnknown, format!("`{}` is no FHIR R4 resource type.", printable(name)))
             .into()
     })

@@ -346,7 +346,7 @@ fn not_of_type(parameter: &Parameter, place: &str) -> Issue {
             format!("`{}` has parts: {}.", parameter.name, names(&parameter.parts.iter().collect::<Vec<_>>()))
         }
         (_, true) => format!("`{}` must be a {}, in `resource`.", parameter.name, parameter.kind),
-        _ => format!("`{}` must be a {}.", parameter.name, parameter.kind),
+        _ => format!("`{}` must be of type `{}`.", parameter.name, parameter.kind),
     };
     Issue::error(IssueCode::Value, place, text)
 }

@@ -131,6 +131,10 @@ fn entry(base: &str, found: Match) -> Value {
             Some(tags) => tags.push(tag),
             None => patient["meta"]["tag"] = json!([tag]),
         }
+        // FHIR allows no empty arrays.
+        if let Some(object) = patient.as_object_mut() {
+            object.retain(|_, value| value.as_array().is_none_or(|list| !list.is_empty()));
+        }
     }
     json!({"fullUrl": url, "resource": patient, "search": {
         "extension": [{"url": GRADE, "valueCode": grade}], "mode": "match", "score": score}})

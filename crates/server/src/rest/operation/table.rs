@@ -119,7 +119,8 @@ impl Operation {
     }
     pub fn is_for(&self, kind: TypeId) -> bool {
         match self.kinds {
-            Kinds::Every => true,
+            // The audit trail is made by the server alone: there is nothing to tag, to check or to link.
+            Kinds::Every => kind.name() != crate::rest::audit::TYPE,
             Kinds::These(kinds) => kinds.contains(&kind.name()),
         }
     }
