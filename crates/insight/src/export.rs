@@ -302,7 +302,7 @@ impl Insight {
                 renewed = Instant::now();
                 let (id, token) = (job.id, job.token);
                 if !self.record().store().write(move |tx| job::renew(tx, id, token, LEASE_MS)).await? {
-                    return blocking(move || Ok(part.close()?.discard())).await;
+                    return blocking(move || part.close()).await?.discard().await;
                 }
             }
         }
@@ -354,7 +354,7 @@ impl Insight {
         let (id, token, progress, files) = (job.id, job.token, at.to_json(), closed.files.clone());
         let kept = self.record().store().write(move |tx| job::save(tx, id, token, &progress, &files)).await?;
         if !kept {
-            blocking(move || Ok(closed.discard())).await?;
+            closed.discard().await?;
         }
         Ok(())
     }

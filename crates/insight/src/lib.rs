@@ -8,10 +8,6 @@
 //! **Invariant:** nothing clinical lies on the disk in clear: every file is sealed.
 //! **Invariant:** memory is bounded by a page of resources and a row group, whatever the size of the data.
 //! **Must never depend on:** HTTP servers, SQL, or another domain crate.
-#![cfg_attr(
-    test,
-    expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")
-)]
 
 pub mod bulk;
 pub mod export;

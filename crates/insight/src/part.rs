@@ -97,11 +97,15 @@ pub(crate) struct Closed {
 
 impl Closed {
     /// The piece was lost to another worker, or the job was cancelled.
-    pub fn discard(&self) {
-        for path in &self.paths {
-            // What cannot be removed now goes with the job's folder.
-            drop(std::fs::remove_file(path));
-        }
+    pub async fn discard(self) -> Result<(), Error> {
+        crate::bulk::blocking(move || {
+            for path in &self.paths {
+                // What cannot be removed now goes with the job's folder.
+                drop(std::fs::remove_file(path));
+            }
+            Ok(())
+        })
+        .await
     }
 }
 

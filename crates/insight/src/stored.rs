@@ -221,7 +221,7 @@ impl Insight {
             .await?;
             let (name, token) = (stored.name.clone(), stored.token);
             if !record.store().write(move |tx| table::renew(tx, &name, token, LEASE_MS)).await? {
-                return blocking(move || Ok(writing.discard())).await;
+                return writing.dropped().await;
             }
         }
         let due_in_s = if ended { stored.every_s } else { 0 };
@@ -241,7 +241,7 @@ impl Insight {
                 due_in_s,
                 error: stored.error.clone(),
             };
-            blocking(move || Ok(writing.discard())).await?;
+            writing.dropped().await?;
             record.store().write(move |tx| table::refreshed(tx, &name, token, &new)).await?;
             return Ok(());
         }
@@ -356,6 +356,13 @@ impl Writing {
     fn create(&self, format: &str) -> Result<Sealed, Error> {
         let name = self.file_name(format);
         create(&self.folder.join(&name), &self.key, &name)
+    }
+    async fn dropped(self) -> Result<(), Error> {
+        blocking(move || {
+            self.discard();
+            Ok(())
+        })
+        .await
     }
     fn discard(&self) {
         for format in [BASE, "fresh"].into_iter().chain(Format::ALL.map(Format::code)) {

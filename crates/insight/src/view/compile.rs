@@ -119,8 +119,8 @@ impl Compiler {
             .collect();
         Ok(match given.as_slice() {
             [] => Each::Context,
-            ["forEach"] => Each::ForEach(self.path(object, "forEach", at)?),
-            ["forEachOrNull"] => Each::ForEachOrNull(self.path(object, "forEachOrNull", at)?),
+            ["forEach"] => Each::Item(self.path(object, "forEach", at)?),
+            ["forEachOrNull"] => Each::ItemOrNull(self.path(object, "forEachOrNull", at)?),
             ["repeat"] => {
                 let at = format!("{at}.repeat");
                 let paths = list(object, "repeat", &at)?;

@@ -57,8 +57,8 @@ impl<'a> Run<'a> {
         };
         let (items, or_null) = match &select.each {
             Each::Context => return self.one(select, context),
-            Each::ForEach(expression) => (each("forEach", expression)?, false),
-            Each::ForEachOrNull(expression) => (each("forEachOrNull", expression)?, true),
+            Each::Item(expression) => (each("forEach", expression)?, false),
+            Each::ItemOrNull(expression) => (each("forEachOrNull", expression)?, true),
             Each::Repeat(expressions) => (self.repeat(expressions, context)?, false),
         };
         if items.is_empty() && or_null {

@@ -75,11 +75,11 @@ struct Path {
 enum Each {
     /// Once for what the select stands in.
     Context,
-    /// Once for each item.
-    ForEach(Expr),
-    /// As ForEach; one row of nulls if there is no item.
-    ForEachOrNull(Expr),
-    /// Once for each item that the paths lead to, at any depth.
+    /// `forEach`: once for each item.
+    Item(Expr),
+    /// `forEachOrNull`: as Item; one row of nulls if there is no item.
+    ItemOrNull(Expr),
+    /// `repeat`: once for each item that the paths lead to, at any depth.
     Repeat(Vec<Expr>),
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod bulk;
 mod differential;
 mod nested;
 mod engine;
