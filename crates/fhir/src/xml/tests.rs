@@ -146,3 +146,41 @@ fn r4_examples_survive() {
     }
     assert!(count > 5000 && refused.is_empty(), "{} of {count}: {refused:#?}", refused.len());
 }
+
+mod any_input {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DOCUMENT: &str = concat!(
+        "<?xml version=\"1.0\"?><Patient xmlns=\"http://hl7.org/fhir\"><!-- c --><id value=\"a\"/><text><status ",
+        "value=\"generated\"/><div xmlns=\"http://www.w3.org/1999/xhtml\">x<b title='y'>&amp;&#233;</b></div></text>",
+        "<extension url=\"u\"><valueDecimal value=\"1.0\"/></extension><name id=\"n\"><given value=\"&lt;\"/></name></Patient>",
+    );
+
+    proptest! {
+        /// Whatever comes is read or refused; what is read is written and read back as the same.
+        #[test]
+        fn is_read_or_refused(cut in 0..DOCUMENT.len(), end in 0..DOCUMENT.len(), put in "[<>&;/\"'=!? a-zé\\-\\[\\]x]{0,12}") {
+            let boundary = |mut n: usize| { while !DOCUMENT.is_char_boundary(n) { n -= 1; } n };
+            let (from, to) = (boundary(cut.min(end)), boundary(cut.max(end)));
+            for text in [
+                format!("{}{put}{}", &DOCUMENT[..from], &DOCUMENT[from..]),
+                format!("{}{put}{}", &DOCUMENT[..from], &DOCUMENT[to..]),
+            ] {
+                if let Ok(resource) = parse(text.as_bytes())
+                    && let Ok(xml) = write(resource.value())
+                {
+                    prop_assert_eq!(parse(xml.as_bytes()), Ok(resource), "{}", text);
+                }
+            }
+        }
+
+        /// Any text in a value survives.
+        #[test]
+        fn text_survives(text in "\\PC{0,20}|[\t\r\n &<>\"']{0,10}") {
+            let value = json!({"resourceType": "Patient", "name": [{"text": text}]});
+            let xml = write(&value).unwrap();
+            prop_assert_eq!(parse(xml.as_bytes()).unwrap().into_value(), value);
+        }
+    }
+}
