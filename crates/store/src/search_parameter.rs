@@ -14,6 +14,8 @@ pub const FIRST: u16 = 20_000;
 pub const LAST: u16 = 32_767;
 /// Grows with every change of this table that others must notice.
 const GENERATION: &str = "search_parameter.generation";
+/// The next number: none is given twice while there are new ones, so that what a walk overlooked belongs to nobody.
+const NEXT: &str = "search_parameter.next";
 /// Numbers are given by one transaction at a time.
 const LOCK: &str = "search_parameter";
 
@@ -123,15 +125,16 @@ fn changed(tx: &mut dyn Tx) -> Result<()> {
 /// Begins a parameter. `None` if another one of the type has the code, or all numbers are taken.
 pub fn insert(tx: &mut dyn Tx, new: &New<'_>) -> Result<Option<ParamId>> {
     changed(tx)?;
-    let highest = tx.one("SELECT max(param) FROM search_parameter", &[], |row| row.opt_int(0))?.flatten();
-    let mut param = highest.map_or(i64::from(FIRST), |n| n + 1);
+    let mut param = setting::get(tx, NEXT)?.and_then(|v| v.as_i64()).unwrap_or(i64::from(FIRST));
     if param > i64::from(LAST) {
         let sql = "SELECT min(p.param) + 1 FROM search_parameter p \
                    WHERE NOT EXISTS (SELECT 1 FROM search_parameter q WHERE q.param = p.param + 1)";
-        param = tx.one(sql, &[], |row| row.opt_int(0))?.flatten().unwrap_or(param);
+        param = tx.one(sql, &[], |row| row.opt_int(0))?.flatten().unwrap_or(i64::from(FIRST));
         if param > i64::from(LAST) {
             return Ok(None);
         }
+    } else {
+        setting::put(tx, NEXT, &json!(param + 1))?;
     }
     let total = tx
         .one(

@@ -41,7 +41,7 @@ fn numbers(temp: &TempStore) {
         .unwrap();
     assert!(generation() > before);
     // The code is free at once, the number only when its values are gone.
-    assert_eq!(begin(temp, "b", TypeId::PATIENT, "village"), Some(FIRST + 2));
+    assert_eq!(begin(temp, "b", TypeId::PATIENT, "village"), Some(FIRST + 3));
     let due = temp.store.read_blocking(search_parameter::due).unwrap();
     assert_eq!(due, Some(param));
     for _ in 0..3 {
@@ -55,7 +55,7 @@ fn numbers(temp: &TempStore) {
     }
     assert_eq!(temp.store.read_blocking(search_parameter::due).unwrap(), None);
     let left: Vec<_> = all().into_iter().map(|p| (p.param.0, p.state)).collect();
-    assert_eq!(left, [(FIRST + 1, State::Ready), (FIRST + 2, State::Ready)]);
+    assert_eq!(left, [(FIRST + 1, State::Ready), (FIRST + 3, State::Ready)]);
 }
 
 #[test]
