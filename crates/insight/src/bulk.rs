@@ -100,6 +100,10 @@ const ABANDONED: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub(crate) const MAX_FAILURES: u64 = 5;
 /// Jobs cleaned up in one round.
 const CLEANED: u32 = 100;
+/// What is older and belongs to nothing was left by a server that was killed.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
+/// Such things looked at in one round.
+const SWEPT: usize = 1_000;
 /// No answer from an import's address for this long ends the attempt.
 const FETCH_SILENCE: Duration = Duration::from_secs(30);
 
@@ -335,8 +339,56 @@ impl Insight {
             .await?;
             self.record().store().write(move |tx| job::remove(tx, id)).await?;
         }
+        self.sweep().await?;
         Ok(ids.len())
     }
+
+    /// What a killed server left: uploads that never became a job, files of a view's writing that was cut off.
+    async fn sweep(&self) -> Result<(), Error> {
+        let (jobs, views) = (self.jobs_folder(), self.views_folder());
+        let (old_jobs, old_files) = blocking(move || Ok((old(&jobs), old(&views)))).await?;
+        if old_jobs.is_empty() && old_files.is_empty() {
+            return Ok(());
+        }
+        let known = self.record().store().read(move |tx| {
+            let mut known = Vec::new();
+            for path in &old_jobs {
+                let id = path.file_name().and_then(|n| n.to_str()).and_then(|n| Uuid::try_parse(n).ok());
+                if let Some(id) = id
+                    && job::load(tx, id)?.is_none()
+                {
+                    known.push(path.clone());
+                }
+            }
+            Ok::<_, store::Error>((known, store::bulk::view::list(tx)?))
+        });
+        let (folders, views) = known.await?;
+        let used: Vec<String> =
+            views.iter().flat_map(|view| crate::stored::file_names(&view.files)).collect();
+        blocking(move || {
+            for folder in folders {
+                drop(std::fs::remove_dir_all(folder));
+            }
+            for file in old_files {
+                let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+                if !used.iter().any(|u| u == name) {
+                    drop(std::fs::remove_file(&file));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Entries of a folder that nobody has touched for longer than any upload or refresh takes.
+fn old(folder: &Path) -> Vec<PathBuf> {
+    let is_old = |entry: &std::fs::DirEntry| {
+        let touched = entry.metadata().and_then(|meta| meta.modified()).ok();
+        touched.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > LEFT_BEHIND)
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(is_old).take(SWEPT).map(|entry| entry.path()).collect()
 }
 
 /// What a file of a job is sealed under.

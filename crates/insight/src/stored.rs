@@ -316,6 +316,12 @@ fn file_of(files: &Value, format: &str) -> Option<String> {
     files.get(format)?.get("name")?.as_str().map(str::to_owned)
 }
 
+/// Names of all files of a view, its base among them.
+pub(crate) fn file_names(files: &Value) -> Vec<String> {
+    let files = files.as_object().into_iter().flatten();
+    files.filter_map(|(_, file)| file.get("name").and_then(Value::as_str)).map(str::to_owned).collect()
+}
+
 fn drop_files(folder: &Path, files: &Value) {
     drop_files_but(folder, files, &Value::Null);
 }

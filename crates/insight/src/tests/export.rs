@@ -343,3 +343,28 @@ async fn a_view_becomes_files() {
         assert!(job.error.unwrap().contains("several values"));
     }
 }
+
+#[tokio::test]
+async fn what_a_killed_server_left_is_swept_away() {
+    let day = std::time::Duration::from_secs(25 * 60 * 60);
+    for world in worlds() {
+        fill(&world).await;
+        let ctx = world.client("system/*.rs").await;
+        let id = world.insight.start_export(&ctx, ask(Level::System)).await.unwrap();
+        world.finish(Kind::Export).await;
+        let jobs = world.folder.path().join("bulk/jobs");
+        let (orphan, young) = (jobs.join(Uuid::now_v7().to_string()), jobs.join(Uuid::now_v7().to_string()));
+        let views = world.folder.path().join("bulk/views");
+        for folder in [&orphan, &young, &views] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::fs::write(views.join("names.7.base.sealed"), "half").unwrap();
+        let long_ago = std::time::SystemTime::now() - day;
+        for path in [&orphan, &jobs.join(id.to_string()), &views.join("names.7.base.sealed")] {
+            std::fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+        }
+        world.insight.clean().await.unwrap();
+        assert!(!orphan.exists() && young.exists() && jobs.join(id.to_string()).exists());
+        assert_eq!(std::fs::read_dir(&views).unwrap().count(), 0);
+    }
+}
