@@ -108,9 +108,14 @@ pub enum Effect {
     AccountUpdate(store::account::Update),
     /// Writes a merge of two patients down and moves payments, messages and held time; whatever else still refers to the
     /// source beyond the rows that stay is [crate::Error::VersionConflict]: somebody wrote meanwhile.
-    Merge { merge: store::merge::New, stays: Vec<i64> },
+    Merge {
+        merge: store::merge::New,
+        stays: Vec<i64>,
+    },
     /// Takes back what [Effect::Merge] moved; [crate::Error::VersionConflict] if it was taken back already.
-    Unmerge { id: uuid::Uuid },
+    Unmerge {
+        id: uuid::Uuid,
+    },
 }
 
 /// A fact for subscribers (live updates, messages, billing, …), stored in the outbox in the same transaction.

@@ -55,7 +55,9 @@ impl Error {
     pub fn to_outcome(&self) -> Outcome {
         let one = |code, text: &str| Outcome::one(code, "", text);
         match self {
-            Error::Malformed(outcome) | Error::Invalid(outcome) | Error::Precondition(outcome) => outcome.clone(),
+            Error::Malformed(outcome) | Error::Invalid(outcome) | Error::Precondition(outcome) => {
+                outcome.clone()
+            }
             Error::At { place, error } => {
                 let mut outcome = error.to_outcome();
                 for issue in outcome.issues.iter_mut().filter(|issue| issue.expression.is_empty()) {

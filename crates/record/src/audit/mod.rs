@@ -4,8 +4,8 @@ mod fhir;
 
 pub use self::fhir::to_fhir;
 
-use crate::write::Request;
 use crate::change::ConditionalAction;
+use crate::write::Request;
 use crate::{Change, Error, Record};
 use access::{Capability, Ctx, Principal};
 use jiff::Timestamp;
@@ -249,7 +249,10 @@ fn name(change: &Change) -> (&'static str, String) {
                 ConditionalAction::Update { .. } | ConditionalAction::Patch { .. } => "update",
                 ConditionalAction::Delete { .. } => "delete",
             };
-            (action, format!("{}?{}", conditional.kind.name(), crate::bundle::query_text(&conditional.criteria)))
+            (
+                action,
+                format!("{}?{}", conditional.kind.name(), crate::bundle::query_text(&conditional.criteria)),
+            )
         }
     }
 }

@@ -27,7 +27,8 @@ impl Record {
         }
         parsed.sort_by_key(|(phase, n, _)| (*phase, *n));
         for phase in [Phase::Delete, Phase::Post, Phase::Put, Phase::Call] {
-            let mut waiting = parsed.iter().filter(|(own, ..)| *own == phase).map(|(_, n, value)| (*n, value));
+            let mut waiting =
+                parsed.iter().filter(|(own, ..)| *own == phase).map(|(_, n, value)| (*n, value));
             let mut running = tokio::task::JoinSet::new();
             loop {
                 while running.len() < WIDTH

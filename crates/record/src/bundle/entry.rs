@@ -52,7 +52,9 @@ impl Entry {
             |element: &str, text: String| Outcome::one(IssueCode::Structure, place(number, element), text);
         let request = match value.get_mut("request").map(Value::take) {
             Some(Value::Object(request)) => request,
-            _ => return Err(wrong("request", "Each entry needs a `request` with `method` and `url`.".into())),
+            _ => {
+                return Err(wrong("request", "Each entry needs a `request` with `method` and `url`.".into()));
+            }
         };
         let text = |name: &str| request.get(name).and_then(Value::as_str);
         let Some(method) = text("method") else {
@@ -174,9 +176,8 @@ impl Parts<'_> {
             true => Ok(()),
             false => Err(wrong("request.url", "The resource is of another type than the url.")),
         };
-        let conditional = |kind, criteria, action| {
-            Action::Conditional(Box::new(Conditional { kind, criteria, action }))
-        };
+        let conditional =
+            |kind, criteria, action| Action::Conditional(Box::new(Conditional { kind, criteria, action }));
         let if_match = self.if_match;
         match (self.method, self.target, self.resource) {
             ("POST", Target::Type(kind), Some(mut resource)) => {
@@ -197,7 +198,10 @@ impl Parts<'_> {
             ("PUT", Target::Instance(key), Some(mut resource)) => {
                 same_kind(&resource, key.kind)?;
                 if resource.id().is_some_and(|id| id != key.id) {
-                    return Err(wrong("resource.id", "The id in the resource differs from the one in the url."));
+                    return Err(wrong(
+                        "resource.id",
+                        "The id in the resource differs from the one in the url.",
+                    ));
                 }
                 resource.set_id(&key.id);
                 Ok((Action::Update { resource, if_match }, Some(key)))
@@ -249,10 +253,15 @@ fn call(
 ) -> Result<Call, String> {
     let path = url.split('?').next().unwrap_or_default();
     let first = path.split('/').next().unwrap_or_default();
-    let known = first.is_empty() || TypeId::from_name(first).is_some() || first.starts_with(['$', '_'])
+    let known = first.is_empty()
+        || TypeId::from_name(first).is_some()
+        || first.starts_with(['$', '_'])
         || first == "metadata";
     if !known || path.split('/').any(|part| part == "..") {
-        return Err("`request.url` must be below the base of this server, e.g. `Patient/1` or `Patient?name=x`.".into());
+        return Err(
+            "`request.url` must be below the base of this server, e.g. `Patient/1` or `Patient?name=x`."
+                .into(),
+        );
     }
     let mut headers = Vec::new();
     for (element, header) in

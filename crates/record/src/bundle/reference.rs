@@ -29,7 +29,10 @@ pub(super) fn links(entries: &[Entry]) -> Result<HashMap<String, ResourceKey>, E
 
 /// Every conditional reference of the entries by its text, parsed, with the first place where it stands.
 /// Errors: `Malformed` with what is wrong with the first bad one.
-pub(super) fn conditions(record: &Record, entries: &[Entry]) -> Result<Vec<(String, Criteria, String)>, Error> {
+pub(super) fn conditions(
+    record: &Record,
+    entries: &[Entry],
+) -> Result<Vec<(String, Criteria, String)>, Error> {
     let mut found: Vec<(String, Criteria, String)> = Vec::new();
     let mut known = std::collections::HashSet::new();
     for entry in entries {
@@ -119,8 +122,7 @@ pub(super) fn in_bundle<'e>(
         if key.kind != query.kind || (!query.ids.is_empty() && !query.ids.contains(&key.id)) {
             continue;
         }
-        let values =
-            indexed.entry(entry.number).or_insert_with(|| fhir::search::extract(params, resource));
+        let values = indexed.entry(entry.number).or_insert_with(|| fhir::search::extract(params, resource));
         if query.filters.iter().all(|filter| meets(filter, values)) {
             found.push(key);
         }
@@ -131,7 +133,10 @@ pub(super) fn in_bundle<'e>(
 fn meets(filter: &Filter, values: &[IndexEntry]) -> bool {
     filter.matching == Match::Default
         && filter.any.iter().any(|operand| {
-            values.iter().filter(|entry| entry.param == filter.param).any(|entry| matches(operand, &entry.value))
+            values
+                .iter()
+                .filter(|entry| entry.param == filter.param)
+                .any(|entry| matches(operand, &entry.value))
         })
 }
 

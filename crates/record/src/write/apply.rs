@@ -7,7 +7,7 @@ use crate::change::ABSENT;
 use crate::{Committed, Error, Record, Rule, Written};
 use access::policy::{self, RowFacts};
 use access::{Action, Ctx};
-use fhir::search::{IndexEntry, Params, extract_stored};
+use fhir::search::{IndexEntry, extract_stored};
 use fhir::{Outcome, Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -246,7 +246,9 @@ impl Job {
         let old = before.as_ref().map(|r| extract_stored(&params, r)).unwrap_or_default();
         let entries = put.entries(&params);
         // Somebody else was faster: the next try meets what is there then.
-        let Some(written) = resource::update(tx, current.version, &old, &new_version(put, &content, &entries))? else {
+        let Some(written) =
+            resource::update(tx, current.version, &old, &new_version(put, &content, &entries))?
+        else {
             return Err(tx.conflict().into());
         };
         self.links(tx, &put.key, &put.links)?;
@@ -523,7 +525,11 @@ fn never_there(key: &ResourceKey, now: Timestamp) -> Written {
     }
 }
 
-pub(super) fn set_links(tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
+pub(super) fn set_links(
+    tx: &mut dyn Tx,
+    source: &ResourceKey,
+    links: &[access::CareLink],
+) -> Result<(), Error> {
     if !matches!(source.kind.name(), "Appointment" | "Encounter" | "CareTeam" | "ServiceRequest" | "Patient")
     {
         return Ok(());
@@ -545,13 +551,7 @@ pub(super) fn new_version<'a>(
     content: &'a Content,
     entries: &'a [IndexEntry],
 ) -> resource::New<'a> {
-    resource::New {
-        key: &put.key,
-        last_updated: put.last_updated,
-        content,
-        entries,
-        patients: &put.patients,
-    }
+    resource::New { key: &put.key, last_updated: put.last_updated, content, entries, patients: &put.patients }
 }
 
 /// The stored resource; `None` if it is deleted.

@@ -79,7 +79,10 @@ impl Criteria {
         query.count = most.saturating_add(1).min(fhir::search::MAX_PAGE);
         query.total = fhir::search::Total::None;
         let text = format!("{}?{}", kind.name(), crate::bundle::query_text(pairs));
-        let lock = store::lock::number(&format!("{:?}{:?}{:?}{:?}", kind, query.filters, query.ids, query.conditions));
+        let lock = store::lock::number(&format!(
+            "{:?}{:?}{:?}{:?}",
+            kind, query.filters, query.ids, query.conditions
+        ));
         Ok(Criteria { query: Arc::new(query), text, lock })
     }
 

@@ -26,8 +26,9 @@ pub(super) fn check(by: &Principal, before: &Resource, after: Option<&Resource>)
         return Ok(());
     }
     let kind = before.kind().name();
-    let refuse =
-        |code: &'static str, element: &str, text: String| Err(Rule::new(code, text).at(format!("{kind}{element}")));
+    let refuse = |code: &'static str, element: &str, text: String| {
+        Err(Rule::new(code, text).at(format!("{kind}{element}")))
+    };
     let Some(after) = after else {
         return refuse(
             "finished-delete",
@@ -55,7 +56,9 @@ pub(super) fn check(by: &Principal, before: &Resource, after: Option<&Resource>)
         return refuse(
             "finished-content",
             &format!(".{element}"),
-            format!("This {kind} is finished; its `{element}` cannot change. Write a new one and take this back."),
+            format!(
+                "This {kind} is finished; its `{element}` cannot change. Write a new one and take this back."
+            ),
         );
     }
     let needs_reason = !(kind == "MedicationRequest" && matches!(status, "completed" | "active"));
@@ -85,7 +88,8 @@ fn is_signed_here(resource: &Resource) -> bool {
     match resource.kind().name() {
         "Composition" => list(resource, "attester").iter().any(|a| a["mode"] == "legal"),
         "MedicationRequest" => {
-            let ours = |system: &Value| system.as_str().is_some_and(|s| s.starts_with("https://uzima.health/"));
+            let ours =
+                |system: &Value| system.as_str().is_some_and(|s| s.starts_with("https://uzima.health/"));
             resource.get("groupIdentifier").is_some_and(|group| ours(&group["system"]))
         }
         _ => false,
@@ -94,12 +98,14 @@ fn is_signed_here(resource: &Resource) -> bool {
 
 fn other_than_workflow(before: &Resource, after: &Resource) -> Option<String> {
     let (before, after) = (before.value().as_object()?, after.value().as_object()?);
-    let changed = |name: &&String| !WORKFLOW.contains(&name.as_str()) && before.get(*name) != after.get(*name);
+    let changed =
+        |name: &&String| !WORKFLOW.contains(&name.as_str()) && before.get(*name) != after.get(*name);
     before.keys().chain(after.keys()).find(changed).map(|name| name.trim_start_matches('_').to_owned())
 }
 
 fn has_reason(resource: &Resource) -> bool {
-    let said = |value: Option<&Value>| value.and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+    let said =
+        |value: Option<&Value>| value.and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
     let by_extension = list(resource, "extension")
         .iter()
         .any(|extension| extension["url"] == CHANGE_REASON && said(extension.get("valueString")));

@@ -146,7 +146,9 @@ impl Conditional {
                 Some(key) => Change::Keep { key: key.clone() },
                 None => Change::Create { resource: resource.clone() },
             }],
-            ConditionalAction::Update { resource, if_match } => vec![self.update(resource, *if_match, first, place)?],
+            ConditionalAction::Update { resource, if_match } => {
+                vec![self.update(resource, *if_match, first, place)?]
+            }
             ConditionalAction::Patch { patch, if_match } => {
                 let key = first.ok_or(Error::NotFound)?.clone();
                 vec![Change::Patch { key, patch: patch.clone(), if_match: *if_match }]
@@ -182,7 +184,8 @@ impl Conditional {
                 } else {
                     at(place, "Bundle.resource.id")
                 };
-                let text = "The condition matches a resource with another id; leave the id out or correct it.";
+                let text =
+                    "The condition matches a resource with another id; leave the id out or correct it.";
                 Err(Error::Malformed(Outcome::one(IssueCode::Value, expression, text)))
             }
             (Some(key), _) => {

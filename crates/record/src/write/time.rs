@@ -59,7 +59,8 @@ fn spans(appointment: &Resource, now: Timestamp) -> Vec<(ResourceKey, Timestamp,
     };
     let mut actors: Vec<ResourceKey> = Vec::new();
     for participant in appointment.get("participant").and_then(Value::as_array).into_iter().flatten() {
-        let actor = participant.pointer("/actor/reference").and_then(Value::as_str).and_then(ResourceKey::parse);
+        let actor =
+            participant.pointer("/actor/reference").and_then(Value::as_str).and_then(ResourceKey::parse);
         if let Some(actor) = actor
             && participant["status"] != "declined"
             && ACTORS.contains(&actor.kind.name())

@@ -2,8 +2,8 @@
 
 use crate::{appointment, create, key, patient, set};
 use access::{Ctx, Principal, Purpose, Role, User};
-use jiff::{SignedDuration, Timestamp};
 use fhir::Resource;
+use jiff::{SignedDuration, Timestamp};
 use record::bundle::{Call, Dispatch, Echo, Options, Reply};
 use record::{ChangeSet, Committed, Error, Record};
 use serde_json::json;
@@ -138,7 +138,8 @@ impl Dispatch for Plain {
         Box::pin(async move {
             let found = match call.url.split_once('?') {
                 Some((kind, query)) => {
-                    let pairs: Vec<(&str, &str)> = query.split('&').filter_map(|p| p.split_once('=')).collect();
+                    let pairs: Vec<(&str, &str)> =
+                        query.split('&').filter_map(|p| p.split_once('=')).collect();
                     self.0.find(&ctx, kind, &pairs, 100).await.map(
                         |rows| json!({"resourceType": "Bundle", "type": "searchset", "total": rows.len()}),
                     )

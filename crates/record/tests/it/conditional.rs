@@ -53,7 +53,10 @@ async fn nothing_one_or_many() {
 
         // Update: the match, whatever id it has.
         let updated = write(&bench, &ctx, update_where("m1", identified("m1", "Two"), None)).await.unwrap();
-        assert_eq!((updated.written[0].key.clone(), updated.written[0].version), (first.written[0].key.clone(), 2));
+        assert_eq!(
+            (updated.written[0].key.clone(), updated.written[0].version),
+            (first.written[0].key.clone(), 2)
+        );
         let made = write(&bench, &ctx, update_where("m2", identified("m2", "New"), None)).await.unwrap();
         assert!(made.written[0].created);
         let mut with_id = identified("m3", "Named");
@@ -72,17 +75,17 @@ async fn nothing_one_or_many() {
         let cases = vec![
             ("another id than the match", update_where("m1", wrong, None), "Malformed Patient.id"),
             ("the id belongs to another", update_where("m4", with_id, None), "VersionConflict Some(1)"),
-            (
-                "stale",
-                update_where("m1", identified("m1", "Three"), Some(1)),
-                "VersionConflict Some(2)",
-            ),
+            ("stale", update_where("m1", identified("m1", "Three"), Some(1)), "VersionConflict Some(2)"),
             (
                 "a version of nothing",
                 update_where("m7", identified("m7", "X"), Some(1)),
                 "VersionConflict None",
             ),
-            ("create, many", twin(ConditionalAction::Create { resource: body() }), "Precondition multiple-matches"),
+            (
+                "create, many",
+                twin(ConditionalAction::Create { resource: body() }),
+                "Precondition multiple-matches",
+            ),
             (
                 "update, many",
                 twin(ConditionalAction::Update { resource: body(), if_match: None }),
@@ -134,7 +137,11 @@ async fn nothing_one_or_many() {
         assert!(failures.is_empty(), "{failures:#?}");
         let gone = write(&bench, &ctx, delete_where("Twin", 5)).await.unwrap();
         assert_eq!(gone.written.len(), 2);
-        let patched = when("Patient", &[("family", "Named")], ConditionalAction::Patch { patch: patch(), if_match: None });
+        let patched = when(
+            "Patient",
+            &[("family", "Named")],
+            ConditionalAction::Patch { patch: patch(), if_match: None },
+        );
         let patched = write(&bench, &ctx, patched).await.unwrap();
         assert_eq!(patched.written[0].resource.as_ref().unwrap().get("active"), Some(&json!(false)));
     })
@@ -146,7 +153,8 @@ async fn nothing_one_or_many() {
 async fn conditions_know_what_their_caller_knows() {
     each_engine(|bench| async move {
         bench.seed(set(vec![crate::create(observation("hidden", "p2", "60"))])).await;
-        let action = || ConditionalAction::Patch { patch: Patch::Merge(json!({"status": "amended"})), if_match: None };
+        let action =
+            || ConditionalAction::Patch { patch: Patch::Merge(json!({"status": "amended"})), if_match: None };
         let any = [("value-quantity", "60")];
         let doctor = write(&bench, &bench.doctor(), when("Observation", &any, action())).await;
         assert_eq!(name(&doctor.unwrap_err()), "NotFound", "p2 is not in her care");
@@ -201,7 +209,8 @@ async fn patches_at_once_all_count() {
         for n in 0..8 {
             let (bench, ctx) = (bench.clone(), ctx.clone());
             running.spawn(async move {
-                let patch = Patch::Json(json!([{"op": "add", "path": "/name/0/given/-", "value": format!("n{n}")}]));
+                let patch =
+                    Patch::Json(json!([{"op": "add", "path": "/name/0/given/-", "value": format!("n{n}")}]));
                 loop {
                     let change =
                         Change::Patch { key: key("Patient/p1"), patch: patch.clone(), if_match: None };
@@ -231,9 +240,19 @@ async fn patches_are_refused_with_a_reason() {
         let json_patch = |value: Value| Patch::Json(value);
         let cases = [
             ("no such path", json_patch(json!([{"op": "remove", "path": "/nothing"}])), None, "Invalid"),
-            ("a failed test", json_patch(json!([{"op": "test", "path": "/gender", "value": "male"}])), None, "Invalid"),
+            (
+                "a failed test",
+                json_patch(json!([{"op": "test", "path": "/gender", "value": "male"}])),
+                None,
+                "Invalid",
+            ),
             ("not a list", json_patch(json!({"op": "remove"})), None, "Invalid"),
-            ("another id", json_patch(json!([{"op": "replace", "path": "/id", "value": "p2"}])), None, "Invalid"),
+            (
+                "another id",
+                json_patch(json!([{"op": "replace", "path": "/id", "value": "p2"}])),
+                None,
+                "Invalid",
+            ),
             ("another type", Patch::Merge(json!({"resourceType": "Person"})), None, "Invalid"),
             ("an invalid result", Patch::Merge(json!({"gender": "f"})), None, "Invalid"),
             ("a stale version", Patch::Merge(json!({"active": false})), Some(7), "VersionConflict"),
@@ -247,14 +266,19 @@ async fn patches_are_refused_with_a_reason() {
             }
         }
         assert!(failures.is_empty(), "{failures:#?}");
-        let parameters = resource(json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [
+        let parameters =
+            resource(json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [
             {"name": "type", "valueCode": "replace"}, {"name": "path", "valueString": "Patient.birthDate"},
             {"name": "value", "valueDate": "1991-01-01"}]}]}));
         let change = Change::Patch { key: p1(), patch: Patch::Path(parameters), if_match: Some(1) };
         let done = write(&bench, &ctx, change).await.unwrap();
         assert_eq!(done.written[0].resource.as_ref().unwrap().text("birthDate"), Some("1991-01-01"));
         // Whoever may not read it gets nothing out of a patch.
-        let change = Change::Patch { key: key("Patient/p2"), patch: Patch::Merge(json!({"active": true})), if_match: None };
+        let change = Change::Patch {
+            key: key("Patient/p2"),
+            patch: Patch::Merge(json!({"active": true})),
+            if_match: None,
+        };
         assert_eq!(name(&write(&bench, &bench.doctor(), change).await.unwrap_err()), "Denied");
     })
     .await;

@@ -49,9 +49,17 @@ async fn finished_documents_stay() {
         let reason = json!({"text": "allergy"});
         let cases = vec![
             ("a draft is free", with(draft, "title", json!("Changed")), "written"),
-            ("a signed note, rewritten", with(note("final"), "title", json!("Changed")), "Rule finished-status"),
+            (
+                "a signed note, rewritten",
+                with(note("final"), "title", json!("Changed")),
+                "Rule finished-status",
+            ),
             ("back to a draft", note("preliminary"), "Rule finished-status"),
-            ("amended without a reason", with(note("amended"), "title", json!("Changed")), "Rule finished-reason"),
+            (
+                "amended without a reason",
+                with(note("amended"), "title", json!("Changed")),
+                "Rule finished-reason",
+            ),
             ("amended", because(with(note("amended"), "title", json!("Changed"))), "written"),
             ("taken back", because(note("entered-in-error")), "written"),
             (
@@ -62,10 +70,17 @@ async fn finished_documents_stay() {
             ("back to a draft", prescription("draft"), "Rule finished-status"),
             ("stopped without a reason", prescription("stopped"), "Rule finished-reason"),
             ("stopped", with(prescription("stopped"), "statusReason", reason), "written"),
-            ("a visit, rewritten", with(visit("finished"), "class", json!({"code": "IMP"})), "Rule finished-status"),
+            (
+                "a visit, rewritten",
+                with(visit("finished"), "class", json!({"code": "IMP"})),
+                "Rule finished-status",
+            ),
             ("a visit, reopened", visit("in-progress"), "Rule finished-status"),
-            ("a visit, taken back with other content",
-                because(with(visit("entered-in-error"), "class", json!({"code": "IMP"}))), "Rule finished-content"),
+            (
+                "a visit, taken back with other content",
+                because(with(visit("entered-in-error"), "class", json!({"code": "IMP"}))),
+                "Rule finished-content",
+            ),
             ("a visit, taken back", because(visit("entered-in-error")), "written"),
         ];
         let mut failures = Vec::new();
@@ -87,7 +102,8 @@ async fn finished_documents_stay() {
         let put = |value: Value| Change::Update { resource: resource(value), if_match: None };
         bench.record.write(&client, set(vec![put(own.clone())])).await.unwrap();
         bench.record.write(&client, set(vec![put(with(own, "title", json!("New")))])).await.unwrap();
-        let ours = bench.record.write(&client, set(vec![put(with(note("final"), "title", json!("X")))])).await;
+        let ours =
+            bench.record.write(&client, set(vec![put(with(note("final"), "title", json!("X")))])).await;
         assert_eq!(name(&ours.unwrap_err()), "Rule finished-status");
         let delete = Change::Delete { key: crate::key("Composition/note"), if_match: None };
         let ours = bench.record.write(&client, set(vec![delete])).await;

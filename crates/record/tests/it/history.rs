@@ -33,8 +33,7 @@ fn odd(runner: &mut TestRunner, id: &str, patient: &str) -> Value {
     let mut value = observation(id, patient, &number);
     let text = draw(runner, "[a-zA-Z0-9äß水😀\"\\\\ ]{1,12}x");
     value["note"] = json!([{"text": text}]);
-    value["extension"] =
-        json!([{"url": "http://example.org/odd", "valueDecimal": serde_json::from_str::<Value>(&number).unwrap()}]);
+    value["extension"] = json!([{"url": "http://example.org/odd", "valueDecimal": serde_json::from_str::<Value>(&number).unwrap()}]);
     value
 }
 

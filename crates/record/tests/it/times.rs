@@ -25,16 +25,39 @@ async fn raw_appointments_claim_their_time() {
         declined["participant"][1]["status"] = json!("declined");
         let cases = vec![
             ("a first booking", nine("b1", "p1", "d1"), "written"),
-            ("the same again, changed", { let mut b = nine("b1", "p1", "d1"); b["comment"] = json!("x"); b }, "written"),
+            (
+                "the same again, changed",
+                {
+                    let mut b = nine("b1", "p1", "d1");
+                    b["comment"] = json!("x");
+                    b
+                },
+                "written",
+            ),
             ("the same doctor", nine("b2", "p2", "d1"), "Duplicate slot-taken"),
             ("the same patient", nine("b3", "p1", "d2"), "Duplicate slot-taken"),
-            ("touching the rest of the last five minutes",
-                at(appointment("b4", "p2", "d1"), "2026-12-02T09:22:00Z", "2026-12-02T09:40:00Z"), "Duplicate slot-taken"),
-            ("right after", at(appointment("b5", "p2", "d1"), "2026-12-02T09:25:00Z", "2026-12-02T09:40:00Z"), "written"),
+            (
+                "touching the rest of the last five minutes",
+                at(appointment("b4", "p2", "d1"), "2026-12-02T09:22:00Z", "2026-12-02T09:40:00Z"),
+                "Duplicate slot-taken",
+            ),
+            (
+                "right after",
+                at(appointment("b5", "p2", "d1"), "2026-12-02T09:25:00Z", "2026-12-02T09:40:00Z"),
+                "written",
+            ),
             ("only proposed", free, "written"),
             ("declined by the doctor", declined, "written"),
-            ("in the past", at(appointment("b6", "p1", "d1"), "2013-12-10T09:00:00Z", "2013-12-10T11:00:00Z"), "written"),
-            ("in the past too", at(appointment("b7", "p1", "d1"), "2013-12-10T09:00:00Z", "2013-12-10T11:00:00Z"), "written"),
+            (
+                "in the past",
+                at(appointment("b6", "p1", "d1"), "2013-12-10T09:00:00Z", "2013-12-10T11:00:00Z"),
+                "written",
+            ),
+            (
+                "in the past too",
+                at(appointment("b7", "p1", "d1"), "2013-12-10T09:00:00Z", "2013-12-10T11:00:00Z"),
+                "written",
+            ),
             ("moved", at(nine("b1", "p1", "d1"), "2026-12-02T11:00:00Z", "2026-12-02T11:20:00Z"), "written"),
             ("where it was", nine("b8", "p1", "d1"), "written"),
         ];
@@ -59,13 +82,19 @@ async fn raw_appointments_claim_their_time() {
             bench.record.write(&client, set(vec![put(again)])).await.unwrap();
         }
         // Two at once: one has it.
-        let racer = |n: u32| put(at(appointment(&format!("r{n}"), "p2", "d2"), "2026-12-03T09:00:00Z", "2026-12-03T09:20:00Z"));
+        let racer = |n: u32| {
+            put(at(appointment(&format!("r{n}"), "p2", "d2"), "2026-12-03T09:00:00Z", "2026-12-03T09:20:00Z"))
+        };
         let (a, b) = tokio::join!(
             bench.record.write(&client, set(vec![racer(1)])),
             bench.record.write(&client, set(vec![racer(2)]))
         );
         assert!(a.is_ok() != b.is_ok());
-        bench.record.write(&client, set(vec![create(json!({"resourceType": "Basic", "code": {"text": "x"}}))])).await.unwrap();
+        bench
+            .record
+            .write(&client, set(vec![create(json!({"resourceType": "Basic", "code": {"text": "x"}}))]))
+            .await
+            .unwrap();
     })
     .await;
 }

@@ -91,19 +91,14 @@ pub async fn read(request: Request, limit: usize) -> Result<Bytes, Refusal> {
 }
 
 /// As [read], of a request in its parts.
-pub async fn read_parts(
-    headers: &HeaderMap,
-    body: axum::body::Body,
-    limit: usize,
-) -> Result<Bytes, Refusal> {
+pub async fn read_parts(headers: &HeaderMap, body: axum::body::Body, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         Refusal::new(
             RefusalKind::BodyTooLarge,
             format!("The body is larger than {limit} bytes, which is the limit here."),
         )
     };
-    let announced =
-        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }

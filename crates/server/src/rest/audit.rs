@@ -71,11 +71,7 @@ pub async fn search(
         }
         _ => app.record.audit_list(ctx, filter, cursor, count).await?,
     };
-    Ok(SearchPage {
-        items: page.rows.iter().map(stored).collect(),
-        next: page.next,
-        ..SearchPage::default()
-    })
+    Ok(SearchPage { items: page.rows.iter().map(stored).collect(), next: page.next, ..SearchPage::default() })
 }
 
 fn stored(row: &AuditRow) -> Stored {

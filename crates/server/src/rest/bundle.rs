@@ -69,8 +69,7 @@ impl Dispatch for Routes {
                 let outcome = Outcome::one(IssueCode::Value, "", text).to_json();
                 return Reply { status: 400, resource: Some(outcome), ..Reply::default() };
             };
-            let router =
-                self.router.get_or_init(|| super::routes().with_state(self.app.clone())).clone();
+            let router = self.router.get_or_init(|| super::routes().with_state(self.app.clone())).clone();
             match router.oneshot(request).await {
                 Ok(response) => reply(response).await,
                 Err(never) => match never {},
@@ -100,7 +99,15 @@ fn request(ctx: Ctx, call: Call) -> Option<Request> {
             request = request.header(header::CONTENT_TYPE, negotiate::FHIR_JSON);
             Body::from(resource.to_json())
         }
-        None => Body::empty(),
+        None => {
+            // A search by POST has its parameters in the url here; a bundle's entry has no place for a form.
+            if call.method == "POST"
+                && call.url.split('?').next().is_some_and(|path| path.ends_with("_search"))
+            {
+                request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            }
+            Body::empty()
+        }
     };
     request.extension(OnBehalf(ctx)).body(body).ok()
 }

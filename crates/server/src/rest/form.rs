@@ -1,8 +1,8 @@
 //! The layer around all of `/fhir`: bodies in XML or packed by gzip become plain JSON, answers become XML where that is
 //! wanted. So every handler reads and writes JSON, and every interaction and operation speaks both.
 
-use super::negotiate::{self, FHIR_JSON, FHIR_XML, Format};
 use super::FhirAnswer;
+use super::negotiate::{self, FHIR_JSON, FHIR_XML, Format};
 use crate::http::body;
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::state::AppState;
@@ -108,7 +108,10 @@ fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
 
 fn is_xml(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    matches!(essence.as_str(), "application/fhir+xml" | "application/xml" | "text/xml" | "application/xml+fhir")
+    matches!(
+        essence.as_str(),
+        "application/fhir+xml" | "application/xml" | "text/xml" | "application/xml+fhir"
+    )
 }
 
 /// Errors: 413 as soon as there is more than `limit`, 400 for what is no gzip.

@@ -73,9 +73,9 @@ fn no_more(pairs: &[(String, String)]) -> Result<(), FhirError> {
 fn is_known(stored: &Stored, headers: &HeaderMap) -> bool {
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(tags) = text(header::IF_NONE_MATCH) {
-        return tags
-            .split(',')
-            .any(|tag| tag.trim() == "*" || parse_etag(tag).is_some_and(|version| version == stored.version));
+        return tags.split(',').any(|tag| {
+            tag.trim() == "*" || parse_etag(tag).is_some_and(|version| version == stored.version)
+        });
     }
     match text(header::IF_MODIFIED_SINCE).and_then(negotiate::parse_http_date) {
         Some(since) => stored.last_updated.as_second() <= since.as_second(),

@@ -19,7 +19,8 @@ async fn entries(world: &World, client: &Signed, path: &str) -> Vec<String> {
         assert!(fhir::validate::validate(&parsed).is_empty(), "{page}");
         for entry in page["entry"].as_array().cloned().unwrap_or_default() {
             let id = entry["fullUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-            let version = entry["response"]["etag"].as_str().unwrap().trim_matches(['W', '/', '"']).to_owned();
+            let version =
+                entry["response"]["etag"].as_str().unwrap().trim_matches(['W', '/', '"']).to_owned();
             assert!(entry["response"]["lastModified"].is_string());
             assert_eq!(entry.get("resource").is_none(), entry["request"]["method"] == "DELETE");
             all.push(format!("{} {id}/{version}", entry["request"]["method"].as_str().unwrap()));
@@ -87,8 +88,16 @@ async fn searches_of_compartments_and_the_system() {
     for (kind, id, more) in [
         ("Patient", "p", json!({})),
         ("Patient", "q", json!({})),
-        ("Observation", "o1", json!({"status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/p"}})),
-        ("Observation", "o2", json!({"status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/q"}})),
+        (
+            "Observation",
+            "o1",
+            json!({"status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/p"}}),
+        ),
+        (
+            "Observation",
+            "o2",
+            json!({"status": "final", "code": {"text": "x"}, "subject": {"reference": "Patient/q"}}),
+        ),
         ("Condition", "c1", json!({"subject": {"reference": "Patient/p"}})),
     ] {
         let mut value = json!({"resourceType": kind, "id": id});
@@ -98,7 +107,8 @@ async fn searches_of_compartments_and_the_system() {
     let found = async |method: &str, path: &str, form: &str| -> Vec<String> {
         let mut request = client.request(method, path);
         if method == "POST" {
-            request = request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
+            request =
+                request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
         }
         let (status, page) = crate::harness::read(request.send().await.unwrap()).await;
         assert_eq!(status, 200, "{path}: {page}");

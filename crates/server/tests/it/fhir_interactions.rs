@@ -27,7 +27,8 @@ async fn conditional_headers() {
     assert_eq!(only_new().await.unwrap().status(), 201);
     let (status, outcome) = read(only_new().await.unwrap()).await;
     assert_eq!((status, &outcome["issue"][0]["code"]), (412, &json!("conflict")));
-    let tagged = client.request("PUT", path).header("if-none-match", "W/\"1\"").json(&put).send().await.unwrap();
+    let tagged =
+        client.request("PUT", path).header("if-none-match", "W/\"1\"").json(&put).send().await.unwrap();
     assert_eq!(tagged.status(), 400);
 
     let first = client.request("GET", path).send().await.unwrap();
@@ -84,7 +85,8 @@ async fn writes_by_condition() {
     let url = |mrn: &str| format!("/fhir/R4/Patient?identifier=urn:mrn%7C{mrn}");
     let (status, same) = client.post(&url("m1"), patient("m1", "Other")).await;
     assert_eq!((status, &same["name"][0]["family"]), (200, &json!("One")), "a condition in the URL");
-    let both = client.request("POST", &url("m1")).header("if-none-exist", "identifier=m1").json(&patient("m1", "X"));
+    let both =
+        client.request("POST", &url("m1")).header("if-none-exist", "identifier=m1").json(&patient("m1", "X"));
     assert_eq!(both.send().await.unwrap().status(), 400);
     let (status, updated) = client.put(&url("m1"), patient("m1", "Two")).await;
     assert_eq!((status, &updated["meta"]["versionId"]), (200, &json!("2")), "{updated}");
@@ -92,7 +94,9 @@ async fn writes_by_condition() {
     let wrong = json!({"resourceType": "Patient", "id": "other", "identifier": [{"system": "urn:mrn", "value": "m1"}]});
     let (status, outcome) = client.put(&url("m1"), wrong).await;
     assert_eq!((status, &outcome["issue"][0]["expression"][0]), (400, &json!("Patient.id")));
-    let (status, _) = client.patch(&url("m1"), json!([{"op": "replace", "path": "/name/0/family", "value": "Three"}])).await;
+    let (status, _) = client
+        .patch(&url("m1"), json!([{"op": "replace", "path": "/name/0/family", "value": "Three"}]))
+        .await;
     assert_eq!(status, 200);
     assert_eq!(client.patch(&url("m7"), json!([])).await.0, 404);
 
@@ -167,7 +171,11 @@ async fn patches_of_every_kind() {
     for (kind, body, expected) in refused {
         let request = client.request("PATCH", &path).header("content-type", kind).body(body);
         let (status, outcome) = read(request.send().await.unwrap()).await;
-        assert_eq!((status, &outcome["resourceType"]), (expected, &json!("OperationOutcome")), "{kind} {body}");
+        assert_eq!(
+            (status, &outcome["resourceType"]),
+            (expected, &json!("OperationOutcome")),
+            "{kind} {body}"
+        );
     }
     let stale = client.request("PATCH", &path).header("if-match", "W/\"1\"").json(&json!({"active": false}));
     assert_eq!(stale.send().await.unwrap().status(), 412);
@@ -245,12 +253,17 @@ async fn bodies_are_packed_and_marked() {
     let client = world.client("system/*.cruds").await;
     let post = |body: Vec<u8>, encoding: &'static str| {
         let request = client.request("POST", "/fhir/R4/Patient").header("content-type", FHIR);
-        let request = if encoding.is_empty() { request } else { request.header("content-encoding", encoding) };
+        let request =
+            if encoding.is_empty() { request } else { request.header("content-encoding", encoding) };
         request.body(body).send()
     };
     let good = patient("m", "Packed").to_string().into_bytes();
     assert_eq!(post(packed(&good), "gzip").await.unwrap().status(), 201);
-    assert_eq!(post([b"\xef\xbb\xbf", good.as_slice()].concat(), "").await.unwrap().status(), 201, "byte order mark");
+    assert_eq!(
+        post([b"\xef\xbb\xbf", good.as_slice()].concat(), "").await.unwrap().status(),
+        201,
+        "byte order mark"
+    );
     let bomb = packed(&vec![b' '; 50 * 1024 * 1024]);
     assert!(bomb.len() < 60 * 1024, "{}", bomb.len());
     for (body, encoding, status, code) in [
@@ -273,7 +286,8 @@ async fn bodies_are_packed_and_marked() {
         let asked = plain.get(url).bearer_auth(&client.token).header("accept-encoding", encoding);
         let answer = asked.send().await.unwrap();
         assert_eq!(header(&answer, "content-encoding"), encoding);
-        let vary: Vec<&str> = answer.headers().get_all("vary").iter().filter_map(|v| v.to_str().ok()).collect();
+        let vary: Vec<&str> =
+            answer.headers().get_all("vary").iter().filter_map(|v| v.to_str().ok()).collect();
         assert!(vary.join(",").contains("accept-encoding"), "{vary:?}");
     }
     world.stop().await;
@@ -281,7 +295,8 @@ async fn bodies_are_packed_and_marked() {
 
 #[tokio::test]
 async fn pages_of_other_origins() {
-    let world = World::start_with(|config| config.http.cors_origins = vec!["https://app.example".into()]).await;
+    let world =
+        World::start_with(|config| config.http.cors_origins = vec!["https://app.example".into()]).await;
     let client = world.client("system/*.cruds").await;
     let preflight = |origin: &'static str| {
         world
@@ -324,7 +339,10 @@ async fn heads_options_and_parts() {
     let made = client.post("/fhir/R4/Patient", patient("m", "Otieno")).await.1;
     let path = format!("/fhir/R4/Patient/{}", made["id"].as_str().unwrap());
     let head = client.request("HEAD", "/fhir/R4/Patient?family=otieno").send().await.unwrap();
-    assert_eq!((head.status().as_u16(), header(&head, "content-type")), (200, "application/fhir+json; charset=utf-8"));
+    assert_eq!(
+        (head.status().as_u16(), header(&head, "content-type")),
+        (200, "application/fhir+json; charset=utf-8")
+    );
     let options = client.request("OPTIONS", &path).send().await.unwrap();
     assert_eq!(options.status(), 204);
     for method in ["GET", "PUT", "PATCH", "DELETE"] {
