@@ -333,8 +333,8 @@ pub fn release(tx: &mut dyn Tx, id: &str, token: i64, wait_s: Option<i64>) -> Re
     let now = tx.now()?;
     let later = wait_s.map(|s| now.as_microsecond().saturating_add(s * 1_000_000));
     tx.execute(
-        "UPDATE subscription SET until_us = 0, due_us = CASE WHEN state = 1 AND pushed = 1 AND events > delivered THEN $3 \
-         WHEN state IN (0, 1) THEN $4 ELSE NULL END WHERE id = $1 AND token = $2",
+        "UPDATE subscription SET until_us = 0, due_us = CASE WHEN state = 1 AND pushed = 1 AND events > delivered THEN CAST($3 AS BIGINT) \
+         WHEN state IN (0, 1) THEN CAST($4 AS BIGINT) ELSE NULL END WHERE id = $1 AND token = $2",
         params![id, token, now, later],
     )?;
     Ok(())
