@@ -120,13 +120,21 @@ impl<'a> Node<'a> {
             let number = element.types.first().map(|t| t.number);
             return self.push_all(element.name, number, out);
         }
-        let mut key = String::with_capacity(element.name.len() + 16);
-        for t in &element.types {
-            key.clear();
-            key.push_str(element.name);
-            key.push_str(&t.code[..1].to_ascii_uppercase());
-            key.push_str(&t.code[1..]);
-            self.push_all(&key, Some(t.number), out);
+        // The keys that are there are fewer than the types there could be.
+        let (Value::Object(object), Some(t)) = (self.value, self.type_def()) else { return };
+        for key in object.keys() {
+            let (plain, extends) = match key.strip_prefix('_') {
+                Some(plain) => (plain, true),
+                None => (key.as_str(), false),
+            };
+            if !plain.starts_with(element.name) || (extends && object.contains_key(plain)) {
+                continue;
+            }
+            if let Some((_, found, option)) = t.lookup(plain)
+                && found.name == element.name
+            {
+                self.push_all(plain, Some(option.number), out);
+            }
         }
     }
 

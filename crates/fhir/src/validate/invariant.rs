@@ -50,7 +50,8 @@ pub(super) struct Binding {
 pub(super) struct Rules {
     /// By type number: what holds for every value of the type.
     types: Vec<Vec<Rule>>,
-    elements: HashMap<(u16, &'static str), Vec<Rule>>,
+    /// By type number: what holds for an element of the type, by its name. Few types have any.
+    elements: Vec<Vec<(&'static str, Rule)>>,
     bindings: HashMap<(u16, &'static str), Binding>,
 }
 
@@ -66,8 +67,11 @@ impl Rules {
     pub fn of_type(&self, number: TypeNumber) -> &[Rule] {
         self.types.get(usize::from(number.0)).map_or(&[], Vec::as_slice)
     }
-    pub fn of_element(&self, owner: TypeNumber, name: &'static str) -> &[Rule] {
-        self.elements.get(&(owner.0, name)).map_or(&[], Vec::as_slice)
+    fn of_elements(&self, owner: TypeNumber) -> &[(&'static str, Rule)] {
+        self.elements.get(usize::from(owner.0)).map_or(&[], Vec::as_slice)
+    }
+    fn all(&self) -> impl Iterator<Item = &Rule> {
+        self.types.iter().flatten().chain(self.elements.iter().flatten().map(|(_, rule)| rule))
     }
     pub fn binding(&self, owner: TypeNumber, name: &'static str) -> Option<&Binding> {
         self.bindings.get(&(owner.0, name))
@@ -77,8 +81,7 @@ impl Rules {
         static KNOWN: OnceLock<HashMap<&'static str, Vec<&'static str>>> = OnceLock::new();
         let known = KNOWN.get_or_init(|| {
             let mut known: HashMap<&'static str, Vec<&'static str>> = HashMap::new();
-            let rules = Rules::get();
-            for rule in rules.types.iter().flatten().chain(rules.elements.values().flatten()) {
+            for rule in Rules::get().all() {
                 known.entry(&rule.key).or_default().push(&rule.expression);
             }
             known
@@ -105,8 +108,9 @@ fn load() -> Option<Rules> {
     // Leaked on purpose, like the definitions: both live as long as the process.
     let text: &'static str = Box::leak(text.into_boxed_str());
     let d = Definitions::get();
-    let mut rules = Rules { types: Vec::new(), ..Rules::default() };
+    let mut rules = Rules::default();
     rules.types.resize_with(d.types.len(), Vec::new);
+    rules.elements.resize_with(d.types.len(), Vec::new);
     for line in text.lines() {
         let words: Vec<&'static str> = line.split('\t').collect();
         match words[..] {
@@ -117,7 +121,7 @@ fn load() -> Option<Rules> {
                 if element.is_empty() {
                     rules.types[usize::from(number.0)].push(rule);
                 } else {
-                    rules.elements.entry((number.0, element)).or_default().push(rule);
+                    rules.elements[usize::from(number.0)].push((element, rule));
                 }
             }
             ["B", owner, element, strength, value_set] => {
@@ -151,7 +155,8 @@ pub(super) fn object<'r>(walker: &mut Walker<'r>, t: &'static TypeDef, value: &'
             None => break,
         }
     }
-    if rules.elements.is_empty() {
+    let of_elements = rules.of_elements(own);
+    if of_elements.is_empty() {
         return;
     }
     let Value::Object(object) = value else { return };
@@ -159,8 +164,9 @@ pub(super) fn object<'r>(walker: &mut Walker<'r>, t: &'static TypeDef, value: &'
         let Some((_, element, element_type)) = t.lookup(key.strip_prefix('_').unwrap_or(key)) else {
             continue;
         };
-        let found = rules.of_element(own, element.name);
-        if found.is_empty() || (key.starts_with('_') && object.contains_key(&key[1..])) {
+        let mut found =
+            of_elements.iter().filter(|(name, _)| *name == element.name).map(|(_, rule)| rule).peekable();
+        if found.peek().is_none() || (key.starts_with('_') && object.contains_key(&key[1..])) {
             continue;
         }
         let extension = if key.starts_with('_') { Some(child) } else { object.get(&format!("_{key}")) };
@@ -215,7 +221,7 @@ mod tests {
     fn every_expression_is_fhirpath() {
         let rules = Rules::get();
         let mut count = 0;
-        for rule in rules.types.iter().flatten().chain(rules.elements.values().flatten()) {
+        for rule in rules.all() {
             assert!(rule.parsed().is_some(), "{}: {}", rule.key, rule.expression);
             count += 1;
         }
