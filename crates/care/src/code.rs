@@ -90,14 +90,15 @@ static MEDICINE_LIST: LazyLock<Vec<Entry<Medicine>>> = LazyLock::new(|| {
         .collect()
 });
 
-/// How well an entry answers: smaller is better, `None` not at all. Every word typed must begin a word of one key or
-/// of several.
+/// How well an entry answers: smaller is better, `None` not at all. A key that is what was typed comes before one that
+/// begins with it, of which the shortest is the nearest: `hypert` is Hypertension before Hypertensive heart disease. Else
+/// every word typed must begin a word of one key or of several.
 fn rank(keys: &[String], typed: &str, words: &[&str]) -> Option<usize> {
     if let Some(position) = keys.iter().position(|key| key == typed) {
         return Some(position);
     }
-    if let Some(position) = keys.iter().position(|key| key.starts_with(typed)) {
-        return Some(100 + position);
+    if let Some(length) = keys.iter().filter(|key| key.starts_with(typed)).map(|key| key.chars().count()).min() {
+        return Some(100 + length);
     }
     let begins = |word: &&str| {
         keys.iter().position(|key| {
@@ -106,7 +107,7 @@ fn rank(keys: &[String], typed: &str, words: &[&str]) -> Option<usize> {
         })
     };
     let positions: Option<Vec<usize>> = words.iter().map(begins).collect();
-    positions.map(|all| 200 + all.into_iter().sum::<usize>())
+    positions.map(|all| 10_000 + all.into_iter().sum::<usize>())
 }
 
 fn search<T: Clone>(entries: &[Entry<T>], query: &str) -> Vec<T> {
@@ -194,6 +195,9 @@ mod tests {
         }
         assert!(diagnoses("xyzzy").is_empty());
         assert_eq!(diagnoses("I10")[0].code, "I10");
+        for (typed, expected) in [("hypert", "I10"), ("hypertension", "I10"), ("mala", "B54"), ("typh", "A01.0")] {
+            assert_eq!(diagnoses(typed)[0].code, expected, "{typed}: {:?}", diagnoses(typed));
+        }
         assert!(diagnoses("").len() == HITS_MAX && diagnoses(&"a".repeat(10_000)).is_empty());
     }
 

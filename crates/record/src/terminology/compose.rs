@@ -159,12 +159,7 @@ impl Evaluation<'_> {
         Ok(found)
     }
 
-    fn system(
-        &mut self,
-        tx: &mut dyn Tx,
-        url: &str,
-        version: Option<&str>,
-    ) -> Result<Option<System>, Error> {
+    fn system(&mut self, tx: &mut dyn Tx, url: &str, version: Option<&str>) -> Result<Option<System>, Error> {
         let wanted = self.versions.iter().find(|(s, _)| s == url).map(|(_, v)| v.clone());
         let version = version.map(str::to_owned).or(wanted);
         let Some(identity) = self.identify(tx, Kind::CodeSystem, url, version.as_deref())? else {
@@ -485,7 +480,8 @@ fn intersect(mine: Vec<Part>, other: &[Part]) -> Vec<Part> {
                     .filter(|l| part.listed.iter().any(|p| p.code == l.code))
                     .cloned()
                     .collect();
-                part.numbers = part.numbers.intersect(&Ranges::of(codes.iter().filter_map(|l| l.number).collect()));
+                part.numbers =
+                    part.numbers.intersect(&Ranges::of(codes.iter().filter_map(|l| l.number).collect()));
                 part.listed = Arc::new(codes);
                 kept.push(part);
             }

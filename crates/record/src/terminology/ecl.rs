@@ -7,10 +7,12 @@ use super::system::System;
 use crate::Error;
 use fhir::IssueCode;
 use store::Tx;
-use store::terminology::Ranges;
+use store::terminology::{Ranges, Union};
 
 /// Characters of an expression.
 const MAX_LENGTH: usize = 8_000;
+/// Values of an attribute that are looked up one by one; for more, all values in use are gone through.
+const FEW_VALUES: usize = 2_000;
 /// Brackets within brackets.
 const MAX_DEPTH: usize = 40;
 
@@ -18,7 +20,10 @@ const MAX_DEPTH: usize = 40;
 /// not in the system; parts of the language that are not supported, by name.
 pub(crate) fn evaluate(tx: &mut dyn Tx, system: &System, expression: &str) -> Result<Ranges, Error> {
     if expression.len() > MAX_LENGTH {
-        return Err(refuse(IssueCode::TooLong, format!("An expression has at most {MAX_LENGTH} characters.")));
+        return Err(refuse(
+            IssueCode::TooLong,
+            format!("An expression has at most {MAX_LENGTH} characters."),
+        ));
     }
     let mut parser = Parser { text: expression, at: 0, depth: 0 };
     let tree = parser.constraint()?;
@@ -171,7 +176,8 @@ impl Parser<'_> {
         ];
         for (token, walk) in WALKS {
             if self.take(token)? {
-                let inner = if self.take("^")? { Tree::Members(Box::new(self.focus()?)) } else { self.focus()? };
+                let inner =
+                    if self.take("^")? { Tree::Members(Box::new(self.focus()?)) } else { self.focus()? };
                 return Ok(Tree::Walk(*walk, Box::new(inner)));
             }
         }
@@ -199,7 +205,9 @@ impl Parser<'_> {
         }
         self.at += digits.len();
         if self.take("|")? {
-            let Some(end) = self.rest().find('|') else { return Err(self.wrong("a term does not end with |")) };
+            let Some(end) = self.rest().find('|') else {
+                return Err(self.wrong("a term does not end with |"));
+            };
             self.at += end + 1;
         }
         Ok(Tree::Concept(digits))
@@ -284,7 +292,9 @@ impl Evaluator<'_> {
                 let sets = self.numbers(tx, inner)?;
                 let mut codes = Vec::new();
                 if sets == system.all() {
-                    system.postings(tx, "m:", &mut |key, _| codes.extend(key.strip_prefix("m:").map(str::to_owned)))?;
+                    system.postings(tx, "m:", &mut |key, _| {
+                        codes.extend(key.strip_prefix("m:").map(str::to_owned))
+                    })?;
                 } else {
                     system.brief(tx, &sets, &mut |_, code, _| codes.push(code.to_owned()))?;
                 }
@@ -321,11 +331,7 @@ impl Evaluator<'_> {
         if *from == system.all() {
             // `<< *` is everything, `< *` all that have a parent.
             return match walk {
-                Walk::Below | Walk::Children => {
-                    let mut found = Ranges::new();
-                    system.postings(tx, "p:parent=", &mut |_, numbers| found = found.union(&numbers))?;
-                    Ok(found)
-                }
+                Walk::Below | Walk::Children => system.any_posting(tx, "p:parent="),
                 Walk::Above | Walk::Parents => {
                     let mut codes = Vec::new();
                     system.postings(tx, "p:parent=", &mut |key, _| {
@@ -341,21 +347,29 @@ impl Evaluator<'_> {
             };
         }
         let mut found = match walk {
-            Walk::BelowOrThis | Walk::ChildrenOrThis | Walk::AboveOrThis | Walk::ParentsOrThis => from.clone(),
+            Walk::BelowOrThis | Walk::ChildrenOrThis | Walk::AboveOrThis | Walk::ParentsOrThis => {
+                from.clone()
+            }
             _ => Ranges::new(),
         };
         match walk {
             Walk::Below | Walk::BelowOrThis => {
+                let mut all = Union::default();
+                all.add(&found);
                 for concept in system.concepts(tx, from)? {
-                    found = found.union(&concept.descendants);
+                    all.add(&concept.descendants);
                 }
+                found = all.finish();
             }
             Walk::Children | Walk::ChildrenOrThis => {
                 let mut codes = Vec::new();
                 system.brief(tx, from, &mut |_, code, _| codes.push(code.to_owned()))?;
+                let mut all = Union::default();
+                all.add(&found);
                 for code in codes {
-                    found = found.union(&system.posting(tx, &format!("p:parent={code}"))?);
+                    all.add(&system.posting(tx, &format!("p:parent={code}"))?);
                 }
+                found = all.finish();
             }
             Walk::Above | Walk::AboveOrThis => {
                 found = found.union(&system.above(tx, from)?);
@@ -406,16 +420,30 @@ impl Evaluator<'_> {
                 continue;
             }
             let prefix = format!("p:{attribute}=");
+            if is_equal && wanted.len() <= FEW_VALUES {
+                let mut codes = Vec::with_capacity(wanted.len());
+                system.brief(tx, &wanted, &mut |_, code, _| codes.push(code.to_owned()))?;
+                let mut all = Union::default();
+                all.add(&found);
+                for code in codes {
+                    all.add(&system.posting(tx, &format!("{prefix}{code}"))?);
+                }
+                found = all.finish();
+                continue;
+            }
             let mut pairs: Vec<(String, Ranges)> = Vec::new();
             system.postings(tx, &prefix, &mut |key, numbers| {
                 pairs.extend(key.strip_prefix(&prefix).map(|code| (code.to_owned(), numbers)));
             })?;
+            let mut all = Union::default();
+            all.add(&found);
             for (code, numbers) in pairs {
                 let is_wanted = system.place(tx, &code)?.is_some_and(|(number, _)| wanted.contains(number));
                 if is_wanted == is_equal {
-                    found = found.union(&numbers);
+                    all.add(&numbers);
                 }
             }
+            found = all.finish();
         }
         Ok(found)
     }

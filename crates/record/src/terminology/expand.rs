@@ -12,6 +12,8 @@ use store::terminology::{Concept, Designation, Ranges};
 /// Concepts whose names are compared with the filter; where more have its words, those whose name begins with them
 /// are compared first.
 const MAX_RANKED: usize = 5_000;
+/// Of these, as many are compared by all their names, or as many as the page needs.
+const SHORTLIST: usize = 300;
 /// Codes found by their beginning.
 const MAX_BY_CODE: u32 = 500;
 
@@ -250,12 +252,15 @@ fn ranked(
     for (n, part) in parts.iter().enumerate() {
         let Some(system) = &part.known else {
             for (at, l) in part.listed.iter().enumerate() {
-                let names = l.display.as_deref().into_iter().chain(l.designations.iter().map(|d| d.value.as_str()));
+                let names =
+                    l.display.as_deref().into_iter().chain(l.designations.iter().map(|d| d.value.as_str()));
                 scored.extend(typed.rank(&l.code, names).map(|rank| (rank, n, at as u32)));
             }
             continue;
         };
         let (best, others) = candidates(tx, system, part, typed)?;
+        unranked += others;
+        let (best, others) = shortlist(tx, system, best, typed, (offset + count).max(SHORTLIST))?;
         unranked += others;
         for concept in system.concepts(tx, &best)? {
             let given = part.listed.iter().find(|l| l.number == Some(concept.number));
@@ -287,6 +292,32 @@ fn ranked(
     Ok((total, hits))
 }
 
+/// The `most` concepts whose display answers best: all names of thousands of concepts would take too long to read.
+/// Returns them, and how many were left out.
+fn shortlist(
+    tx: &mut dyn Tx,
+    system: &System,
+    found: Ranges,
+    typed: &Typed,
+    most: usize,
+) -> Result<(Ranges, usize), Error> {
+    let all = found.len();
+    if all <= most {
+        return Ok((found, 0));
+    }
+    // What is found by another name than the display comes behind, the shorter first.
+    let mut scored: Vec<((u8, usize), u32)> = Vec::with_capacity(all);
+    system.brief(tx, &found, &mut |number, code, display| {
+        let rank = typed.rank(code, std::iter::once(display)).unwrap_or((6, display.len()));
+        scored.push((rank, number));
+    })?;
+    if most < scored.len() {
+        scored.select_nth_unstable(most);
+        scored.truncate(most);
+    }
+    Ok((Ranges::of(scored.into_iter().map(|(_, number)| number).collect()), all - most))
+}
+
 /// Concepts that may answer, at most [MAX_RANKED], and how many more there are.
 fn candidates(
     tx: &mut dyn Tx,
@@ -299,9 +330,7 @@ fn candidates(
     let mut words: Vec<&String> = typed.words.iter().collect();
     words.sort_by_key(|w| std::cmp::Reverse(w.len()));
     for word in words {
-        let mut with = Ranges::new();
-        system.postings(tx, &format!("w:{word}"), &mut |_, numbers| with = with.union(&numbers))?;
-        found = found.intersect(&with);
+        found = found.intersect(&system.any_posting(tx, &format!("w:{word}"))?);
         if found.is_empty() {
             break;
         }
@@ -324,10 +353,10 @@ fn candidates(
     if all.len() <= MAX_RANKED {
         return Ok((all, 0));
     }
-    let mut first = Ranges::new();
-    if let Some(word) = typed.words.first() {
-        system.postings(tx, &format!("^:{word}"), &mut |_, numbers| first = first.union(&numbers))?;
-    }
+    let first = match typed.words.first() {
+        Some(word) => system.any_posting(tx, &format!("^:{word}"))?,
+        None => Ranges::new(),
+    };
     let best = found.intersect(&first).slice(0, MAX_RANKED).union(&also);
     let best = if best.len() < MAX_RANKED {
         best.union(&found.minus(&best).slice(0, MAX_RANKED - best.len()))

@@ -8,7 +8,7 @@ use crate::Error;
 use fhir::IssueCode;
 use regex::Regex;
 use store::Tx;
-use store::terminology::Ranges;
+use store::terminology::{Ranges, Union};
 
 pub(crate) const SNOMED: &str = "http://snomed.info/sct";
 pub(crate) const LOINC: &str = "http://loinc.org";
@@ -17,9 +17,9 @@ const MAX_REGEX_BYTES: usize = 1 << 20;
 
 /// A code that a filter names. Errors: it is not in the system.
 fn place(tx: &mut dyn Tx, system: &System, code: &str) -> Result<(u32, Ranges), Error> {
-    system.place(tx, code)?.ok_or_else(|| {
-        refuse(IssueCode::CodeInvalid, format!("`{code}` is no code of `{}`.", system.url()))
-    })
+    system
+        .place(tx, code)?
+        .ok_or_else(|| refuse(IssueCode::CodeInvalid, format!("`{code}` is no code of `{}`.", system.url())))
 }
 
 /// What one filter selects. Errors: an operator or code that means nothing here.
@@ -53,11 +53,7 @@ pub(crate) fn numbers(
         "not-in" => Ok(system.all().minus(&among(tx, system, property, value)?)),
         "exists" => {
             let has = match property {
-                "parent" => {
-                    let mut has = Ranges::new();
-                    system.postings(tx, "p:parent=", &mut |_, numbers| has = has.union(&numbers))?;
-                    has
-                }
+                "parent" => system.any_posting(tx, "p:parent=")?,
                 "inactive" => system.inactive(tx)?,
                 _ => system.posting(tx, &format!("p:{property}"))?,
             };
@@ -111,8 +107,7 @@ fn equal(tx: &mut dyn Tx, system: &System, property: &str, value: &str) -> Resul
             None => Ok(Ranges::new()),
         },
         "inactive" | "notSelectable" | "abstract" => {
-            let has =
-                if property == "inactive" { system.inactive(tx)? } else { system.abstracts(tx)? };
+            let has = if property == "inactive" { system.inactive(tx)? } else { system.abstracts(tx)? };
             Ok(if value == "true" { has } else { system.all().minus(&has) })
         }
         "display" => {
@@ -152,13 +147,13 @@ fn matching(tx: &mut dyn Tx, system: &System, property: &str, pattern: &str) -> 
 
 fn by_value(tx: &mut dyn Tx, system: &System, property: &str, regex: &Regex) -> Result<Ranges, Error> {
     let prefix = format!("p:{property}=");
-    let mut found = Ranges::new();
+    let mut found = Union::default();
     system.postings(tx, &prefix, &mut |key, numbers| {
         if key.strip_prefix(&prefix).is_some_and(|value| regex.is_match(value)) {
-            found = found.union(&numbers);
+            found.add(&numbers);
         }
     })?;
-    Ok(found)
+    Ok(found.finish())
 }
 
 /// The part of a code system that a value set's URL says.
@@ -181,7 +176,8 @@ pub(crate) fn implied(tx: &mut dyn Tx, system: &System, part: &Part) -> Result<R
         }
         Part::Sets => {
             let mut sets = Vec::new();
-            system.postings(tx, "m:", &mut |key, _| sets.extend(key.strip_prefix("m:").map(str::to_owned)))?;
+            system
+                .postings(tx, "m:", &mut |key, _| sets.extend(key.strip_prefix("m:").map(str::to_owned)))?;
             let mut numbers = Vec::with_capacity(sets.len());
             for set in sets {
                 numbers.extend(system.place(tx, &set)?.map(|(number, _)| number));

@@ -107,4 +107,3 @@ impl Walk {
         self.done[node] = true;
     }
 }
-

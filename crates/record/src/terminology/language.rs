@@ -6,7 +6,12 @@ use store::terminology::{Concept, Designation};
 fn is_display(d: &Designation) -> bool {
     matches!(
         d.use_code.as_str(),
-        "" | "display" | "preferredForLanguage" | "900000000000013009" | "LONG_COMMON_NAME" | "title" | "preferred"
+        "" | "display"
+            | "preferredForLanguage"
+            | "900000000000013009"
+            | "LONG_COMMON_NAME"
+            | "title"
+            | "preferred"
     )
 }
 
@@ -52,6 +57,8 @@ pub(super) fn display(
     wishes: &[String],
     system_language: Option<&str>,
 ) -> Option<String> {
+    // FHIR's own systems are English and do not say so.
+    let system_language = system_language.or(Some("en"));
     let fallback = own.or(concept.map(|c| c.display.as_str())).filter(|d| !d.is_empty());
     for wish in wishes {
         let mut best: Option<((u8, bool, bool), &str)> = None;

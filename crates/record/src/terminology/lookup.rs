@@ -66,7 +66,12 @@ impl Terminology {
         let Some(concept) = system.concept(tx, &request.code)? else {
             return Err(super::refuse(
                 fhir::IssueCode::NotFound,
-                format!("`{}` is no code of `{}`{}.", request.code, system.url(), in_version(system.version())),
+                format!(
+                    "`{}` is no code of `{}`{}.",
+                    request.code,
+                    system.url(),
+                    in_version(system.version())
+                ),
             ));
         };
         let wishes = language::wishes(&request.display_language);
@@ -77,13 +82,15 @@ impl Terminology {
         };
         if wants("parent") {
             system.brief(tx, &concept.parents, &mut |_, code, display| {
-                properties.push(Property { code: "parent".into(), value: coding(system.url(), code, display) });
+                properties
+                    .push(Property { code: "parent".into(), value: coding(system.url(), code, display) });
             })?;
         }
         if wants("child") && !concept.descendants.is_empty() {
             let children = system.posting(tx, &format!("p:parent={}", concept.code))?.slice(0, MAX_CHILDREN);
             system.brief(tx, &children, &mut |_, code, display| {
-                properties.push(Property { code: "child".into(), value: coding(system.url(), code, display) });
+                properties
+                    .push(Property { code: "child".into(), value: coding(system.url(), code, display) });
             })?;
         }
         if !properties.iter().any(|p| p.code == "inactive") && wants("inactive") {
@@ -153,7 +160,8 @@ impl Terminology {
         code: &str,
     ) -> Result<Option<bool>, Error> {
         let Some(system) = self.system(tx, system, None)? else { return Ok(None) };
-        let (Some((above, below)), Some((number, _))) = (system.place(tx, ancestor)?, system.place(tx, code)?)
+        let (Some((above, below)), Some((number, _))) =
+            (system.place(tx, ancestor)?, system.place(tx, code)?)
         else {
             return Ok(None);
         };
@@ -176,7 +184,10 @@ impl Terminology {
         let Some((number, below)) = known.place(tx, code)? else { return Ok(vec![own]) };
         let others = if up { known.ancestors(tx, number)? } else { below };
         if others.len() >= limit {
-            return Err(too_costly(&format!("`{code}` with what is {} it", if up { "above" } else { "below" }), limit));
+            return Err(too_costly(
+                &format!("`{code}` with what is {} it", if up { "above" } else { "below" }),
+                limit,
+            ));
         }
         let mut codes = vec![own];
         known.brief(tx, &others, &mut |_, code, _| {

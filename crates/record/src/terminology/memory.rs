@@ -91,10 +91,7 @@ impl Draft {
             }
             Item::Property { code, name, value } => {
                 if let Some(concept) = self.at(code) {
-                    concept
-                        .detail
-                        .properties
-                        .push(Property { code: name.to_owned(), value: owned(value) });
+                    concept.detail.properties.push(Property { code: name.to_owned(), value: owned(value) });
                 }
             }
             Item::Member { .. } | Item::Mapping(_) => {}
@@ -115,7 +112,9 @@ impl Draft {
         let mut concepts: Vec<Option<Concept>> = self.concepts.into_iter().map(Some).collect();
         let mut sorted: Vec<Concept> = Vec::with_capacity(concepts.len());
         for (number, place) in tree.place.iter().enumerate() {
-            let Some(mut concept) = concepts.get_mut(*place as usize).and_then(Option::take) else { continue };
+            let Some(mut concept) = concepts.get_mut(*place as usize).and_then(Option::take) else {
+                continue;
+            };
             concept.number = number as u32;
             concept.parents = std::mem::take(&mut tree.parents[number]);
             concept.descendants = std::mem::take(&mut tree.descendants[number]);
@@ -148,11 +147,9 @@ pub(crate) fn owned(value: wire::terminology::Value<'_>) -> Value {
     use wire::terminology::Value as Found;
     match value {
         Found::Code(text) => Value::Code(text.to_owned()),
-        Found::Coding { system, code, display } => Value::Coding {
-            system: system.to_owned(),
-            code: code.to_owned(),
-            display: display.to_owned(),
-        },
+        Found::Coding { system, code, display } => {
+            Value::Coding { system: system.to_owned(), code: code.to_owned(), display: display.to_owned() }
+        }
         Found::Text(text) => Value::Text(text.to_owned()),
         Found::Integer(text) => Value::Integer(text.to_owned()),
         Found::Boolean(is) => Value::Boolean(is),

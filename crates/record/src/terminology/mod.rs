@@ -94,7 +94,9 @@ impl Source {
     fn label(&self) -> String {
         match self {
             Source::Url(url) => url.clone(),
-            Source::Resource(r) => r.get("url").and_then(Json::as_str).unwrap_or("the value set given").into(),
+            Source::Resource(r) => {
+                r.get("url").and_then(Json::as_str).unwrap_or("the value set given").into()
+            }
         }
     }
 }

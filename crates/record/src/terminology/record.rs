@@ -1,8 +1,8 @@
 //! The service for callers with rights: anybody who is signed in. Nothing here is about a patient, so nothing is audited.
 
 use super::{
-    Code, Concept, Expand, Expansion, Kind, Lookup, Source, Terminology, Translate, Translation, ValidateCode,
-    Validation, built_in,
+    Code, Concept, Expand, Expansion, Kind, Lookup, Source, Terminology, Translate, Translation,
+    ValidateCode, Validation, built_in,
 };
 use crate::terminology::lookup::Subsumption;
 use crate::{Error, Record};
@@ -134,7 +134,8 @@ impl Record {
     ) -> Result<Subsumption, Error> {
         let (system, version) = (system.to_owned(), version.map(str::to_owned));
         let (a, b) = (a.to_owned(), b.to_owned());
-        self.terms(ctx, move |terminology, tx| terminology.subsumes(tx, &system, version.as_deref(), &a, &b)).await
+        self.terms(ctx, move |terminology, tx| terminology.subsumes(tx, &system, version.as_deref(), &a, &b))
+            .await
     }
     /// [Terminology::hierarchy]: a code with all above or below it. Errors: also `Unauthenticated`, `Busy`.
     pub async fn hierarchy(

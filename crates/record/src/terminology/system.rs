@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use std::collections::HashSet;
 use std::sync::Arc;
 use store::Tx;
-use store::terminology::{Concept, Id, Ranges, concept, posting};
+use store::terminology::{Concept, Id, Ranges, Union, concept, posting};
 
 /// Concepts whose ancestors are looked for at once.
 const MAX_ANCESTORS: usize = 100_000;
@@ -191,6 +191,13 @@ impl System {
             })?,
         }
         Ok(())
+    }
+
+    /// Whoever has any of the keys that begin with `prefix`.
+    pub fn any_posting(&self, tx: &mut dyn Tx, prefix: &str) -> Result<Ranges, Error> {
+        let mut found = Union::default();
+        self.postings(tx, prefix, &mut |_, numbers| found.add(&numbers))?;
+        Ok(found.finish())
     }
 
     pub fn inactive(&self, tx: &mut dyn Tx) -> Result<Ranges, Error> {

@@ -67,8 +67,9 @@ impl Terminology {
         }
         matches.truncate(MAX_MATCHES);
         self.name(tx, &mut matches)?;
-        let result =
-            matches.iter().any(|m| !matches!(m.equivalence.as_str(), "unmatched" | "disjoint") && !m.code.is_empty());
+        let result = matches
+            .iter()
+            .any(|m| !matches!(m.equivalence.as_str(), "unmatched" | "disjoint") && !m.code.is_empty());
         let message = (!result).then(|| match matches.is_empty() {
             true => format!("No concept map says what `{}` of `{}` is.", request.code, request.system),
             false => format!("`{}` of `{}` has no equivalent there.", request.code, request.system),
@@ -128,7 +129,12 @@ fn of_loaded(
     };
     for row in rows {
         let (from, to, code, display) = match request.reverse {
-            false => (&row.source_system, row.target_system.clone(), row.target.clone(), row.target_display.clone()),
+            false => (
+                &row.source_system,
+                row.target_system.clone(),
+                row.target.clone(),
+                row.target_display.clone(),
+            ),
             true => (&row.target_system, row.source_system.clone(), row.source.clone(), String::new()),
         };
         if *from != request.system || request.target_system.as_ref().is_some_and(|t| *t != to) {
@@ -156,7 +162,10 @@ fn list<'j>(value: &'j Json, name: &str) -> &'j [Json] {
 
 fn of_resource(map: &Json, request: &Translate, matches: &mut Vec<Match>) {
     let side = |name: &str| {
-        text(map, &format!("{name}Canonical")).or(text(map, &format!("{name}Uri"))).unwrap_or_default().to_owned()
+        text(map, &format!("{name}Canonical"))
+            .or(text(map, &format!("{name}Uri")))
+            .unwrap_or_default()
+            .to_owned()
     };
     let names = |wanted: &Option<String>, side: &str| {
         wanted.as_ref().is_none_or(|w| super::split_version(w).0 == super::split_version(side).0)

@@ -80,9 +80,9 @@ impl Terminology {
                 None => self.in_system(tx, given, request, &wishes, &path)?,
             };
             issues.append(&mut checked.issues);
-            let is_better = best.as_ref().is_none_or(|(_, b)| {
-                (checked.is_right, checked.is_member) > (b.is_right, b.is_member)
-            });
+            let is_better = best
+                .as_ref()
+                .is_none_or(|(_, b)| (checked.is_right, checked.is_member) > (b.is_right, b.is_member));
             if is_better {
                 best = Some((given.clone(), checked));
             }
@@ -102,11 +102,8 @@ impl Terminology {
             given.system = checked.system.unwrap_or_default();
         }
         given.version = checked.version.or(given.version);
-        let message: Vec<&str> = issues
-            .iter()
-            .filter(|i| i.severity != Severity::Information)
-            .map(|i| i.text.as_str())
-            .collect();
+        let message: Vec<&str> =
+            issues.iter().filter(|i| i.severity != Severity::Information).map(|i| i.text.as_str()).collect();
         Ok(Validation {
             result: checked.is_right,
             message: (!message.is_empty()).then(|| message.join(" ")),
@@ -215,7 +212,11 @@ impl Terminology {
             None => format!("{of}, and the code system is not known here."),
             Some(system) => match system.concept(tx, code)? {
                 None if system.is_complete() => {
-                    format!("{of}; it is no code of `{}`{} at all.", system.url(), in_version(system.version()))
+                    format!(
+                        "{of}; it is no code of `{}`{} at all.",
+                        system.url(),
+                        in_version(system.version())
+                    )
                 }
                 _ => format!("{of}."),
             },
@@ -281,7 +282,8 @@ impl Checked {
                     known.push(d.value.clone());
                 }
             }
-            let known: Vec<String> = known.iter().filter(|k| !k.is_empty()).map(|k| format!("`{k}`")).collect();
+            let known: Vec<String> =
+                known.iter().filter(|k| !k.is_empty()).map(|k| format!("`{k}`")).collect();
             self.wrong(
                 IssueCode::Value,
                 path,
@@ -296,7 +298,9 @@ impl Checked {
         let Some(listed) = listed else { return };
         (self.is_member, self.is_right) = (true, true);
         self.display.clone_from(&listed.display);
-        if let (Some(display), Some(own)) = (given.display.as_deref().filter(|d| !d.is_empty()), &listed.display) {
+        if let (Some(display), Some(own)) =
+            (given.display.as_deref().filter(|d| !d.is_empty()), &listed.display)
+        {
             let folded = fhir::search::fold(display);
             let is_known = std::iter::once(own.as_str())
                 .chain(listed.designations.iter().map(|d| d.value.as_str()))

@@ -11,6 +11,8 @@ use care::provider::{Filter, Provider};
 use care::schedule::ProviderSchedule;
 use care::slot::Availability;
 use care::view::{Coded, SystemCode};
+use care::vocabulary::ICD10;
+use record::terminology::{Expand, Source};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
@@ -156,15 +158,37 @@ struct CodeParams {
     q: String,
 }
 
-/// Diagnoses by code, title or synonym (English, Swahili); at most 30.
+/// Diagnoses by code, title or synonym (English, Swahili); at most 30. What is usual in a clinic comes first, behind it
+/// the rest of ICD-10, if it was imported.
 #[utoipa::path(get, path = "/api/v1/codes/diagnoses", tag = "directory", params(CodeParams),
     responses((status = 200, body = List<SystemCode>)))]
 async fn search_diagnoses(
+    State(app): State<AppState>,
     caller: Caller,
     Params(params): Params<CodeParams>,
 ) -> Answer<Json<List<SystemCode>>> {
     caller.require(&CLINICAL)?;
-    Ok(Json(List::new(care::code::diagnoses(&params.q), None)))
+    let mut found = care::code::diagnoses(&params.q);
+    if !params.q.trim().is_empty() && found.len() < care::code::HITS_MAX {
+        let mut wanted = Expand::new(Source::Url(format!("{ICD10}?fhir_vs")));
+        wanted.filter = Some(params.q.clone());
+        wanted.count = Some(care::code::HITS_MAX);
+        (wanted.active_only, wanted.exclude_not_for_ui) = (true, true);
+        match app.record.expand(&caller.0, wanted).await {
+            Ok(expansion) => {
+                for one in expansion.contains {
+                    if found.len() < care::code::HITS_MAX && !found.iter().any(|f| f.code == one.code) {
+                        let display = one.display.unwrap_or_default();
+                        found.push(SystemCode { code: one.code, display, system: one.system });
+                    }
+                }
+            }
+            // Not imported.
+            Err(record::Error::Invalid(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(Json(List::new(found, None)))
 }
 
 /// Medicines of the formulary by any of their names; at most 30.

@@ -30,6 +30,7 @@ mod search_fuzz;
 mod search_parameters;
 mod serving;
 mod subscriptions;
+mod terminology;
 mod validate;
 mod views;
 mod visit;

@@ -219,11 +219,10 @@ pub fn place(tx: &mut dyn Tx, id: Id, code: &str) -> Result<Option<(u32, Ranges)
 
 /// Numbers of the parents of a concept.
 pub fn parents(tx: &mut dyn Tx, id: Id, number: u32) -> Result<Ranges> {
-    let found = tx.one(
-        "SELECT parents FROM terminology_concept WHERE key = $1",
-        params![key(id, number)],
-        |row| Ranges::decode(row.bytes(0)?),
-    )?;
+    let found =
+        tx.one("SELECT parents FROM terminology_concept WHERE key = $1", params![key(id, number)], |row| {
+            Ranges::decode(row.bytes(0)?)
+        })?;
     Ok(found.unwrap_or_default())
 }
 

@@ -10,7 +10,7 @@ mod ranges;
 
 pub use concept::{Concept, Designation, Detail, Property, Value};
 pub use mapping::Mapping;
-pub use ranges::{Ranges, RangesWriter};
+pub use ranges::{Ranges, RangesWriter, Union};
 
 use crate::{Result, Row, Tx, params};
 use fhir::{ParamId, TypeId};
@@ -99,9 +99,7 @@ pub fn list(tx: &mut dyn Tx) -> Result<Vec<Entry>> {
 pub fn find(tx: &mut dyn Tx, kind: Kind, url: &str, version: Option<&str>) -> Result<Option<Entry>> {
     let base = format!("SELECT {COLUMNS} FROM terminology WHERE kind = $1 AND url = $2 AND state = 1");
     match version {
-        Some(version) => {
-            tx.one(&format!("{base} AND version = $3"), params![code(kind), url, version], read)
-        }
+        Some(version) => tx.one(&format!("{base} AND version = $3"), params![code(kind), url, version], read),
         None => tx.one(
             &format!("{base} ORDER BY is_default DESC, id DESC LIMIT 1"),
             params![code(kind), url],
@@ -113,7 +111,9 @@ pub fn find(tx: &mut dyn Tx, kind: Kind, url: &str, version: Option<&str>) -> Re
 /// Maps in use; at most 1000.
 pub fn in_use(tx: &mut dyn Tx, kind: Kind) -> Result<Vec<Entry>> {
     tx.all(
-        &format!("SELECT {COLUMNS} FROM terminology WHERE kind = $1 AND state = 1 ORDER BY url, id LIMIT 1000"),
+        &format!(
+            "SELECT {COLUMNS} FROM terminology WHERE kind = $1 AND state = 1 ORDER BY url, id LIMIT 1000"
+        ),
         params![code(kind)],
         read,
     )
@@ -230,16 +230,21 @@ pub fn resources(tx: &mut dyn Tx, kind: TypeId, param: ParamId, url: &str) -> Re
          ORDER BY r.last_updated_us DESC, r.rid DESC LIMIT 20",
         params![crate::index::param_number(param), url, i64::from(kind.0)],
         |row| {
-            Ok(Canonical { rid: row.int(0)?, version: row.int(1)?, id: crate::ids::decode_id(row.bytes(2)?)? })
+            Ok(Canonical {
+                rid: row.int(0)?,
+                version: row.int(1)?,
+                id: crate::ids::decode_id(row.bytes(2)?)?,
+            })
         },
     )
 }
 
 /// The content of the current version.
 pub fn content(tx: &mut dyn Tx, rid: i64) -> Result<Option<Arc<[u8]>>> {
-    let found = tx.one("SELECT content FROM resource WHERE rid = $1 AND deleted = 0", params![rid], |row| {
-        row.opt_bytes(0)?.map(crate::Content::read).transpose()
-    })?;
+    let found =
+        tx.one("SELECT content FROM resource WHERE rid = $1 AND deleted = 0", params![rid], |row| {
+            row.opt_bytes(0)?.map(crate::Content::read).transpose()
+        })?;
     Ok(found.flatten())
 }
 

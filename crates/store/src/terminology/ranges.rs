@@ -201,6 +201,53 @@ impl RangesWriter {
     }
 }
 
+/// The union of many sets: a bit per number, so that each costs what it holds, whatever came before.
+#[derive(Debug, Default)]
+pub struct Union {
+    bits: Vec<u64>,
+}
+
+impl Union {
+    pub fn add(&mut self, more: &Ranges) {
+        let Some((_, last)) = more.0.last() else { return };
+        let words = *last as usize / 64 + 1;
+        if self.bits.len() < words {
+            self.bits.resize(words, 0);
+        }
+        for (low, high) in &more.0 {
+            let (first, end) = (*low as usize / 64, *high as usize / 64);
+            let (head, tail) = (u64::MAX << (low % 64), u64::MAX >> (63 - high % 64));
+            for (at, word) in self.bits.iter_mut().enumerate().take(end + 1).skip(first) {
+                let mut mask = u64::MAX;
+                if at == first {
+                    mask &= head;
+                }
+                if at == end {
+                    mask &= tail;
+                }
+                *word |= mask;
+            }
+        }
+    }
+    pub fn finish(self) -> Ranges {
+        let mut made = Ranges::new();
+        for (at, word) in self.bits.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                let low = rest.trailing_zeros();
+                let length = (rest >> low).trailing_ones();
+                let base = at as u32 * 64 + low;
+                made.push_range(base, base + (length - 1));
+                if low + length >= 64 {
+                    break;
+                }
+                rest &= u64::MAX << (low + length);
+            }
+        }
+        made
+    }
+}
+
 pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -270,6 +317,10 @@ mod tests {
             for b in &sets() {
                 let y = of(b);
                 assert_eq!(x.union(&y), of(&a.union(b).copied().collect()));
+                let mut union = Union::default();
+                union.add(&x);
+                union.add(&y);
+                assert_eq!(union.finish(), x.union(&y));
                 assert_eq!(x.intersect(&y), of(&a.intersection(b).copied().collect()), "{x:?} {y:?}");
                 assert_eq!(x.minus(&y), of(&a.difference(b).copied().collect()), "{x:?} {y:?}");
             }
@@ -278,6 +329,10 @@ mod tests {
 
     #[test]
     fn the_largest_number_and_broken_bytes_do_no_harm() {
+        let long = Ranges(vec![(3, 63), (65, 64 * 5 - 1), (64 * 6, 64 * 6), (64 * 7 + 63, 64 * 9)]);
+        let mut union = Union::default();
+        union.add(&long);
+        assert_eq!(union.finish(), long);
         let whole = Ranges(vec![(0, u32::MAX)]);
         assert_eq!(Ranges::decode(&whole.encode()).unwrap(), whole);
         assert_eq!(whole.minus(&Ranges::one(u32::MAX)), Ranges(vec![(0, u32::MAX - 1)]));

@@ -10,12 +10,16 @@
 mod accounts;
 mod bulk;
 mod differential;
-mod nested;
 mod engine;
 mod events;
 mod money;
+mod nested;
+mod oracle;
+mod paging;
 mod plans;
 mod resources;
 mod search;
+mod search_parameters;
 mod support;
+mod terminology;
 mod work;

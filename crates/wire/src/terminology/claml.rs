@@ -169,9 +169,8 @@ pub fn read(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<
 }
 
 fn attribute(element: &BytesStart<'_>, name: &str) -> Result<String, String> {
-    let found = element
-        .try_get_attribute(name)
-        .map_err(|e| format!("an attribute that cannot be read: {e}"))?;
+    let found =
+        element.try_get_attribute(name).map_err(|e| format!("an attribute that cannot be read: {e}"))?;
     match found {
         None => Ok(String::new()),
         Some(found) => {

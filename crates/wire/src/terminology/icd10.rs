@@ -108,8 +108,6 @@ pub fn read(part: Part, file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink
     Ok(())
 }
 
-
-
 fn concept(code: &str, title: &str, is_abstract: bool, sink: &mut dyn Sink) -> Result<(), Fault> {
     sink.take(Item::Concept { code, display: title, definition: "", inactive: false, is_abstract })
 }
@@ -169,7 +167,8 @@ fn order(lines: &mut Lines<'_>, sink: &mut dyn Sink) -> Result<(), Fault> {
             "1" => true,
             "0" => false,
             other => {
-                return Err(lines.fault(format!("column 15 tells by 0 or 1 whether a code can be used, not `{other}`")));
+                return Err(lines
+                    .fault(format!("column 15 tells by 0 or 1 whether a code can be used, not `{other}`")));
             }
         };
         let (short, long) = (cut(16, 76), cut(77, usize::MAX));

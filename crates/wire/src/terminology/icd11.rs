@@ -12,7 +12,8 @@ const MAX_LEVEL: usize = 30;
 /// Whether a file is one of them by its published name.
 pub fn is_part(name: &str) -> bool {
     let file = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    file.ends_with(".txt") && (file.starts_with("LinearizationMiniOutput") || file.starts_with("SimpleTabulation"))
+    file.ends_with(".txt")
+        && (file.starts_with("LinearizationMiniOutput") || file.starts_with("SimpleTabulation"))
 }
 
 /// `…-en.txt` is `en`.
@@ -30,13 +31,12 @@ pub fn read(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<
     let mut table = Table::open(file, input, Format::QuotedTabs, &["Code", "Title", "ClassKind"])?;
     let [code, title, kind] = ["Code", "Title", "ClassKind"].map(|n| table.column(n).unwrap_or(usize::MAX));
     let [block, chapter, foundation, linear, residual] =
-        ["BlockId", "ChapterNo", "Foundation URI", "Linearization URI", "IsResidual"].map(|n| table.column(n));
-    let version = table
-        .header()
-        .iter()
-        .find_map(|h| h.strip_prefix("Version:"))
-        .and_then(release)
-        .or_else(|| table.header().iter().find_map(|h| h.strip_prefix("Version:")).map(|v| v.trim().to_owned()));
+        ["BlockId", "ChapterNo", "Foundation URI", "Linearization URI", "IsResidual"]
+            .map(|n| table.column(n));
+    let version =
+        table.header().iter().find_map(|h| h.strip_prefix("Version:")).and_then(release).or_else(|| {
+            table.header().iter().find_map(|h| h.strip_prefix("Version:")).map(|v| v.trim().to_owned())
+        });
     let language = language_of(file);
     let mut above: Vec<String> = Vec::new();
     while table.next()? {
@@ -53,7 +53,8 @@ pub fn read(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<
             (code, _) => code,
         };
         // Some groups of the tabulation have neither code nor block.
-        let own = if own.is_empty() { table.get_opt(linear).rsplit('/').next().unwrap_or_default() } else { own };
+        let own =
+            if own.is_empty() { table.get_opt(linear).rsplit('/').next().unwrap_or_default() } else { own };
         if own.is_empty() {
             return Err(table.fault("a row has neither code, block nor URI"));
         }
@@ -70,7 +71,9 @@ pub fn read(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<
         if let Some(parent) = above.last() {
             sink.take(Item::Parent { code: &own, parent })?;
         }
-        for (name, column) in [("foundationUri", foundation), ("linearizationUri", linear), ("chapter", chapter)] {
+        for (name, column) in
+            [("foundationUri", foundation), ("linearizationUri", linear), ("chapter", chapter)]
+        {
             let value = table.get_opt(column);
             if !value.is_empty() {
                 sink.take(Item::Property { code: &own, name, value: Value::Text(value) })?;
@@ -91,7 +94,9 @@ pub fn read(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<
 fn level(title: &str) -> (usize, &str) {
     let mut rest = title;
     let mut level = 0;
-    while let Some(tail) = rest.strip_prefix("- ").or_else(|| rest.strip_prefix('-').filter(|t| t.starts_with('-'))) {
+    while let Some(tail) =
+        rest.strip_prefix("- ").or_else(|| rest.strip_prefix('-').filter(|t| t.starts_with('-')))
+    {
         rest = tail;
         level += 1;
     }

@@ -223,7 +223,9 @@ fn part_links(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Resul
     let [code, number, name, property] = required.map(|n| column(&table, n));
     while table.next()? {
         // `http://loinc.org/property/COMPONENT`
-        let Some(property) = table.get(property).rsplit('/').next().filter(|p| !p.is_empty()) else { continue };
+        let Some(property) = table.get(property).rsplit('/').next().filter(|p| !p.is_empty()) else {
+            continue;
+        };
         let value = Value::Coding { system: SYSTEM, code: table.get(number), display: table.get(name) };
         sink.take(Item::Property { code: table.get(code), name: property, value })?;
     }
@@ -236,7 +238,8 @@ fn answers(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<(
     let [list, name, answer, text] = required.map(|n| column(&table, n));
     while table.next()? {
         let (list, answer) = (table.get(list), table.get(answer));
-        for (code, display, is_abstract) in [(list, table.get(name), true), (answer, table.get(text), false)] {
+        for (code, display, is_abstract) in [(list, table.get(name), true), (answer, table.get(text), false)]
+        {
             if !code.is_empty() {
                 sink.take(Item::Concept { code, display, definition: "", inactive: false, is_abstract })?;
             }
@@ -262,9 +265,11 @@ fn answer_links(file: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Res
 fn names(file: &str, language: &str, input: &mut dyn BufRead, sink: &mut dyn Sink) -> Result<(), Fault> {
     let mut table = Table::open(file, input, Format::Commas, &["LOINC_NUM"])?;
     let number = column(&table, "LOINC_NUM");
-    let uses = [(LONG_NAME, LONG_NAME), ("LinguisticVariantDisplayName", "DisplayName"), ("SHORTNAME", "SHORTNAME")]
-        .map(|(name, usage)| (table.column(name), usage));
-    let axes = ["COMPONENT", "PROPERTY", "TIME_ASPCT", "SYSTEM", "SCALE_TYP", "METHOD_TYP"].map(|n| table.column(n));
+    let uses =
+        [(LONG_NAME, LONG_NAME), ("LinguisticVariantDisplayName", "DisplayName"), ("SHORTNAME", "SHORTNAME")]
+            .map(|(name, usage)| (table.column(name), usage));
+    let axes =
+        ["COMPONENT", "PROPERTY", "TIME_ASPCT", "SYSTEM", "SCALE_TYP", "METHOD_TYP"].map(|n| table.column(n));
     while table.next()? {
         let code = table.get(number);
         let mut named = false;

@@ -191,7 +191,8 @@ impl Reader {
             Part::Map => &["refsetId", "referencedComponentId", "mapTarget"],
         });
         let mut table = Table::open(file, input, Format::Tabs, &required)?;
-        let [id, time, active, module] = columns(&table, ["id", "effectiveTime", "active", "moduleId"]).into();
+        let [id, time, active, module] =
+            columns(&table, ["id", "effectiveTime", "active", "moduleId"]).into();
         let mut sequence: i64 = 0;
         while table.next()? {
             if release == Release::Full {
@@ -233,9 +234,8 @@ impl Reader {
         if table.get(acceptability) != PREFERRED {
             return Ok(());
         }
-        let number = |text: &str| {
-            text.parse::<u64>().map_err(|_| table.fault(format!("`{text}` is no SNOMED CT id")))
-        };
+        let number =
+            |text: &str| text.parse::<u64>().map_err(|_| table.fault(format!("`{text}` is no SNOMED CT id")));
         let bit = match number(table.get(set))? {
             US_ENGLISH => 1,
             GB_ENGLISH => 2,

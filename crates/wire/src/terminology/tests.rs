@@ -25,9 +25,7 @@ fn shown(item: &Item<'_>) -> String {
     }
 }
 
-fn collect(
-    read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>,
-) -> Result<Vec<String>, Fault> {
+fn collect(read: impl FnOnce(&mut dyn Sink) -> Result<(), Fault>) -> Result<Vec<String>, Fault> {
     let mut found = Vec::new();
     read(&mut |item: Item<'_>| {
         found.push(shown(&item));
@@ -69,7 +67,10 @@ fn loinc_numbers_have_check_digits() {
 fn rf2_files_are_known_by_name() {
     use rf2::{Part, Release};
     for (name, expected) in [
-        ("Snapshot/Terminology/sct2_Concept_Snapshot_INT_20990131.txt", Some((Part::Concept, Release::Snapshot))),
+        (
+            "Snapshot/Terminology/sct2_Concept_Snapshot_INT_20990131.txt",
+            Some((Part::Concept, Release::Snapshot)),
+        ),
         ("sct2_Description_Snapshot-en_INT_20990131.txt", Some((Part::Description, Release::Snapshot))),
         ("sct2_TextDefinition_Full-en_INT_20990131.txt", Some((Part::TextDefinition, Release::Full))),
         ("sct2_Relationship_Full_INT_20990131.txt", Some((Part::Relationship, Release::Full))),
@@ -91,40 +92,78 @@ fn rf2_files_are_known_by_name() {
 
 #[test]
 fn rf2_rows_become_facts() {
-    let (top, low, term, other) = (sctid(1001, "00"), sctid(1002, "00"), sctid(2001, "01"), sctid(2002, "01"));
+    let (top, low, term, other) =
+        (sctid(1001, "00"), sctid(1002, "00"), sctid(2001, "01"), sctid(2002, "01"));
     let core = "900000000000207008";
     let mut reader = rf2::Reader::new();
     let mut all = Vec::new();
     let files = [
-        (rf2::Part::Concept, "sct2_Concept_Snapshot_INT_20990131.txt", format!(
-            "id\teffectiveTime\tactive\tmoduleId\tdefinitionStatusId\r\n\
-             {top}\t20990131\t1\t{core}\t900000000000074008\r\n{low}\t20990131\t0\t{core}\t900000000000073002\r\n")),
-        (rf2::Part::Relationship, "sct2_Relationship_Snapshot_INT_20990131.txt", format!(
-            "id\teffectiveTime\tactive\tmoduleId\tsourceId\tdestinationId\trelationshipGroup\ttypeId\tcharacteristicTypeId\tmodifierId\n\
+        (
+            rf2::Part::Concept,
+            "sct2_Concept_Snapshot_INT_20990131.txt",
+            format!(
+                "id\teffectiveTime\tactive\tmoduleId\tdefinitionStatusId\r\n\
+             {top}\t20990131\t1\t{core}\t900000000000074008\r\n{low}\t20990131\t0\t{core}\t900000000000073002\r\n"
+            ),
+        ),
+        (
+            rf2::Part::Relationship,
+            "sct2_Relationship_Snapshot_INT_20990131.txt",
+            format!(
+                "id\teffectiveTime\tactive\tmoduleId\tsourceId\tdestinationId\trelationshipGroup\ttypeId\tcharacteristicTypeId\tmodifierId\n\
              1\t20990131\t1\t{core}\t{low}\t{top}\t0\t116680003\t900000000000011006\t900000000000451002\n\
              2\t20990131\t0\t{core}\t{top}\t{low}\t0\t116680003\t900000000000011006\t900000000000451002\n\
-             3\t20990131\t1\t{core}\t{low}\t{top}\t1\t363698007\t900000000000011006\t900000000000451002\n")),
-        (rf2::Part::Language, "der2_cRefset_LanguageSnapshot-en_INT_20990131.txt", format!(
-            "id\teffectiveTime\tactive\tmoduleId\trefsetId\treferencedComponentId\tacceptabilityId\n\
+             3\t20990131\t1\t{core}\t{low}\t{top}\t1\t363698007\t900000000000011006\t900000000000451002\n"
+            ),
+        ),
+        (
+            rf2::Part::Language,
+            "der2_cRefset_LanguageSnapshot-en_INT_20990131.txt",
+            format!(
+                "id\teffectiveTime\tactive\tmoduleId\trefsetId\treferencedComponentId\tacceptabilityId\n\
              80000517-8513-5ca0-a44c-dc66f3c3a1c6\t20990131\t1\t{core}\t900000000000509007\t{term}\t900000000000548007\n\
-             80000517-8513-5ca0-a44c-dc66f3c3a1c7\t20990131\t1\t{core}\t900000000000508004\t{other}\t900000000000549004\n")),
-        (rf2::Part::Description, "sct2_Description_Snapshot-en_INT_20990131.txt", format!(
-            "id\teffectiveTime\tactive\tmoduleId\tconceptId\tlanguageCode\ttypeId\tterm\tcaseSignificanceId\n\
+             80000517-8513-5ca0-a44c-dc66f3c3a1c7\t20990131\t1\t{core}\t900000000000508004\t{other}\t900000000000549004\n"
+            ),
+        ),
+        (
+            rf2::Part::Description,
+            "sct2_Description_Snapshot-en_INT_20990131.txt",
+            format!(
+                "id\teffectiveTime\tactive\tmoduleId\tconceptId\tlanguageCode\ttypeId\tterm\tcaseSignificanceId\n\
              {term}\t20990131\t1\t{core}\t{top}\ten\t900000000000013009\tMoon \"dust\"\t900000000000448009\n\
-             {other}\t20990131\t1\t{core}\t{top}\ten\t900000000000003001\tMoon dust (substance)\t900000000000448009\n")),
-        (rf2::Part::TextDefinition, "sct2_TextDefinition_Snapshot-en_INT_20990131.txt", format!(
-            "id\teffectiveTime\tactive\tmoduleId\tconceptId\tlanguageCode\ttypeId\tterm\tcaseSignificanceId\n\
-             9\t20990131\t1\t{core}\t{top}\ten\t900000000000550004\tWhat lies on the moon\t900000000000448009\n")),
-        (rf2::Part::Members, "der2_Refset_SimpleSnapshot_INT_20990131.txt", format!(
-            "id\teffectiveTime\tactive\tmoduleId\trefsetId\treferencedComponentId\n\
-             u\t20990131\t1\t{core}\t723264001\t{low}\n")),
-        (rf2::Part::Map, "der2_iisssccRefset_ExtendedMapSnapshot_INT_20990131.txt", format!(
-            "id\teffectiveTime\tactive\tmoduleId\trefsetId\treferencedComponentId\tmapGroup\tmapPriority\tmapRule\tmapAdvice\tmapTarget\tcorrelationId\tmapCategoryId\n\
-             u\t20990131\t1\t{core}\t447562003\t{low}\t1\t2\tTRUE\tALWAYS Q99\tQ99.8\t447561005\t447637006\n")),
+             {other}\t20990131\t1\t{core}\t{top}\ten\t900000000000003001\tMoon dust (substance)\t900000000000448009\n"
+            ),
+        ),
+        (
+            rf2::Part::TextDefinition,
+            "sct2_TextDefinition_Snapshot-en_INT_20990131.txt",
+            format!(
+                "id\teffectiveTime\tactive\tmoduleId\tconceptId\tlanguageCode\ttypeId\tterm\tcaseSignificanceId\n\
+             9\t20990131\t1\t{core}\t{top}\ten\t900000000000550004\tWhat lies on the moon\t900000000000448009\n"
+            ),
+        ),
+        (
+            rf2::Part::Members,
+            "der2_Refset_SimpleSnapshot_INT_20990131.txt",
+            format!(
+                "id\teffectiveTime\tactive\tmoduleId\trefsetId\treferencedComponentId\n\
+             u\t20990131\t1\t{core}\t723264001\t{low}\n"
+            ),
+        ),
+        (
+            rf2::Part::Map,
+            "der2_iisssccRefset_ExtendedMapSnapshot_INT_20990131.txt",
+            format!(
+                "id\teffectiveTime\tactive\tmoduleId\trefsetId\treferencedComponentId\tmapGroup\tmapPriority\tmapRule\tmapAdvice\tmapTarget\tcorrelationId\tmapCategoryId\n\
+             u\t20990131\t1\t{core}\t447562003\t{low}\t1\t2\tTRUE\tALWAYS Q99\tQ99.8\t447561005\t447637006\n"
+            ),
+        ),
     ];
     for (part, name, text) in &files {
         let mut input = text.as_bytes();
-        all.extend(collect(|sink| reader.read(*part, rf2::Release::Snapshot, name, &mut input, sink)).unwrap());
+        all.extend(
+            collect(|sink| reader.read(*part, rf2::Release::Snapshot, name, &mut input, sink)).unwrap(),
+        );
     }
     let expected = [
         format!("concept {top} "),
@@ -136,7 +175,9 @@ fn rf2_rows_become_facts() {
         format!("{low} moduleId=Code(\"{core}\")"),
         format!("{low} effectiveTime=Text(\"20990131\")"),
         format!("{low} < {top}"),
-        format!("{low} 363698007=Coding {{ system: \"http://snomed.info/sct\", code: \"{top}\", display: \"\" }}"),
+        format!(
+            "{low} 363698007=Coding {{ system: \"http://snomed.info/sct\", code: \"{top}\", display: \"\" }}"
+        ),
         format!("{top} [en-US] 900000000000013009 Moon \"dust\" preferred"),
         format!("{top} [en] 900000000000003001 Moon dust (substance)"),
         format!("{top} means What lies on the moon"),
@@ -165,7 +206,13 @@ fn a_full_release_counts_by_its_newest_rows() {
 fn broken_files_are_told_by_line() {
     let read = |text: &str| {
         let result = collect(|sink| {
-            rf2::Reader::new().read(rf2::Part::Concept, rf2::Release::Snapshot, "c.txt", &mut text.as_bytes(), sink)
+            rf2::Reader::new().read(
+                rf2::Part::Concept,
+                rf2::Release::Snapshot,
+                "c.txt",
+                &mut text.as_bytes(),
+                sink,
+            )
         });
         result.unwrap_err().to_string()
     };
@@ -202,8 +249,12 @@ fn broken_files_are_told_by_line() {
     assert_eq!(xml("<ClaML>\n<Class kind=\"block\"/></ClaML>"), "c.xml, line 2: a Class has no code");
     assert!(xml("<ClaML>\n\n<Class code=\"A\"></ClaML>").starts_with("c.xml, line 3: no XML"));
     let title = collect(|sink| {
-        icd11::read("LinearizationMiniOutput-MMS-en.txt", &mut "Code\tTitle\tClassKind\nX\t- - deep\tcategory\n".as_bytes(), sink)
-            .map(drop)
+        icd11::read(
+            "LinearizationMiniOutput-MMS-en.txt",
+            &mut "Code\tTitle\tClassKind\nX\t- - deep\tcategory\n".as_bytes(),
+            sink,
+        )
+        .map(drop)
     });
     assert!(title.unwrap_err().to_string().contains("line 2: `- - deep` is deeper"));
 }
@@ -213,7 +264,8 @@ fn loinc_files_become_facts() {
     let terms = "\u{feff}\"LOINC_NUM\",\"COMPONENT\",\"PROPERTY\",\"STATUS\",\"SHORTNAME\",\"LONG_COMMON_NAME\",\"RELATEDNAMES2\"\n\
                  \"99999-5\",\"Moon dust\",\"Mass\",\"ACTIVE\",\"Moon dst\",\"Moon dust, \"\"fine\"\" [Mass]\",\"Lunar; Powder\"\n";
     assert!(loinc::is_number("99999-5"), "the made-up number");
-    let found = collect(|sink| loinc::read(loinc::Part::Terms, "Loinc.csv", &mut terms.as_bytes(), sink)).unwrap();
+    let found =
+        collect(|sink| loinc::read(loinc::Part::Terms, "Loinc.csv", &mut terms.as_bytes(), sink)).unwrap();
     assert_eq!(
         found,
         [
@@ -228,8 +280,8 @@ fn loinc_files_become_facts() {
         ]
     );
     let hierarchy = "PATH_TO_ROOT,SEQUENCE,IMMEDIATE_PARENT,CODE,CODE_TEXT\n,1,,LP1-1,Moon\nLP1-1,1,LP1-1,99999-5,Moon dust\n";
-    let found =
-        collect(|sink| loinc::read(loinc::Part::Hierarchy, "h.csv", &mut hierarchy.as_bytes(), sink)).unwrap();
+    let found = collect(|sink| loinc::read(loinc::Part::Hierarchy, "h.csv", &mut hierarchy.as_bytes(), sink))
+        .unwrap();
     assert_eq!(found, ["concept LP1-1 Moon abstract", "99999-5 < LP1-1"]);
     let answers = "AnswerListId,AnswerListName,AnswerStringId,DisplayText\nLL1-1,Phases,LA1-1,Full moon\n";
     let found =
@@ -238,7 +290,8 @@ fn loinc_files_become_facts() {
     let french = "LOINC_NUM,COMPONENT,PROPERTY\n99999-5,Poussière,Masse\n";
     let name = "frFR18LinguisticVariant.csv";
     assert_eq!(loinc::part_of(name), Some(loinc::Part::Language));
-    let found = collect(|sink| loinc::read(loinc::Part::Language, name, &mut french.as_bytes(), sink)).unwrap();
+    let found =
+        collect(|sink| loinc::read(loinc::Part::Language, name, &mut french.as_bytes(), sink)).unwrap();
     assert_eq!(found, ["99999-5 [fr-FR] LONG_COMMON_NAME Poussière:Masse preferred"]);
 }
 
@@ -256,7 +309,8 @@ fn icd11_titles_say_the_level() {
     })
     .unwrap();
     assert_eq!(version.as_deref(), Some("2099-01"));
-    let facts: Vec<&String> = found.iter().filter(|f| f.starts_with("concept") || f.contains(" < ")).collect();
+    let facts: Vec<&String> =
+        found.iter().filter(|f| f.starts_with("concept") || f.contains(" < ")).collect();
     assert_eq!(
         facts,
         [
@@ -288,7 +342,8 @@ fn icd10_meta_files_and_clinical_modification() {
     }
     let codes = "3;N;X;01;A00;A00.-;A00;A00;Moon fever;;\n4;T;X;01;A00;A00.0;A00.0;A000;Moon fever, full;;\n";
     let found = collect(|sink| icd10::read(icd10::Part::Codes, "c", &mut codes.as_bytes(), sink)).unwrap();
-    let facts: Vec<&String> = found.iter().filter(|f| f.starts_with("concept") || f.contains(" < ")).collect();
+    let facts: Vec<&String> =
+        found.iter().filter(|f| f.starts_with("concept") || f.contains(" < ")).collect();
     assert_eq!(
         facts,
         ["concept A00 Moon fever", "A00 < group:A00", "concept A00.0 Moon fever, full", "A00.0 < A00"]
@@ -300,7 +355,12 @@ fn icd10_meta_files_and_clinical_modification() {
     let found = collect(|sink| icd10::read(icd10::Part::CmOrder, "o", &mut order.as_bytes(), sink)).unwrap();
     assert_eq!(
         found,
-        ["concept A00 Moon fever abstract", "concept A00.0 Moon fever, full", "A00.0 [en]  Moon fvr full", "A00.0 < A00"]
+        [
+            "concept A00 Moon fever abstract",
+            "concept A00.0 Moon fever, full",
+            "A00.0 [en]  Moon fvr full",
+            "A00.0 < A00"
+        ]
     );
 }
 

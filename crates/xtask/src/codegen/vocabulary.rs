@@ -7,11 +7,25 @@ use std::collections::BTreeMap;
 
 /// Elements that no answer is made from.
 const DROPPED: &[&str] = &[
-    "text", "meta", "contact", "extension", "publisher", "date", "useContext", "jurisdiction", "copyright",
-    "purpose", "experimental", "identifier", "immutable", "language", "_description",
+    "text",
+    "meta",
+    "contact",
+    "extension",
+    "publisher",
+    "date",
+    "useContext",
+    "jurisdiction",
+    "copyright",
+    "purpose",
+    "experimental",
+    "identifier",
+    "immutable",
+    "language",
+    "_description",
 ];
 
-pub const NOTICE: &str = "terminology.zst is an extract of the code systems, value sets and concept maps of HL7 FHIR R4 (4.0.1),
+pub const NOTICE: &str =
+    "terminology.zst is an extract of the code systems, value sets and concept maps of HL7 FHIR R4 (4.0.1),
 with the HL7 v3 code systems and the HL7 v2 tables that it publishes.
 
 HL7 and FHIR are the registered trademarks of Health Level Seven International. The FHIR specification

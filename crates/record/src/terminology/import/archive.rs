@@ -93,8 +93,8 @@ impl Archive {
             }
             Kind::Zip => {
                 let file = File::open(&self.path).map_err(|e| wrong(e.to_string()))?;
-                let mut zip =
-                    zip::ZipArchive::new(BufReader::with_capacity(BUFFER, file)).map_err(|e| wrong(e.to_string()))?;
+                let mut zip = zip::ZipArchive::new(BufReader::with_capacity(BUFFER, file))
+                    .map_err(|e| wrong(e.to_string()))?;
                 let packed = zip.by_index(entry.at).map_err(|e| wrong(e.to_string()))?;
                 read(&mut BufReader::with_capacity(BUFFER, packed))
             }
@@ -118,7 +118,9 @@ impl Archive {
         read: &mut dyn FnMut(&str, &mut dyn BufRead) -> Result<(), ImportError>,
     ) -> Result<(), ImportError> {
         if let Kind::Tar = self.kind {
-            return tar(&self.path, &mut |name, _, input| if wanted(name) { read(name, input) } else { Ok(()) });
+            return tar(&self.path, &mut |name, _, input| {
+                if wanted(name) { read(name, input) } else { Ok(()) }
+            });
         }
         for entry in self.files.iter().filter(|e| wanted(&e.name)) {
             self.with(entry, &mut |input| read(&entry.name, input))?;
@@ -171,8 +173,8 @@ fn tar(path: &Path, each: EachFile<'_>) -> Result<(), ImportError> {
             let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
             String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
         };
-        let size = u64::from_str_radix(&text(124, 136), 8)
-            .map_err(|_| wrong("it is no tar archive".to_owned()))?;
+        let size =
+            u64::from_str_radix(&text(124, 136), 8).map_err(|_| wrong("it is no tar archive".to_owned()))?;
         let padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
         let (name, prefix) = (text(0, 100), text(345, 500));
         let mut body = (&mut input).take(size);
@@ -199,7 +201,8 @@ fn tar(path: &Path, each: EachFile<'_>) -> Result<(), ImportError> {
         }
         // What `each` left unread.
         std::io::copy(&mut body, &mut std::io::sink()).map_err(|e| wrong(e.to_string()))?;
-        std::io::copy(&mut (&mut input).take(padding), &mut std::io::sink()).map_err(|e| wrong(e.to_string()))?;
+        std::io::copy(&mut (&mut input).take(padding), &mut std::io::sink())
+            .map_err(|e| wrong(e.to_string()))?;
     }
     Ok(())
 }

@@ -9,13 +9,25 @@ use std::io::{BufRead, Read};
 use wire::terminology::{Fault, Item, Sink, claml, icd10, icd11, loinc, rf2};
 
 pub(super) enum Distribution {
-    Snomed { files: Vec<(rf2::Part, rf2::Release, Entry)> },
-    Loinc { files: Vec<(loinc::Part, Entry)> },
-    Icd11 { file: Entry },
-    Icd10 { files: Vec<(icd10::Part, Entry)> },
-    Claml { file: Entry },
+    Snomed {
+        files: Vec<(rf2::Part, rf2::Release, Entry)>,
+    },
+    Loinc {
+        files: Vec<(loinc::Part, Entry)>,
+    },
+    Icd11 {
+        file: Entry,
+    },
+    Icd10 {
+        files: Vec<(icd10::Part, Entry)>,
+    },
+    Claml {
+        file: Entry,
+    },
     /// Any list of codes.
-    Table { file: Entry },
+    Table {
+        file: Entry,
+    },
     /// FHIR resources: JSON, XML, NDJSON, packages.
     Resources,
 }
@@ -27,7 +39,8 @@ const SNIFF: u64 = 4096;
 pub(super) fn distributions(archive: &Archive, request: &Request) -> Result<Vec<Distribution>, ImportError> {
     let mut snomed: Vec<(rf2::Part, rf2::Release, Entry)> = Vec::new();
     let mut loinc_files = Vec::new();
-    let (mut icd11_files, mut icd10_files, mut tables, mut xml) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut icd11_files, mut icd10_files, mut tables, mut xml) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut has_resources = false;
     for file in &archive.files {
         if let Some((part, release)) = rf2::part_of(&file.name) {
@@ -105,10 +118,10 @@ pub(super) fn distributions(archive: &Archive, request: &Request) -> Result<Vec<
 fn is_claml(archive: &Archive, file: &Entry) -> Result<bool, ImportError> {
     archive.with(file, &mut |input| {
         let mut start = Vec::new();
-        input.take(SNIFF).read_to_end(&mut start).map_err(|e| ImportError::File {
-            file: file.name.clone(),
-            text: e.to_string(),
-        })?;
+        input
+            .take(SNIFF)
+            .read_to_end(&mut start)
+            .map_err(|e| ImportError::File { file: file.name.clone(), text: e.to_string() })?;
         let text = String::from_utf8_lossy(&start);
         Ok(text.contains("<ClaML") || text.contains("ClaML.dtd"))
     })
@@ -139,8 +152,7 @@ fn target(about: About<'_>, request: &Request, map: fn(&str) -> (String, String)
     if let Some(object) = header.as_object_mut() {
         object.retain(|_, v| v.as_str() != Some(""));
     }
-    let target =
-        Target { url, version, header, as_default: request.use_it, dry_run: request.dry_run, map };
+    let target = Target { url, version, header, as_default: request.use_it, dry_run: request.dry_run, map };
     (about.format, target)
 }
 
@@ -158,7 +170,9 @@ struct Skeleton<'s>(&'s mut dyn Sink);
 impl Sink for Skeleton<'_> {
     fn take(&mut self, item: Item<'_>) -> Result<(), Fault> {
         match item {
-            Item::Concept { .. } | Item::Parent { .. } | Item::Property { name: "first", .. } => self.0.take(item),
+            Item::Concept { .. } | Item::Parent { .. } | Item::Property { name: "first", .. } => {
+                self.0.take(item)
+            }
             _ => Ok(()),
         }
     }
@@ -200,7 +214,10 @@ pub(super) fn load(
                 for (part, file) in files {
                     let is_outline = matches!(
                         part,
-                        loinc::Part::Terms | loinc::Part::Parts | loinc::Part::Hierarchy | loinc::Part::Answers
+                        loinc::Part::Terms
+                            | loinc::Part::Parts
+                            | loinc::Part::Hierarchy
+                            | loinc::Part::Answers
                     );
                     if round == Round::Everything || is_outline {
                         read(file, round, &mut |input| loinc::read(*part, &file.name, input, sink))?;
@@ -211,9 +228,8 @@ pub(super) fn load(
             (format, target, outcome)
         }
         Distribution::Icd11 { file } => {
-            let version = archive.with(file, &mut |input| {
-                Ok(icd11::read(&file.name, input, &mut |_: Item<'_>| Ok(()))?)
-            })?;
+            let version = archive
+                .with(file, &mut |input| Ok(icd11::read(&file.name, input, &mut |_: Item<'_>| Ok(()))?))?;
             let about = About {
                 format: "ICD-11",
                 system: icd11::SYSTEM,
@@ -251,8 +267,8 @@ pub(super) fn load(
             (format, target, outcome)
         }
         Distribution::Claml { file } => {
-            let title =
-                archive.with(file, &mut |input| Ok(claml::read(&file.name, input, &mut |_: Item<'_>| Ok(()))?))?;
+            let title = archive
+                .with(file, &mut |input| Ok(claml::read(&file.name, input, &mut |_: Item<'_>| Ok(()))?))?;
             let name = if title.text.is_empty() { title.name.clone() } else { title.text.clone() };
             if !title.name.to_ascii_uppercase().contains("ICD-10") && request.system.is_none() {
                 return Err(ImportError::Refused(format!(

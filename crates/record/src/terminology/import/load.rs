@@ -153,10 +153,15 @@ fn number(outline: Outline) -> Numbered {
     }
     let mut warnings = Vec::new();
     if dangling > 0 {
-        warnings.push(format!("{dangling} parent links lead from or to codes that are no concept; they were left out"));
+        warnings.push(format!(
+            "{dangling} parent links lead from or to codes that are no concept; they were left out"
+        ));
     }
     if tree.circles > 0 {
-        warnings.push(format!("{} parent links close a circle; they count for the direct parent only", tree.circles));
+        warnings.push(format!(
+            "{} parent links close a circle; they count for the direct parent only",
+            tree.circles
+        ));
     }
     Numbered { numbers, codes, parents: tree.parents, descendants: tree.descendants, warnings }
 }
@@ -372,7 +377,9 @@ impl Loader<'_> {
         outcome.maps.sort();
         outcome.warnings = numbered.warnings;
         if unknown > 0 {
-            outcome.warnings.push(format!("{unknown} facts are about codes that are no concept; they were left out"));
+            outcome
+                .warnings
+                .push(format!("{unknown} facts are about codes that are no concept; they were left out"));
         }
         self.activate(&writer, id, outcome.concepts, target, maps.into_values().collect())?;
         Ok(outcome)
@@ -412,7 +419,8 @@ impl Loader<'_> {
             })?;
             for (concept, best) in concepts.iter_mut().zip(&best) {
                 if concept.display.is_empty() {
-                    let chosen = concept.detail.designations.get(best.1).or(concept.detail.designations.first());
+                    let chosen =
+                        concept.detail.designations.get(best.1).or(concept.detail.designations.first());
                     concept.display = chosen.map(|d| d.value.clone()).unwrap_or_default();
                 }
                 let above =

@@ -38,12 +38,27 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub enum Progress {
     /// A file is being read; `round` 1 finds the hierarchy, 2 everything else.
-    Reading { file: String, round: u8, bytes: u64 },
-    Concepts { system: String, count: u64 },
-    Written { rows: u64 },
-    Indexing { keys: u64 },
-    Indexed { keys: u64 },
-    Resources { count: u64 },
+    Reading {
+        file: String,
+        round: u8,
+        bytes: u64,
+    },
+    Concepts {
+        system: String,
+        count: u64,
+    },
+    Written {
+        rows: u64,
+    },
+    Indexing {
+        keys: u64,
+    },
+    Indexed {
+        keys: u64,
+    },
+    Resources {
+        count: u64,
+    },
 }
 
 /// What became of one code system, concept map or package.
@@ -109,7 +124,14 @@ impl Record {
                 let archive = Archive::open(path)?;
                 let distributions = detect::distributions(&archive, &request)?;
                 for distribution in distributions {
-                    done.extend(record.import_one(&ctx, &archive, &distribution, &request, &*progress, &runtime)?);
+                    done.extend(record.import_one(
+                        &ctx,
+                        &archive,
+                        &distribution,
+                        &request,
+                        &*progress,
+                        &runtime,
+                    )?);
                 }
             }
             record.sweep()?;
@@ -132,9 +154,7 @@ impl Record {
     ) -> Result<Vec<Loaded>, ImportError> {
         let loader = Loader { record: self, progress, now: self.now() };
         match distribution {
-            Distribution::Resources => {
-                resources::import(&loader, ctx, archive, request, runtime)
-            }
+            Distribution::Resources => resources::import(&loader, ctx, archive, request, runtime),
             other => Ok(vec![detect::load(&loader, archive, other, request)?]),
         }
     }

@@ -27,7 +27,9 @@ fn is_wanted(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let file = lower.rsplit('/').next().unwrap_or_default();
     // Examples and indexes of packages are no content.
-    !lower.contains("/example") && !file.starts_with('.') && file != "package.json"
+    !lower.contains("/example")
+        && !file.starts_with('.')
+        && file != "package.json"
         && [".json", ".xml", ".ndjson"].iter().any(|end| file.ends_with(end))
 }
 
@@ -150,7 +152,9 @@ impl Run<'_> {
             return Ok(());
         }
         let outcome = self.loader.load(&target, &mut |round, sink: &mut dyn Sink| {
-            Ok(wire::terminology::fhir::code_system(resource.value(), &mut |item: Item<'_>| match (round, &item) {
+            Ok(wire::terminology::fhir::code_system(resource.value(), &mut |item: Item<'_>| match (
+                round, &item,
+            ) {
                 (Round::Hierarchy, Item::Concept { .. } | Item::Parent { .. }) | (Round::Everything, _) => {
                     sink.take(item)
                 }
@@ -226,7 +230,9 @@ impl Run<'_> {
         } else {
             let urls: Vec<String> = lines
                 .iter()
-                .map(|l| Resource::parse(l).ok().and_then(|r| r.text("url").map(str::to_owned)).unwrap_or_default())
+                .map(|l| {
+                    Resource::parse(l).ok().and_then(|r| r.text("url").map(str::to_owned)).unwrap_or_default()
+                })
                 .collect();
             let name = self.done.url.clone();
             let report =

@@ -101,8 +101,9 @@ impl Spool {
             let mut texts: Vec<String> = Vec::with_capacity(usize::from(count));
             for _ in 0..count {
                 let length = u32::from_le_bytes(take(&mut rest)?) as usize;
-                let (text, tail) =
-                    rest.split_at_checked(length.min(MAX_FIELD)).ok_or_else(|| wrong(std::io::ErrorKind::UnexpectedEof.into()))?;
+                let (text, tail) = rest
+                    .split_at_checked(length.min(MAX_FIELD))
+                    .ok_or_else(|| wrong(std::io::ErrorKind::UnexpectedEof.into()))?;
                 texts.push(String::from_utf8_lossy(text).into_owned());
                 rest = tail;
             }
@@ -115,7 +116,8 @@ impl Spool {
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ImportError> {
-    let (head, tail) = rest.split_first_chunk::<N>().ok_or_else(|| wrong(std::io::ErrorKind::UnexpectedEof.into()))?;
+    let (head, tail) =
+        rest.split_first_chunk::<N>().ok_or_else(|| wrong(std::io::ErrorKind::UnexpectedEof.into()))?;
     *rest = tail;
     Ok(*head)
 }

@@ -39,17 +39,20 @@ async fn what_fhir_defines_is_there() {
         assert_eq!(found.contains[0].display.as_deref(), Some("Male"));
         assert_eq!(found.used_systems, ["http://hl7.org/fhir/administrative-gender|4.0.1"]);
         assert!(check(&bench, Some(GENDER), "", "male", None).await.result);
-        let wrong = check(&bench, Some(GENDER), "http://hl7.org/fhir/administrative-gender", "man", None).await;
+        let wrong =
+            check(&bench, Some(GENDER), "http://hl7.org/fhir/administrative-gender", "man", None).await;
         assert!(!wrong.result);
         assert!(wrong.message.unwrap().contains("is no code of"), "says that the code is unknown at all");
         let concept = Lookup { system: ACT.into(), code: "AMB".into(), ..Lookup::default() };
         let concept = bench.record.lookup(&bench.doctor(), concept).await.unwrap();
         assert_eq!(concept.display, "ambulatory");
         assert!(concept.properties.iter().any(|p| p.code == "parent"));
-        let above = bench.record.subsumes(&bench.doctor(), ACT, None, "_ActEncounterCode", "AMB").await.unwrap();
+        let above =
+            bench.record.subsumes(&bench.doctor(), ACT, None, "_ActEncounterCode", "AMB").await.unwrap();
         assert_eq!(above, Subsumption::Subsumes);
         // A v2 table and a concept map of the specification.
-        let table = check(&bench, None, "http://terminology.hl7.org/CodeSystem/v2-0001", "F", Some("Female")).await;
+        let table =
+            check(&bench, None, "http://terminology.hl7.org/CodeSystem/v2-0001", "F", Some("Female")).await;
         assert!(table.result);
         let request = Translate {
             map: Some(Source::Url("http://hl7.org/fhir/ConceptMap/cm-administrative-gender-v3".into())),

@@ -15,16 +15,19 @@ async fn versions_stand_side_by_side() {
         let folder = tempfile::tempdir().unwrap();
         let table = |version: &str, title: &str| {
             let path = folder.path().join(format!("t{version}.csv"));
-            std::fs::write(&path, format!("code,display,parent\nX1,Moon diseases,\nX1.1,\"{title}\",X1\n")).unwrap();
+            std::fs::write(&path, format!("code,display,parent\nX1,Moon diseases,\nX1.1,\"{title}\",X1\n"))
+                .unwrap();
             path
         };
         let url = "http://example.org/moon";
         let (one, two) = (table("1", "Moon fever"), table("2", "Moon fever, new name"));
         let no_system = load(&bench, &one, |_| {}).await.unwrap_err().to_string();
         assert!(no_system.contains("--system"), "{no_system}");
-        let request = |version: &'static str| move |r: &mut record::terminology::import::Request| {
-            r.system = Some(url.into());
-            r.version = Some(version.into());
+        let request = |version: &'static str| {
+            move |r: &mut record::terminology::import::Request| {
+                r.system = Some(url.into());
+                r.version = Some(version.into());
+            }
         };
         let dry = load(&bench, &one, |r| {
             request("1")(r);
@@ -80,7 +83,8 @@ async fn a_broken_file_changes_nothing() {
         assert!(error.contains(&format!("line {lines}: 2 fields where the header has 9")), "{error}");
         assert!(bench.record.loaded_terminologies(&bench.system()).await.unwrap().is_empty());
         std::fs::remove_file(&file).unwrap();
-        std::fs::remove_file(path.join("Snapshot/Terminology/sct2_Description_Snapshot-es_INT_20990131.txt")).unwrap();
+        std::fs::remove_file(path.join("Snapshot/Terminology/sct2_Description_Snapshot-es_INT_20990131.txt"))
+            .unwrap();
         let error = load(&bench, &path, |_| {}).await.unwrap_err().to_string();
         assert!(error.contains("sct2_Description_"), "{error}");
         let nothing = load(&bench, &folder.path().join("nowhere"), |_| {}).await.unwrap_err().to_string();
@@ -90,9 +94,10 @@ async fn a_broken_file_changes_nothing() {
         let error = load(&bench, &odd, |_| {}).await.unwrap_err().to_string();
         assert!(error.contains("no terminology that is known"), "{error}");
         // What the broken import had written is gone with the next one.
-        let left = bench.record.store().read(|tx| {
-            tx.one("SELECT count(*) FROM terminology_concept", &[], |row| row.int(0))
-        });
+        let left = bench
+            .record
+            .store()
+            .read(|tx| tx.one("SELECT count(*) FROM terminology_concept", &[], |row| row.int(0)));
         assert_eq!(left.await.unwrap(), Some(0));
     })
     .await;

@@ -13,7 +13,11 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-pub async fn load(bench: &Bench, path: &Path, change: impl FnOnce(&mut Request)) -> Result<Vec<Loaded>, ImportError> {
+pub async fn load(
+    bench: &Bench,
+    path: &Path,
+    change: impl FnOnce(&mut Request),
+) -> Result<Vec<Loaded>, ImportError> {
     let mut request = Request { paths: vec![path.to_owned()], ..Request::default() };
     change(&mut request);
     bench.record.import_terminology(&bench.system(), request, Arc::new(|_| {})).await
@@ -25,7 +29,11 @@ pub async fn expand(bench: &Bench, url: &str, change: impl FnOnce(&mut Expand)) 
     bench.record.expand(&bench.doctor(), request).await
 }
 
-pub async fn expand_value(bench: &Bench, value: Value, change: impl FnOnce(&mut Expand)) -> Result<Expansion, Error> {
+pub async fn expand_value(
+    bench: &Bench,
+    value: Value,
+    change: impl FnOnce(&mut Expand),
+) -> Result<Expansion, Error> {
     let mut request = Expand::new(Source::Resource(Arc::new(value)));
     change(&mut request);
     bench.record.expand(&bench.doctor(), request).await
@@ -35,7 +43,13 @@ pub fn codes(contains: &[Contains]) -> Vec<&str> {
     contains.iter().map(|c| c.code.as_str()).collect()
 }
 
-pub async fn check(bench: &Bench, value_set: Option<&str>, system: &str, code: &str, display: Option<&str>) -> Validation {
+pub async fn check(
+    bench: &Bench,
+    value_set: Option<&str>,
+    system: &str,
+    code: &str,
+    display: Option<&str>,
+) -> Validation {
     let request = ValidateCode {
         value_set: value_set.map(|url| Source::Url(url.to_owned())),
         codings: vec![Given {

@@ -64,9 +64,21 @@ pub fn write(folder: &Path) -> PathBuf {
     let mut number = 0;
     let mut relation = |relations: &mut String, from: &str, to: &str, kind: &str| {
         number += 1;
-        row(relations, &[
-            &id(number, 2), date, "1", CORE, from, to, "0", kind, "900000000000011006", "900000000000451002",
-        ]);
+        row(
+            relations,
+            &[
+                &id(number, 2),
+                date,
+                "1",
+                CORE,
+                from,
+                to,
+                "0",
+                kind,
+                "900000000000011006",
+                "900000000000451002",
+            ],
+        );
     };
     for (n, parents, name, others, inactive) in CONCEPTS {
         let code = concept(*n);
@@ -87,7 +99,10 @@ pub fn write(folder: &Path) -> PathBuf {
             row(&mut languages, &[&uuid, date, "1", CORE, "900000000000509007", &description, acceptability]);
         }
         if *n == 4 {
-            row(&mut spanish, &[&id(900, 1), date, "1", CORE, &code, "es", "900000000000013009", "Fiebre", case]);
+            row(
+                &mut spanish,
+                &[&id(900, 1), date, "1", CORE, &code, "es", "900000000000013009", "Fiebre", case],
+            );
         }
     }
     relation(&mut relations, &concept(6), &concept(9), SITE);
@@ -100,10 +115,24 @@ pub fn write(folder: &Path) -> PathBuf {
         "{head}refsetId\treferencedComponentId\tmapGroup\tmapPriority\tmapRule\tmapAdvice\tmapTarget\tcorrelationId\tmapCategoryId\r\n"
     );
     for (n, priority, target) in [(5, "1", "A99.1"), (5, "2", "A99.9"), (6, "1", "")] {
-        row(&mut map, &[
-            "u", date, "1", CORE, "447562003", &concept(n), "1", priority, "TRUE", "ALWAYS", target, "447561005",
-            "447637006",
-        ]);
+        row(
+            &mut map,
+            &[
+                "u",
+                date,
+                "1",
+                CORE,
+                "447562003",
+                &concept(n),
+                "1",
+                priority,
+                "TRUE",
+                "ALWAYS",
+                target,
+                "447561005",
+                "447637006",
+            ],
+        );
     }
     for (name, text) in [
         ("Snapshot/Terminology/sct2_Concept_Snapshot_INT_20990131.txt", concepts),

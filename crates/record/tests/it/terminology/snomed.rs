@@ -108,8 +108,14 @@ async fn names_places_and_maps() {
         assert_eq!(fever.display, "Fever", "the preferred synonym, not the fully specified name");
         assert_eq!(fever.version, VERSION);
         assert!(fever.designations.iter().any(|d| d.value == "Fever (thing)"));
-        assert_eq!(bench.record.lookup(&doctor, lookup(concept(4), "es-KE, en;q=0.5")).await.unwrap().display, "Fiebre");
-        assert_eq!(bench.record.lookup(&doctor, lookup(concept(6), "es")).await.unwrap().display, "Dust lung");
+        assert_eq!(
+            bench.record.lookup(&doctor, lookup(concept(4), "es-KE, en;q=0.5")).await.unwrap().display,
+            "Fiebre"
+        );
+        assert_eq!(
+            bench.record.lookup(&doctor, lookup(concept(6), "es")).await.unwrap().display,
+            "Dust lung"
+        );
         let dust = bench.record.lookup(&doctor, lookup(concept(6), "")).await.unwrap();
         let site = dust.properties.iter().find(|p| p.code == SITE).unwrap();
         assert_eq!(
@@ -168,7 +174,10 @@ async fn names_places_and_maps() {
         let none = bench.record.translate(&doctor, request(concept(6), false)).await.unwrap();
         assert!(!none.result && none.message.is_some());
         let back = bench.record.translate(&doctor, request("A99.9".into(), true)).await.unwrap();
-        assert_eq!((back.matches[0].code.clone(), back.matches[0].display.as_deref()), (concept(5), Some("Moon fever")));
+        assert_eq!(
+            (back.matches[0].code.clone(), back.matches[0].display.as_deref()),
+            (concept(5), Some("Moon fever"))
+        );
         let anywhere = Translate { map: None, ..request(concept(5), false) };
         assert_eq!(bench.record.translate(&doctor, anywhere).await.unwrap().matches.len(), 2);
     })

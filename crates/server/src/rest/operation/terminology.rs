@@ -3,8 +3,8 @@
 use super::{Answer, Call, Kinds, Levels, Operation, Output, Parameter, wrong};
 use crate::http::error::FhirError;
 use record::terminology::{
-    Concept, Contains, Designation, Expand, Expansion, Given, Lookup, Property, Source, Translate, Translation,
-    ValidateCode, Validation, Value as Found,
+    Concept, Contains, Designation, Expand, Expansion, Given, Lookup, Property, Source, Translate,
+    Translation, ValidateCode, Validation, Value as Found,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -16,10 +16,12 @@ const LANGUAGE: Parameter = Parameter::new(
 );
 const VERSION: Parameter =
     Parameter::new("version", "string", "Version of the code system; the one in use if it is not said.");
-const CODING: Parameter = Parameter::new("coding", "Coding", "A code with its system, instead of both apart.");
+const CODING: Parameter =
+    Parameter::new("coding", "Coding", "A code with its system, instead of both apart.");
 const CONCEPT: Parameter =
     Parameter::new("codeableConcept", "CodeableConcept", "Several codings, of which one must be right.");
-const VALUE_SET: Parameter = Parameter::new("valueSet", "ValueSet", "The value set itself, instead of `url`.");
+const VALUE_SET: Parameter =
+    Parameter::new("valueSet", "ValueSet", "The value set itself, instead of `url`.");
 const SYSTEM_VERSION: Parameter = Parameter::new(
     "system-version",
     "canonical",
@@ -77,7 +79,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
             VERSION,
             Parameter::new("codingA", "Coding", "The first code with its system."),
             Parameter::new("codingB", "Coding", "The second code with its system."),
-            Parameter::new("outcome", "code", "equivalent, subsumes, subsumed-by or not-subsumed.").out().required(),
+            Parameter::new("outcome", "code", "equivalent, subsumes, subsumed-by or not-subsumed.")
+                .out()
+                .required(),
         ],
         handler: |call| Box::pin(subsumes(call)),
     },
@@ -197,8 +201,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
 ];
 
-const ABSTRACT: Parameter =
-    Parameter::new("abstract", "boolean", "Whether a code that only groups others will do; true if it is not said.");
+const ABSTRACT: Parameter = Parameter::new(
+    "abstract",
+    "boolean",
+    "Whether a code that only groups others will do; true if it is not said.",
+);
 const RESULT: Parameter = Parameter::new("result", "boolean", "Whether it is so.").out().required();
 const MESSAGE: Parameter = Parameter::new("message", "string", "What is wrong, or worth knowing.").out();
 const DISPLAY: Parameter = Parameter::new("display", "string", "The right display.").out();
@@ -259,7 +266,10 @@ fn language(call: &Call) -> String {
 async fn source(call: &Call, inline: &str, version: &str) -> Result<Option<Source>, FhirError> {
     if call.key.is_some() {
         if call.input.get("url").is_some() || call.input.get(inline).is_some() {
-            return Err(wrong("url", format!("The instance is the {inline}; leave `url` and `{inline}` out.")));
+            return Err(wrong(
+                "url",
+                format!("The instance is the {inline}; leave `url` and `{inline}` out."),
+            ));
         }
         let stored = call.app.record.read(&call.ctx, call.key()?).await?;
         return Ok(Some(Source::Resource(Arc::new(stored.parse()?.into_value()))));
@@ -503,7 +513,9 @@ fn expanded(call: &Call, request: &Expand, head: Option<&Value>, expansion: Expa
     let mut set = json!({"resourceType": "ValueSet"});
     match head {
         Some(head) => {
-            for name in ["id", "url", "version", "name", "title", "status", "experimental", "publisher", "date"] {
+            for name in
+                ["id", "url", "version", "name", "title", "status", "experimental", "publisher", "date"]
+            {
                 if let Some(value) = head.get(name) {
                     set[name] = value.clone();
                 }
@@ -532,8 +544,10 @@ fn expanded(call: &Call, request: &Expand, head: Option<&Value>, expansion: Expa
             Some(Output::entry(name, kind, value.clone()))
         })
         .collect();
-    parameters.extend(expansion.used_systems.iter().map(|s| Output::entry("used-codesystem", "Uri", s.as_str())));
-    parameters.extend(expansion.used_value_sets.iter().map(|s| Output::entry("used-valueset", "Uri", s.as_str())));
+    parameters
+        .extend(expansion.used_systems.iter().map(|s| Output::entry("used-codesystem", "Uri", s.as_str())));
+    parameters
+        .extend(expansion.used_value_sets.iter().map(|s| Output::entry("used-valueset", "Uri", s.as_str())));
     let mut body = json!({
         "identifier": format!("urn:uuid:{}", uuid::Uuid::new_v4()),
         "timestamp": format!("{:.3}", call.ctx.now),
