@@ -158,8 +158,8 @@ struct CodeParams {
     q: String,
 }
 
-/// Diagnoses by code, title or synonym (English, Swahili); at most 30. What is usual in a clinic comes first, behind it
-/// the rest of ICD-10, if it was imported.
+/// Diagnoses by code, title or synonym (English, Swahili); at most 30.
+// What is usual in a clinic comes first, behind it the rest of ICD-10, if it was imported.
 #[utoipa::path(get, path = "/api/v1/codes/diagnoses", tag = "directory", params(CodeParams),
     responses((status = 200, body = List<SystemCode>)))]
 async fn search_diagnoses(
