@@ -21,6 +21,7 @@ mod range;
 mod rights;
 mod source;
 mod types;
+mod units;
 mod wanted;
 
 pub use include::{Included, MAX_INCLUDED, included};

@@ -162,7 +162,10 @@ fn never() -> Node {
 
 fn node(tx: &mut dyn Tx, scope: &Scope<'_>, kind: TypeId, condition: &Condition) -> Result<Node> {
     Ok(match condition {
-        Condition::Filter(filter) => Node::Filter(without_trees(tx, scope, filter)?),
+        Condition::Filter(filter) => {
+            let filter = without_trees(tx, scope, filter)?;
+            Node::Filter(super::units::known(tx, filter)?)
+        }
         Condition::Ids(ids) => Node::Ids(ids.clone()),
         Condition::LastUpdated { prefix, low_us, high_us } => Node::Updated(*prefix, *low_us, *high_us),
         Condition::Chain { param, kind: target, condition } => {

@@ -140,3 +140,46 @@ fn complete(temp: &TempStore) {
 fn an_index_is_completed_while_it_is_used() {
     both().iter().for_each(complete);
 }
+
+fn units(temp: &TempStore) {
+    let ucum = "http://unitsofmeasure.org";
+    for (id, value, reach, unit) in [
+        ("a", 5400.0, 0.5, "umol/L"),
+        ("b", 5.4, 0.05, "mmol/L"),
+        ("c", 5.4, 0.05, "mg/dL"),
+        ("d", 0.9, 0.05, "mol/L"),
+    ] {
+        let doc = Doc::new(&format!("Observation/{id}")).number(
+            "value-quantity",
+            value,
+            value - reach,
+            value + reach,
+            ucum,
+            unit,
+        );
+        temp.store.write_blocking(move |tx| insert(tx, &doc)).unwrap();
+    }
+    for (query, expected) in [
+        ("5.4|http://unitsofmeasure.org|mmol/L", "a b"),
+        ("5400||umol/L", "a b"),
+        ("gt1|http://unitsofmeasure.org|mmol/L", "a b d"),
+        ("0.0054|http://unitsofmeasure.org|mol/L", "a b"),
+        ("54|http://unitsofmeasure.org|mg/L", "c"),
+        ("5.4", "b c"),
+        ("5|http://unitsofmeasure.org|km", ""),
+    ] {
+        let parsed = parse("Observation", &format!("value-quantity={query}"));
+        let page = temp.store.read_blocking(move |tx| {
+            let rights = store::search::Rights::same(access::Predicate::Everything);
+            store::search::run(tx, &parsed, &rights, at(0))
+        });
+        let mut found: Vec<String> = page.unwrap().rows.into_iter().map(|row| row.key.id).collect();
+        found.sort();
+        assert_eq!(found.join(" "), expected, "{} {query}", temp.engine);
+    }
+}
+
+#[test]
+fn quantities_compare_across_units() {
+    both().iter().for_each(units);
+}
