@@ -269,7 +269,9 @@ fn disk_bytes(url: &str) -> u64 {
 fn parse(kind: TypeId, pairs: &[(&str, &str)]) -> fhir::search::Query {
     let pairs: Vec<(String, String)> =
         pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    fhir::search::parse(&fhir::search::Params::standard(), kind, &pairs, fhir::search::Handling::Strict).unwrap_or_else(|e| panic!("{e}")).0
+    fhir::search::parse(&fhir::search::Params::standard(), kind, &pairs, fhir::search::Handling::Strict)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .0
 }
 
 async fn searched(store: Store, query: fhir::search::Query, n: u64) {
@@ -281,10 +283,100 @@ async fn searched(store: Store, query: fhir::search::Query, n: u64) {
         now,
         n,
     )]);
-    let page = store.read(move |tx| search::run(tx, &query, &search::Rights::everything(), now));
+    let page = store.read(move |tx| {
+        let rights = search::Rights::everything();
+        let page = search::run(tx, &query, &rights, now)?;
+        search::included(tx, &page.rows, &query.includes, &rights, now)?;
+        Ok::<_, Error>(page)
+    });
     let (page, audit) = tokio::join!(page, audit);
     audit.unwrap_or_else(|e| panic!("{e}"));
     page.unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// What clinical screens and other systems ask besides, each for a while.
+async fn more_searches(store: &Store, patients: u64, seconds: u64) {
+    type Pairs = Vec<(&'static str, String)>;
+    type Make = fn(u64, u64) -> Pairs;
+    let searches: [(&str, &str, Make); 12] = [
+        ("patient, _total=accurate, 20", "Observation", |n, p| {
+            vec![("patient", patient_id(n % p)), ("_total", "accurate".into()), ("_count", "20".into())]
+        }),
+        ("patient + value, 20", "Observation", |n, p| {
+            vec![("patient", patient_id(n % p)), ("value-quantity", "gt100".into()), ("_count", "20".into())]
+        }),
+        ("patient + _include=subject, 20", "Observation", |n, p| {
+            vec![
+                ("patient", patient_id(n % p)),
+                ("_include", "Observation:subject".into()),
+                ("_count", "20".into()),
+            ]
+        }),
+        ("Patient _id + _revinclude", "Patient", |n, p| {
+            vec![("_id", patient_id(n % p)), ("_revinclude", "Observation:subject".into())]
+        }),
+        ("subject.identifier, -date, 20", "Observation", |n, p| {
+            vec![
+                ("subject:Patient.identifier", format!("UZ-{:07}", n % p)),
+                ("_sort", "-date".into()),
+                ("_count", "20".into()),
+            ]
+        }),
+        ("subject.family, -date, 20", "Observation", |n, p| {
+            vec![
+                ("subject:Patient.family", name(n % p).1),
+                ("_sort", "-date".into()),
+                ("_count", "20".into()),
+            ]
+        }),
+        ("subject.gender + code, -date, 20", "Observation", |n, _| {
+            vec![
+                ("subject:Patient.gender", "female".into()),
+                ("code", CODES[(n % 8) as usize].0.into()),
+                ("_sort", "-date".into()),
+                ("_count", "20".into()),
+            ]
+        }),
+        ("_has code, 20", "Patient", |n, _| {
+            vec![("_has:Observation:patient:code", CODES[(n % 8) as usize].0.into()), ("_count", "20".into())]
+        }),
+        ("family + _has code, 20", "Patient", |n, p| {
+            vec![
+                ("family", name(n % p).1),
+                ("_has:Observation:patient:code", CODES[(n % 8) as usize].0.into()),
+                ("_count", "20".into()),
+            ]
+        }),
+        ("code + a day, 20", "Observation", |n, _| {
+            let day = Timestamp::from_second(1_700_000_000 + (n as i64 % 600) * 86_400)
+                .map_or_else(|_| String::new(), |day| day.to_string()[..10].to_owned());
+            vec![("code", CODES[(n % 8) as usize].0.into()), ("date", day), ("_count", "20".into())]
+        }),
+        ("code:text, -date, 20", "Observation", |n, _| {
+            vec![
+                ("code:text", CODES[(n % 8) as usize].1.into()),
+                ("_sort", "-date".into()),
+                ("_count", "20".into()),
+            ]
+        }),
+        ("_lastUpdated=gt, 20", "Observation", |_, _| {
+            vec![
+                ("_lastUpdated", "gt2026-11-01".into()),
+                ("_sort", "-_lastUpdated".into()),
+                ("_count", "20".into()),
+            ]
+        }),
+    ];
+    for (name, of, make) in searches {
+        let copy = store.clone();
+        measure(name, seconds, move |n| {
+            let pairs = make(Random(n).below(1 << 40), patients);
+            let pairs: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (*a, b.as_str())).collect();
+            let kind = TypeId::from_name(of).unwrap_or(TypeId::OBSERVATION);
+            searched(copy.clone(), parse(kind, &pairs), n)
+        })
+        .await;
+    }
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -370,6 +462,7 @@ async fn main() -> Result<(), Error> {
         searched(copy.clone(), query, n)
     })
     .await;
+    more_searches(&store, patients, seconds.min(2)).await;
     tokio::task::block_in_place(|| store.close());
     if made > 0 && disk_bytes(url) > 0 {
         let disk = disk_bytes(url);

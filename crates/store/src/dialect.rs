@@ -73,6 +73,21 @@ impl Dialect {
         }
     }
 
+    /// Joins the row of `resource` that meets the condition on `{}` under the name `alias`, to be looked up for each
+    /// row before it: the FROM and the condition that is left. PostgreSQL else tries all rows of a type when its
+    /// statistics are behind.
+    pub(crate) fn row_of(self, alias: &str, condition: &str) -> (String, String) {
+        match self {
+            Dialect::Sqlite => (format!(" CROSS JOIN resource {alias}"), condition.replace("{}", alias)),
+            Dialect::Postgres => {
+                let columns = "q.rid, q.id, q.patient, q.more_patients, q.sort_date_us, q.params, q.last_updated_us";
+                let condition = condition.replace("{}", "q");
+                let row = format!("SELECT {columns} FROM resource q WHERE {condition} OFFSET 0");
+                (format!(" CROSS JOIN LATERAL ({row}) {alias}"), "1 = 1".to_owned())
+            }
+        }
+    }
+
     /// Two byte strings, one behind the other.
     pub(crate) fn joined_bytes(self, first: &str, second: &str) -> String {
         match self {

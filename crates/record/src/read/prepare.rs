@@ -3,8 +3,8 @@
 use crate::terminology::{Expand, Source};
 use crate::{Error, Record};
 use access::Ctx;
-use fhir::search::{Condition, Filter, Operand, Query};
-use fhir::{IssueCode, Outcome};
+use fhir::search::{Condition, Filter, Operand, Params, Query};
+use fhir::{IssueCode, Outcome, ParamId};
 use store::Tx;
 
 /// Codes that a value set or a hierarchy may bring into one search.
@@ -47,6 +47,7 @@ impl Record {
     /// Puts codes in the place of value sets (`:in`) and hierarchies (`:below`). Errors: `Malformed` for a value set that
     /// is not known or has more than [MAX_CODES] codes.
     pub(crate) async fn prepare_query(&self, _ctx: &Ctx, query: &mut Query) -> Result<(), Error> {
+        let params = self.params();
         let wanted: Vec<Operand> =
             all_open(query).iter().flat_map(|filter| filter.any.clone()).filter(is_open).collect();
         if wanted.is_empty() {
@@ -71,13 +72,25 @@ impl Record {
             let mut any = Vec::new();
             for operand in std::mem::take(&mut filter.any) {
                 match codes.iter().find(|(open, _)| *open == operand) {
-                    Some((_, codes)) => any.extend(codes.iter().cloned()),
+                    Some((_, codes)) => {
+                        any.extend(codes.iter().map(|code| for_param(&params, filter.param, code)))
+                    }
                     None => any.push(operand),
                 }
             }
             filter.any = any;
         }
         Ok(())
+    }
+}
+
+/// Plain codes are indexed without the system that their binding implies.
+fn for_param(params: &Params, param: ParamId, operand: &Operand) -> Operand {
+    match operand {
+        Operand::Token { code, .. } if params.by_id(param).is_some_and(|p| !params.has_system(p)) => {
+            Operand::Token { system: None, code: code.clone() }
+        }
+        other => other.clone(),
     }
 }
 

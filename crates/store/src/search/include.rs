@@ -118,11 +118,12 @@ impl Gathering<'_> {
         let mut sql = format!("SELECT DISTINCT l.target FROM link l WHERE l.rid IN ({list}) AND {param}");
         if include.target.is_none_or(|kind| kind == TypeId::PATIENT) {
             let own = of_param(&mut values, "x.param").replacen("x.param = ", "", 1);
+            let look_up = self.scope.dialect.look_up();
             let is_param = |target: &str| {
                 if include.param.is_some() {
-                    reference(target, "q.type_id", "q.sort_date_us", "q.rid", &own, "")
+                    reference(target, "q.type_id", "q.sort_date_us", "q.rid", &own, look_up)
                 } else {
-                    reference(target, "q.type_id", "q.sort_date_us", "q.rid", "0", "")
+                    reference(target, "q.type_id", "q.sort_date_us", "q.rid", "0", look_up)
                         .replace("x.param = 0", "x.param > 0")
                 }
             };

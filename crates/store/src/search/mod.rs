@@ -42,6 +42,8 @@ use wanted::{Scope, Wanted};
 
 /// What one search may take; then it ends with [Error::TooCostly].
 pub const BUDGET: Duration = Duration::from_secs(5);
+/// Rows counted for an estimate of the total.
+const ESTIMATED: i64 = 10_000;
 /// The cursor names a source that is followed in order of change, because it has no order that streams.
 const IN_TIME: &str = "u";
 const BY_TIME: [Sort; 1] = [Sort::LastUpdated { descending: false }];
@@ -137,7 +139,7 @@ fn run_from(
         }
     };
     let source = choice.source;
-    let total = if wants_total { Some(maker.total(tx, source)?) } else { None };
+    let total = if wants_total { Some(maker.total(tx, source, query.total)?) } else { None };
     if query.count == 0 {
         return Ok(Page { rows: Vec::new(), next: None, total });
     }
@@ -214,23 +216,31 @@ impl Maker<'_> {
 
     /// The rows of the page and one more.
     fn found(&self, tx: &mut dyn Tx, choice: &plan::Choice, cursor: Option<&Cursor>) -> Result<Found> {
-        if let Some(walk) = choice.walk_first
-            && let Some(found) = self.near(tx, walk, cursor)?
-        {
-            return Ok(found);
+        let mut source = choice.source;
+        if let Some(walk) = choice.walk_first {
+            if let Some(found) = self.near(tx, walk, cursor)? {
+                return Ok(found);
+            }
+            source = self.narrowest(tx, source)?;
         }
-        self.page(tx, choice.source, cursor, None)
+        self.page(tx, source, cursor, None)
     }
 
-    fn total(&self, tx: &mut dyn Tx, source: Source) -> Result<u64> {
+    /// An estimate counts no further than [ESTIMATED]: then there are at least so many.
+    fn total(&self, tx: &mut dyn Tx, source: Source, total: Total) -> Result<u64> {
         let mut values = Values::default();
         let (rows, conditions, needs_resource) = self.joined(tx, &mut values, source)?;
-        let sql = format!(
-            "SELECT count(*) FROM {}{} WHERE {}",
+        let from = format!(
+            "{}{} WHERE {}",
             rows.from,
             join(&rows, needs_resource),
             all_of(&rows, needs_resource, &conditions)
         );
+        let sql = if total == Total::Estimate {
+            format!("SELECT count(*) FROM (SELECT 1 AS one FROM {from} LIMIT {}) e", values.bind(ESTIMATED))
+        } else {
+            format!("SELECT count(*) FROM {from}")
+        };
         let count = tx.one(&sql, &values.params(), |row| row.int(0))?.unwrap_or(0);
         Ok(count.max(0) as u64)
     }
@@ -240,11 +250,21 @@ impl Maker<'_> {
         let source = Source::All(walk);
         let mut values = Values::default();
         let rows = self.rows(tx, &mut values, source)?;
-        let keys = order::keys(&mut values, self, source, &rows);
-        let [key] = &keys[..] else { return Ok(None) };
+        let by_first = Maker {
+            scope: self.scope,
+            wanted: self.wanted,
+            sort: self.sort.get(..1).unwrap_or_default(),
+            count: self.count,
+        };
+        let keys = order::keys(&mut values, &by_first, source, &rows);
+        let Some(key) = keys.first() else { return Ok(None) };
         let mut conditions = rows.conditions.clone();
-        if let Some(cursor) = cursor {
-            conditions.push(order::after(&mut values, &keys, rows.rid, cursor)?);
+        match cursor {
+            Some(cursor) if self.sort.len() == 1 => {
+                conditions.push(order::after(&mut values, &keys, rows.rid, cursor)?);
+            }
+            Some(cursor) => conditions.push(order::from(&mut values, key, cursor)?),
+            None => {}
         }
         let direction = if key.descending { " DESC" } else { "" };
         let sql = format!(

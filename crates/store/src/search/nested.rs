@@ -39,7 +39,10 @@ impl Subject<'_> {
                             .iter()
                             .map(|word| {
                                 let from = word_rows(values, word, *content, self.kind);
-                                format!("EXISTS (SELECT 1 FROM {from} AND k.rid = {rid}{})", self.scope.dialect.look_up())
+                                format!(
+                                    "EXISTS (SELECT 1 FROM {from} AND k.rid = {rid}{})",
+                                    self.scope.dialect.look_up()
+                                )
                             })
                             .collect();
                         format!("({})", tests.join(" AND "))
@@ -101,8 +104,8 @@ impl Subject<'_> {
         if inner.kind == TypeId::PATIENT {
             let (patient, more) = (self.resource("patient"), self.resource("more_patients"));
             let (date, type_id) = (self.date(), values.bind(i64::from(self.kind.0)));
-            let own = reference(&patient, &type_id, &date, &rid, &param, "");
-            let others = reference(&format!("m{n}.patient"), &type_id, &date, &rid, &param, "");
+            let own = reference(&patient, &type_id, &date, &rid, &param, look_up);
+            let others = reference(&format!("m{n}.patient"), &type_id, &date, &rid, &param, look_up);
             targets.push_str(&format!(
                 " UNION ALL SELECT {patient} WHERE {own} \
                  UNION ALL SELECT m{n}.patient FROM compartment m{n} WHERE {more} > 0 AND m{n}.rid = {rid} AND {others}"
@@ -111,9 +114,12 @@ impl Subject<'_> {
         let kind = values.bind(i64::from(inner.kind.0));
         let mut subject = Subject::joined(self.scope, inner.kind, &format!("r{n}"));
         let test = subject.all_of(tx, values, inner)?;
+        let (row, condition) = self.scope.dialect.row_of(
+            &format!("r{n}"),
+            &format!("{{}}.type_id = {kind} AND {{}}.id = substr(t{n}.target, 3) AND {{}}.deleted = 0"),
+        );
         Ok(format!(
-            "EXISTS (SELECT 1 FROM ({targets}) t{n} CROSS JOIN resource r{n} WHERE r{n}.type_id = {kind} \
-             AND r{n}.id = substr(t{n}.target, 3) AND r{n}.deleted = 0 AND {test}{look_up})"
+            "EXISTS (SELECT 1 FROM ({targets}) t{n}{row} WHERE {condition} AND {test}{look_up})"
         ))
     }
 
@@ -131,10 +137,11 @@ impl Subject<'_> {
         let (kind, param) = (values.bind(i64::from(inner.kind.0)), values.bind(param_number(param)));
         let mut subject = Subject::joined(self.scope, inner.kind, &format!("r{n}"));
         let test = subject.all_of(tx, values, inner)?;
+        let (row, condition) =
+            self.scope.dialect.row_of(&format!("r{n}"), &format!("{{}}.rid = f{n}.rid AND {{}}.deleted = 0"));
         Ok(format!(
-            "EXISTS (SELECT 1 FROM reference f{n} CROSS JOIN resource r{n} WHERE f{n}.target = {target} \
-             AND f{n}.type_id = {kind} AND f{n}.param = {param} AND r{n}.rid = f{n}.rid AND r{n}.deleted = 0 \
-             AND {test}{})",
+            "EXISTS (SELECT 1 FROM reference f{n}{row} WHERE f{n}.target = {target} AND f{n}.type_id = {kind} \
+             AND f{n}.param = {param} AND {condition} AND {test}{})",
             self.scope.dialect.look_up()
         ))
     }
@@ -169,21 +176,24 @@ impl Maker<'_> {
         let (from, until) = key_range(kind);
         let (from, until) = (values.bind(from), values.bind(until));
         let param = values.bind(param_number(param));
-        let mut sql = format!(
+        let links = format!(
             "SELECT substr(l.target, 3) AS id FROM ({inner}) s CROSS JOIN link l WHERE l.rid = s.rid \
              AND l.param = {param} AND l.target >= {from} AND l.target < {until}"
         );
+        // Hardly a patient is in `link`: with a limit the others are found first.
         if kind == TypeId::PATIENT {
             let type_id = values.bind(i64::from(self.wanted.kind.0));
-            let own = reference("q.patient", &type_id, "q.sort_date_us", "q.rid", &param, "");
-            let others = reference("m.patient", &type_id, "q.sort_date_us", "q.rid", &param, "");
-            sql.push_str(&format!(
-                " UNION ALL SELECT substr(q.patient, 3) FROM ({inner}) s CROSS JOIN resource q WHERE q.rid = s.rid \
+            let look_up = self.scope.dialect.look_up();
+            let own = reference("q.patient", &type_id, "q.sort_date_us", "q.rid", &param, look_up);
+            let others = reference("m.patient", &type_id, "q.sort_date_us", "q.rid", &param, look_up);
+            return Ok(format!(
+                "SELECT substr(q.patient, 3) AS id FROM ({inner}) s CROSS JOIN resource q WHERE q.rid = s.rid \
                  AND {own} UNION ALL SELECT substr(m.patient, 3) FROM ({inner}) s CROSS JOIN resource q \
-                 CROSS JOIN compartment m WHERE q.rid = s.rid AND q.more_patients > 0 AND m.rid = s.rid AND {others}"
+                 CROSS JOIN compartment m WHERE q.rid = s.rid AND q.more_patients > 0 AND m.rid = s.rid AND {others} \
+                 UNION ALL {links}"
             ));
         }
-        Ok(sql)
+        Ok(links)
     }
 
     /// The rows that refer by `param` to a row of `inner`.

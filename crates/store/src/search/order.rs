@@ -1,6 +1,7 @@
 //! Sort keys, and "after the last row of the page before".
 
 use super::builder::{Value, Values};
+use super::check::reference;
 use super::cursor::Cursor;
 use super::nested::is_reference;
 use super::source::{Maker, Rows, Source, Walk, is_prefix, walk_of};
@@ -135,21 +136,20 @@ fn key(values: &mut Values, kind: TypeId, rows: &Rows, n: usize, sort: &Sort) ->
                 Type::Real,
             )
         }
-        // These have no index by row: the least values of all rows are collected once.
         ParamType::Reference => {
             let (param, kind) = (values.bind(number), values.bind(i64::from(kind.0)));
             let none = values.bind(Vec::new());
-            joined(
-                n,
-                rid,
-                descending,
-                Type::Bytes,
-                &none,
-                &format!(
-                    "SELECT rid, min(target) AS k FROM reference WHERE type_id = {kind} AND param = {param} GROUP BY rid"
-                ),
-            )
+            let own = reference("r.patient", &kind, "r.sort_date_us", rid, &param, "");
+            let others = reference("m.patient", &kind, "r.sort_date_us", rid, &param, "");
+            let sql = format!(
+                "coalesce((SELECT u.target FROM (SELECT l.target AS target FROM link l WHERE l.rid = {rid} \
+                 AND l.param = {param} UNION ALL SELECT r.patient WHERE {own} UNION ALL SELECT m.patient \
+                 FROM compartment m WHERE r.more_patients > 0 AND m.rid = {rid} AND {others}) u \
+                 ORDER BY u.target LIMIT 1), {none})"
+            );
+            Key { needs_resource: true, ..Key::new(sql, descending, Type::Bytes) }
         }
+        // These have no index by row: the least values of all rows are collected once.
         ParamType::Uri => {
             let param = values.bind(number);
             let list = format!("SELECT rid, min(value) AS k FROM uri WHERE param = {param} GROUP BY rid");
@@ -169,6 +169,17 @@ fn joined(n: usize, rid: &str, descending: bool, kind: Type, none: &str, list: &
     Key {
         join: Some(format!(" LEFT JOIN ({list}) j{n} ON j{n}.rid = {rid}")),
         ..Key::new(format!("coalesce(j{n}.k, {none})"), descending, kind)
+    }
+}
+
+/// Rows whose first key is the cursor's or comes after it.
+pub(super) fn from(values: &mut Values, key: &Key, cursor: &Cursor) -> Result<String> {
+    match cursor.keys.first() {
+        Some(value) if key.fits(value) => {
+            let sign = if key.descending { "<=" } else { ">=" };
+            Ok(format!("{} {sign} {}", key.sql, values.bind(value.clone())))
+        }
+        _ => Err(Error::Invalid("cursor")),
     }
 }
 

@@ -13,6 +13,8 @@ const FEW: i64 = 50;
 /// Sources are compared up to this many rows; larger ones are not collected and sorted unless nothing else is left.
 const SOME: i64 = 1_000;
 
+/// When all are larger, they are compared up to this many.
+const MANY: i64 = 8_000;
 /// From this rank on a source is collected as a whole.
 const COLLECTED: u8 = 4;
 
@@ -39,7 +41,8 @@ impl Maker<'_> {
             return Ok(Source::Node(n).into());
         }
         let sorted = self.sort.first();
-        let walk = sorted.and_then(|sort| walk_of(wanted.kind, sort)).filter(|_| self.sort.len() == 1);
+        // Further keys only order rows that are equal by the first.
+        let walk = sorted.and_then(|sort| walk_of(wanted.kind, sort));
         let all = candidates(wanted);
         if all.is_empty() {
             let by_time = wanted.wants.iter().any(|want| matches!(want.node, Node::Updated(..)));
@@ -58,25 +61,39 @@ impl Maker<'_> {
         {
             return Ok(only.into());
         }
+        let (count, source) = self.least(tx, &all, SOME)?;
+        let (Some(walk), SOME..) = (walk, count) else {
+            let (count, source) = if count < SOME { (count, source) } else { self.least(tx, &all, MANY)? };
+            let large = count >= SOME && self.sort.is_empty() && !self.streams(source);
+            // A range of a date that is counted needs no walk.
+            return Ok(Choice { unstreamed: large && count >= MANY, ..source.into() });
+        };
+        match all.iter().find(|source| source.is_in_order(wanted, walk)) {
+            Some(source) => Ok((*source).into()),
+            None => Ok(Choice { walk_first: Some(walk), ..source.into() }),
+        }
+    }
+
+    /// The source to collect once a walk has not found the page.
+    pub fn narrowest(&self, tx: &mut dyn Tx, otherwise: Source) -> Result<Source> {
+        let all = candidates(self.wanted);
+        if all.len() < 2 { Ok(otherwise) } else { Ok(self.least(tx, &all, MANY)?.1) }
+    }
+
+    /// The source with the fewest rows, counted up to `limit`. One that has only few is taken at once.
+    fn least(&self, tx: &mut dyn Tx, all: &[Source], limit: i64) -> Result<(i64, Source)> {
         let mut least = (i64::MAX, all[0]);
-        for source in &all {
-            let count = self.count(tx, *source, SOME)?;
+        for source in all {
+            let count = self.count(tx, *source, limit)?;
             if count < FEW {
-                return Ok((*source).into());
+                return Ok((count, *source));
             }
             // Among the many, the first kind that streams is best.
             if count < least.0 || (count == least.0 && self.rank(*source) < self.rank(least.1)) {
                 least = (count, *source);
             }
         }
-        let (Some(walk), SOME..) = (walk, least.0) else {
-            let large = least.0 >= SOME && self.sort.is_empty() && !self.streams(least.1);
-            return Ok(Choice { unstreamed: large, ..least.1.into() });
-        };
-        match all.iter().find(|source| source.is_in_order(wanted, walk)) {
-            Some(source) => Ok((*source).into()),
-            None => Ok(Choice { walk_first: Some(walk), ..least.1.into() }),
-        }
+        Ok(least)
     }
 
     fn is_patients(&self, source: Source) -> bool {

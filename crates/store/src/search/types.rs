@@ -127,7 +127,7 @@ fn merged(
         let maker = Maker { scope: &scope, wanted: &wanted, sort: &query.sort, count };
         let choice = maker.choose(tx)?;
         if first.total != Total::None {
-            sum += maker.total(tx, choice.source)?;
+            sum += maker.total(tx, choice.source, first.total)?;
         }
         let (rows, keys) = maker.found(tx, &choice, cursor.as_ref())?;
         all.extend(rows.into_iter().zip(keys));

@@ -284,6 +284,8 @@ fn common_codes(temp: &TempStore) {
     assert_eq!(newest("code=old&_sort=-date&_count=20", 2), down(1_049, 40));
     assert_eq!(newest("code=common&_sort=date&_count=3", 1), [1_050, 1_051, 1_052]);
     assert_eq!(newest("code=old,common&_sort=-date&_count=600", 6), down(DOCS - 1, DOCS));
+    assert_eq!(newest("code=common&_sort=-date,_id&_count=20", 2), down(DOCS - 1, 40));
+    assert_eq!(newest("code=old&_sort=-date,-_lastUpdated&_count=20", 2), down(1_049, 40));
 }
 
 #[test]
