@@ -280,6 +280,7 @@ impl Store {
                 Change::Create { resource } => (resource, None),
                 Change::Update { resource, if_match } => (resource, *if_match),
                 Change::Delete { .. } => continue,
+                other => unreachable!("{other:?} is never planned"),
             };
             let id = resource.id().unwrap().to_owned();
             let current = next.rows.get(&id).map(crate::element::version);

@@ -26,7 +26,7 @@ fn stored(change: &Change) -> Resource {
     let (resource, before) = match change {
         Change::Create { resource } => (resource, 0),
         Change::Update { resource, if_match } => (resource, if_match.unwrap()),
-        Change::Delete { .. } => unreachable!(),
+        other => unreachable!("{other:?} is never planned"),
     };
     let mut resource = resource.clone();
     resource.set_version(before + 1, now());

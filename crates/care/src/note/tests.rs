@@ -41,6 +41,7 @@ impl Chart {
                     self.conditions.retain(|c| c.id() != Some(key.id.as_str()));
                     continue;
                 }
+                other => unreachable!("{other:?} is never planned"),
             };
             assert_eq!(fhir::validate::validate(resource), Vec::new(), "what is planned is valid R4");
             let mut resource = resource.clone();

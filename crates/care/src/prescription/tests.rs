@@ -52,7 +52,7 @@ fn stored(set: &ChangeSet, mut before: Vec<Resource>) -> Vec<Resource> {
         let (resource, version) = match change {
             Change::Create { resource } => (resource, 0),
             Change::Update { resource, if_match } => (resource, if_match.unwrap()),
-            Change::Delete { .. } => unreachable!("items are never deleted"),
+            other => unreachable!("{other:?} is never planned"),
         };
         assert_eq!(fhir::validate::validate(resource), Vec::new(), "what is planned is valid R4");
         let mut resource = resource.clone();
