@@ -308,7 +308,7 @@ fn sound(word: &str) -> String {
     }
     let mut out = String::new();
     for c in text.replace('c', "k").chars() {
-        if out.chars().last() != Some(c) {
+        if !out.ends_with(c) {
             out.push(c);
         }
     }

@@ -48,7 +48,7 @@ impl Found<'_> {
         match filter.matching {
             Match::Missing => {
                 let missing = values().next().is_none();
-                filter.any.iter().any(|operand| *operand == Operand::Missing(missing))
+                filter.any.contains(&Operand::Missing(missing))
             }
             Match::Not => !any(Match::Default),
             other => any(other),

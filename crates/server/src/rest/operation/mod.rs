@@ -57,7 +57,7 @@ const FAMILIES: &[&[Operation]] = &[bulk::OPERATIONS, view::OPERATIONS,
 
 /// Operations that read their request and make their answer themselves (streams, files, formats that are not FHIR's), by
 /// [Operation::id]. Their `handler` is [never].
-const DIRECT: &[(&str, fn(Direct) -> PendingResponse)] = &[
+const DIRECT: &[(&str, DirectHandler)] = &[
     ("system-import", bulk::import),
     ("ViewDefinition-run", view::run_view),
     ("ViewDefinition-export", view::export_view),
@@ -69,6 +69,9 @@ pub type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 pub type Answer = Result<Output, FhirError>;
 
 pub type PendingResponse = Pin<Box<dyn Future<Output = Result<Response, FhirError>> + Send>>;
+
+/// What handles an operation of [DIRECT].
+type DirectHandler = fn(Direct) -> PendingResponse;
 
 /// One request for an operation of [DIRECT]: only level, type and id have been checked.
 pub struct Direct {
