@@ -78,6 +78,7 @@ impl Parts {
 
     /// Called once after the last request at shutdown.
     pub async fn stop(&self) {
+        self.notifications.stop().await;
         self.calls.stop();
     }
 }
