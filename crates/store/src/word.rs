@@ -67,10 +67,12 @@ pub fn put(tx: &mut dyn Tx, batch: &Batch, words: &[Indexed]) -> Result<bool> {
             let narrative = i64::from(row.narrative.binary_search(word).is_ok());
             own.insert(number, narrative);
         }
-        let list = own.iter().flat_map(|(n, narrative)| (((*n as u32) << 1) | *narrative as u32).to_be_bytes());
+        let list =
+            own.iter().flat_map(|(n, narrative)| (((*n as u32) << 1) | *narrative as u32).to_be_bytes());
         let list: Vec<u8> = list.collect();
-        let before = tx
-            .one("SELECT list FROM word_list WHERE rid = $1", params![row.rid], |r| Ok(r.bytes(0)?.to_vec()))?;
+        let before = tx.one("SELECT list FROM word_list WHERE rid = $1", params![row.rid], |r| {
+            Ok(r.bytes(0)?.to_vec())
+        })?;
         if before.as_deref().unwrap_or_default() == list {
             continue;
         }

@@ -23,7 +23,7 @@ pub(super) fn composite(
     for (n, operand) in parts.iter().enumerate().skip(1) {
         let Some(test) = part(tx, values, operand)? else { return Ok(None) };
         text.push_str(&format!(
-            " AND EXISTS (SELECT 1 FROM composite p{n} WHERE p{n}.rid = p0.rid AND p{n}.param = p0.param \
+            " AND EXISTS (SELECT 1 FROM composite p{n} WHERE p{n}.rid = p0.rid AND +p{n}.param = p0.param \
              AND p{n}.element = p0.element AND p{n}.part = {n} AND {test}{})",
             dialect.look_up()
         ));
