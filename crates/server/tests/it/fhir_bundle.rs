@@ -472,3 +472,40 @@ async fn a_large_transaction() {
     assert_eq!(count["total"], 2999, "{count}");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn bundles_have_their_own_size_limit() {
+    let world = World::start_with(|config| {
+        config.limits.json_bytes = 1024;
+        config.limits.bundle_bytes = 4096;
+    })
+    .await;
+    let client = world.client("system/*.cruds").await;
+    let long = |length: usize| {
+        let mut value = patient("long");
+        value["name"][0]["text"] = json!("x".repeat(length));
+        value
+    };
+    for (path, length, status) in [
+        ("/fhir/R4/Patient", 500, 201),
+        ("/fhir/R4/Patient", 2000, 413),
+        ("/fhir/R4", 2000, 200),
+        ("/fhir/R4/", 2000, 200),
+        ("/fhir/R4", 5000, 413),
+    ] {
+        let body = match path {
+            "/fhir/R4/Patient" => long(length),
+            _ => bundle("batch", vec![entry("POST", "Patient", long(length))]),
+        };
+        // The key makes another layer read the body first.
+        for key in ["", "one"] {
+            let mut request = client.request("POST", path).json(&body);
+            if !key.is_empty() {
+                request = request.header("idempotency-key", format!("{key}{path}{length}"));
+            }
+            let (found, outcome) = read(request.send().await.unwrap()).await;
+            assert_eq!(found, status, "{path} {length} {key}: {outcome}");
+        }
+    }
+    world.stop().await;
+}
