@@ -20,10 +20,13 @@ const PRINTED: usize = 20;
 pub enum Order {
     /// Imports published terminologies: SNOMED CT RF2, LOINC, ICD-10, ICD-11, FHIR files and packages. What is in use
     /// stays in use until the new version is whole.
+    // The program's own `--version` gives way to that of the terminology.
+    #[command(disable_version_flag = true)]
     Import(Import),
     /// Lists loaded code systems and concept maps, with versions.
     List,
     /// Removes a loaded version.
+    #[command(disable_version_flag = true)]
     Remove {
         /// URL of the code system or concept map.
         url: String,
@@ -32,6 +35,7 @@ pub enum Order {
         version: Option<String>,
     },
     /// Says which loaded version is meant when none is named.
+    #[command(disable_version_flag = true)]
     Use { url: String, version: String },
 }
 

@@ -231,3 +231,46 @@ async fn diagnoses_come_from_the_clinics_list_and_from_icd_10() {
     let (_, after) = doctor.get("/api/v1/codes/diagnoses?q=moonburn").await;
     assert_eq!(after["items"][0]["code"], "Q99", "{after}");
 }
+
+#[test]
+fn the_command_imports_lists_and_removes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t.csv"), "code,display,parent\nA,Alpha,\nB,\"Beta, two\",A\n")
+        .unwrap();
+    let uzima = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_uzima"))
+            .current_dir(folder.path())
+            .env_clear()
+            .env("UZIMA_DATA", folder.path().join("data"))
+            .env("UZIMA_LOG_FILTER", "error")
+            .arg("terminology")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
+    };
+    let url = "http://example.org/t";
+    let (good, text) = uzima(&["import", "t.csv"]);
+    assert!(!good && text.contains("--system"), "{text}");
+    let (good, text) = uzima(&["import", "t.csv", "--system", url, "--version", "1", "--dry-run"]);
+    assert!(good && text.contains("nothing was written"), "{text}");
+    let (good, text) = uzima(&["list"]);
+    assert!(good && text.is_empty(), "{text}");
+    for version in ["1", "2"] {
+        let (good, text) = uzima(&["import", "t.csv", "--system", url, "--version", version]);
+        assert!(good && text.contains("concepts"), "{text}");
+    }
+    let (_, text) = uzima(&["list"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("* http://example.org/t"), "{text}");
+    let (good, text) = uzima(&["use", url, "2"]);
+    assert!(good && text.contains("now means version 2"), "{text}");
+    let (good, text) = uzima(&["remove", url]);
+    assert!(!good && text.contains("1, 2"), "{text}");
+    let (good, text) = uzima(&["remove", url, "--version", "1"]);
+    assert!(good && text.contains("removed"), "{text}");
+    let (good, text) = uzima(&["remove", url, "--version", "1"]);
+    assert!(!good, "{text}");
+}
