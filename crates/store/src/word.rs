@@ -52,7 +52,8 @@ pub fn put(tx: &mut dyn Tx, batch: &Batch, words: &[Indexed]) -> Result<bool> {
     }
     let mut numbers: BTreeMap<&str, i64> = BTreeMap::new();
     // By word: rows of one word lie together.
-    let (mut gone, mut new): (Vec<(i64, i64, i64)>, Vec<(i64, i64, i64, i64)>) = (Vec::new(), Vec::new());
+    let mut gone: Vec<(i64, i64, i64)> = Vec::new();
+    let mut new: Vec<(i64, i64, i64, i64)> = Vec::new();
     for row in words {
         let mut own: BTreeMap<i64, i64> = BTreeMap::new();
         for word in row.content.iter().chain(&row.narrative).take(MAX_WORDS) {
