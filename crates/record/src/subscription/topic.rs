@@ -213,7 +213,7 @@ fn parts<'a>(value: &'a Value, name: &'a str) -> impl Iterator<Item = &'a Value>
     })
 }
 
-fn text<'a>(extension: &'a Value) -> Option<&'a str> {
+fn text(extension: &Value) -> Option<&str> {
     extension.as_object()?.iter().find_map(|(k, v)| k.strip_prefix("value").and(v.as_str()))
 }
 
