@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 /// Checked by hand-written code, which is faster and tells more.
 const NATIVE: &[&str] = &[
-    "ele-1", "ext-1", "dom-2", "dom-3", "dom-4", "dom-5", "ref-1", "qty-3", "per-1", "cpt-2", "att-1", "txt-1",
-    "txt-2",
+    "ele-1", "ext-1", "dom-2", "dom-3", "dom-4", "dom-5", "ref-1", "qty-3", "per-1", "cpt-2", "att-1",
+    "txt-1", "txt-2",
 ];
 
 /// Published expressions that do not say what their text says; each was looked at.
@@ -40,9 +40,9 @@ pub fn lines(structures: &[Value]) -> anyhow::Result<String> {
         let elements = s["snapshot"]["element"].as_array().context("no snapshot")?;
         for element in elements.iter().filter(|e| e.get("sliceName").is_none()) {
             let path = element["path"].as_str().context("no path")?;
-            let backbone = elements
-                .iter()
-                .any(|e| e["path"].as_str().is_some_and(|p| p.strip_prefix(path).is_some_and(|r| r.starts_with('.'))));
+            let backbone = elements.iter().any(|e| {
+                e["path"].as_str().is_some_and(|p| p.strip_prefix(path).is_some_and(|r| r.starts_with('.')))
+            });
             let (owner, leaf, inherited) = match path.rsplit_once('.') {
                 None => (name, "", keys_of(base)),
                 Some(_) if backbone => (path, "", keys_of("BackboneElement")),
@@ -58,8 +58,10 @@ pub fn lines(structures: &[Value]) -> anyhow::Result<String> {
                 if NATIVE.contains(&key) || inherited.contains(key) {
                     continue;
                 }
-                let expression =
-                    CORRECTIONS.iter().find(|(k, _)| *k == key).map_or(expression, |(_, corrected)| corrected);
+                let expression = CORRECTIONS
+                    .iter()
+                    .find(|(k, _)| *k == key)
+                    .map_or(expression, |(_, corrected)| corrected);
                 let severity = if c["severity"] == "error" { "e" } else { "w" };
                 let (expression, text) = (plain(expression), plain(c["human"].as_str().unwrap_or_default()));
                 writeln!(out, "K\t{owner}\t{leaf}\t{key}\t{severity}\t{expression}\t{text}")?;
