@@ -480,27 +480,3 @@ pub fn in_compartment(owner: &ResourceKey, kind: TypeId) -> Option<Condition> {
     }));
     (!found.is_empty()).then(|| any(found))
 }
-
-/// What a reference condition of a query names, so that callers can tell whose record is looked at.
-pub fn named_targets(condition: &Condition, out: &mut Vec<ResourceKey>) {
-    match condition {
-        Condition::Filter(filter) if filter.matching == Match::Default => {
-            for operand in &filter.any {
-                if let Operand::Reference { kinds, id } = operand
-                    && let [kind] = kinds[..]
-                {
-                    out.push(ResourceKey::new(kind, id.clone()));
-                }
-            }
-        }
-        Condition::Chain { kind, condition, .. } => {
-            if let Condition::Ids(ids) = &**condition {
-                out.extend(ids.iter().map(|id| ResourceKey::new(*kind, id.clone())));
-            }
-            named_targets(condition, out);
-        }
-        Condition::Compartment(owner) => out.push(owner.clone()),
-        Condition::All(inner) | Condition::Any(inner) => inner.iter().for_each(|c| named_targets(c, out)),
-        _ => {}
-    }
-}

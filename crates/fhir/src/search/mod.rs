@@ -19,14 +19,13 @@ mod reference;
 mod tests;
 mod words;
 
-pub use condition::{in_compartment, named_targets};
+pub use condition::in_compartment;
 pub use definition::{Definition, MAX_BASES};
 pub use extract::{EXTRACTOR_VERSION, MAX_INDEXED_BYTES, compartment, extract, extract_stored};
 pub use fold::fold;
 pub use params::{Own, Params, State};
 pub use query::{
-    Handling, MAX_ALTERNATIVES, MAX_CHAIN, MAX_CONDITIONS, MAX_INCLUDES, MAX_PARAMETERS, MAX_SORT_KEYS,
-    MAX_TYPES, parse, parse_types,
+    Handling, MAX_ALTERNATIVES, MAX_CHAIN, MAX_CONDITIONS, MAX_INCLUDES, MAX_PARAMETERS, MAX_SORT_KEYS, parse,
 };
 pub(crate) use reference::kind_in_url;
 pub use reference::{references, rewrite_references};

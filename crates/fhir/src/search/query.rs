@@ -19,8 +19,6 @@ pub const MAX_CHAIN: usize = 5;
 pub const MAX_INCLUDES: usize = 16;
 /// Conditions of one search, chains over several types and the parts of `_filter` counted one by one.
 pub const MAX_CONDITIONS: usize = 500;
-/// Types of one search across types.
-pub const MAX_TYPES: usize = 150;
 
 /// Read by the HTTP layer, without meaning for the search itself.
 /// `_totalMethod` is what one client sends beside `_total`.
@@ -101,64 +99,6 @@ pub fn parse(
     } else {
         Err(Outcome { issues: parser.errors })
     }
-}
-
-/// Parses a search across types: one query for each type of `_type` (comma-separated), or for every type if there
-/// is none, in the order given. The parameters must be known to each of them; result parameters are the same in all.
-/// Errors and warnings as [parse], each once.
-pub fn parse_types(
-    params: &Params,
-    pairs: &[(String, String)],
-    handling: Handling,
-) -> Result<(Vec<Query>, Vec<Issue>), Outcome> {
-    let mut kinds: Vec<TypeId> = Vec::new();
-    let mut issues: Vec<Issue> = Vec::new();
-    for (_, value) in pairs.iter().filter(|(name, _)| name == "_type") {
-        for name in value.split(',').map(str::trim).filter(|n| !n.is_empty()) {
-            match TypeId::from_name(name) {
-                Some(kind) if kinds.contains(&kind) => {}
-                Some(kind) => kinds.push(kind),
-                None => {
-                    let hint = nearest(name, TypeId::all().map(TypeId::name));
-                    let hint = hint.map(|n| format!(" Did you mean `{n}`?")).unwrap_or_default();
-                    let text = format!("`{name}` is no FHIR R4 resource type.{hint}");
-                    issues.push(Issue::error(IssueCode::Value, "http._type", text));
-                }
-            }
-        }
-    }
-    if !issues.is_empty() {
-        return Err(Outcome { issues });
-    }
-    if kinds.is_empty() {
-        kinds = TypeId::all().collect();
-    }
-    if kinds.len() > MAX_TYPES {
-        let text = format!("A search looks at no more than {MAX_TYPES} types at once.");
-        return Err(Outcome::one(IssueCode::TooCostly, "http._type", text));
-    }
-    let pairs: Vec<(String, String)> = pairs.iter().filter(|(name, _)| name != "_type").cloned().collect();
-    let (mut queries, mut warnings, mut errors) = (Vec::new(), Vec::<Issue>::new(), Vec::<Issue>::new());
-    let add = |list: &mut Vec<Issue>, more: Vec<Issue>| {
-        for issue in more {
-            if !list.iter().any(|i| i.text == issue.text && i.expression == issue.expression) {
-                list.push(issue);
-            }
-        }
-    };
-    for kind in kinds {
-        match parse(params, kind, &pairs, handling) {
-            Ok((query, more)) => {
-                queries.push(query);
-                add(&mut warnings, more);
-            }
-            Err(outcome) => add(&mut errors, outcome.issues),
-        }
-        if errors.len() >= MAX_PARAMETERS {
-            break;
-        }
-    }
-    if errors.is_empty() { Ok((queries, warnings)) } else { Err(Outcome { issues: errors }) }
 }
 
 fn weight(condition: &Condition) -> usize {

@@ -1,8 +1,7 @@
 //! Chains, `_has`, composites, includes, `_filter` and searches across types, as text.
 
 use crate::search::{
-    Condition, Filter, Handling, Match, Operand, Params, Prefix, Query, in_compartment, parse, parse_types,
-    words,
+    Condition, Filter, Handling, Match, Operand, Params, Prefix, Query, in_compartment, parse, words,
 };
 use crate::{IssueCode, Outcome, Resource, ResourceKey, TypeId, definitions};
 
@@ -317,29 +316,6 @@ fn includes() {
 }
 
 #[test]
-fn several_types() {
-    let (queries, _) = parse_types(
-        &Params::standard(),
-        &pairs("_type=Patient,Observation,Patient&_tag=x&_count=5"),
-        Handling::Strict,
-    )
-    .unwrap();
-    let kinds: Vec<&str> = queries.iter().map(|q| q.kind.name()).collect();
-    assert_eq!(kinds, ["Patient", "Observation"]);
-    assert!(queries.iter().all(|q| q.count == 5 && q.filters.len() == 1));
-    let (queries, _) = parse_types(&Params::standard(), &pairs("_id=1"), Handling::Strict).unwrap();
-    assert_eq!(queries.len(), TypeId::all().count());
-    let refused = |query: &str| {
-        parse_types(&Params::standard(), &pairs(query), Handling::Strict).unwrap_err().to_string()
-    };
-    assert!(refused("_type=Patent&_id=1").contains("Did you mean `Patient`?"));
-    assert!(
-        refused("_type=Patient,Observation&birthdate=2000")
-            .contains("Observation has no search parameter `birthdate`")
-    );
-}
-
-#[test]
 fn compartments_of_all_kinds() {
     let of = |owner: &str, kind: TypeId| {
         in_compartment(&ResourceKey::parse(owner).unwrap(), kind).map(|c| show(&c))
@@ -399,8 +375,6 @@ mod arbitrary {
                         prop_assert!(issue.text.len() > 10 && issue.expression.starts_with("http.") || issue.expression.is_empty());
                     }
                 }
-                let typed = [("_type".to_owned(), "Patient,Observation".to_owned()), pairs[0].clone()];
-                let _ = parse_types(&Params::standard(), &typed, handling);
             }
         }
     }
