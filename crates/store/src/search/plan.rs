@@ -13,6 +13,8 @@ const FEW: i64 = 50;
 /// Sources are compared up to this many rows; larger ones are not collected and sorted unless nothing else is left.
 const SOME: i64 = 1_000;
 
+/// Rows of a chain that are counted.
+const MANY_NESTED: i64 = 200;
 /// When all are larger, they are compared up to this many.
 const MANY: i64 = 8_000;
 /// From this rank on a source is collected as a whole.
@@ -32,6 +34,10 @@ impl From<Source> for Choice {
     fn from(source: Source) -> Choice {
         Choice { walk_first: None, source, unstreamed: false }
     }
+}
+
+fn is_nested(node: &Node) -> bool {
+    matches!(node, Node::Chain { .. } | Node::Has { .. })
 }
 
 impl Maker<'_> {
@@ -61,6 +67,13 @@ impl Maker<'_> {
         {
             return Ok(only.into());
         }
+        if let [only @ Source::Node(n)] = all[..]
+            && walk.is_none()
+            && self.sort.is_empty()
+            && wanted.node(n).is_some_and(is_nested)
+        {
+            return Ok(Choice { unstreamed: true, ..only.into() });
+        }
         let (count, source) = self.least(tx, &all, SOME)?;
         let (Some(walk), SOME..) = (walk, count) else {
             let (count, source) = if count < SOME { (count, source) } else { self.least(tx, &all, MANY)? };
@@ -84,7 +97,14 @@ impl Maker<'_> {
     fn least(&self, tx: &mut dyn Tx, all: &[Source], limit: i64) -> Result<(i64, Source)> {
         let mut least = (i64::MAX, all[0]);
         for source in all {
-            let count = self.count(tx, *source, limit)?;
+            // Each row of a chain costs several look-ups. It is not small, or it would have been answered before.
+            let count = match source {
+                Source::Node(n) if self.wanted.node(*n).is_some_and(is_nested) => {
+                    let count = self.count(tx, *source, limit.min(MANY_NESTED))?;
+                    if count < MANY_NESTED { count } else { limit }
+                }
+                _ => self.count(tx, *source, limit)?,
+            };
             if count < FEW {
                 return Ok((count, *source));
             }

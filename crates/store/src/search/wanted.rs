@@ -17,7 +17,7 @@ use std::cell::Cell;
 /// Resources at the other end of a chain that are put into the search as they are.
 const MAX_RESOLVED: usize = 32;
 /// References looked through for so many different targets of a `_has`.
-const MAX_LOOKED_AT: usize = 1_000;
+const MAX_LOOKED_AT: usize = 200;
 /// Members of a tree (`:below`) and canonicals at the other end of a chain.
 const MAX_IN_TREE: usize = 500;
 
