@@ -15,6 +15,7 @@ mod import_tables;
 mod policy;
 mod read;
 mod registration;
+mod search;
 mod terminology;
 mod times;
 mod write;
