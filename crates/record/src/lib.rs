@@ -17,9 +17,9 @@ pub mod events;
 pub mod import;
 pub mod operation;
 pub mod read;
-pub mod subscription;
 pub mod scan;
 pub mod search_parameter;
+pub mod subscription;
 pub mod terminology;
 mod validate;
 mod write;
@@ -28,9 +28,7 @@ pub use change::{
     ABSENT, Change, ChangeSet, Committed, Conditional, ConditionalAction, Effect, Event, Patch, Written,
 };
 pub use error::{Error, Rule};
-pub use read::{
-    DirectoryRow, HistoryEntry, HistoryPage, HistoryQuery, Method, Scope, SearchPage, Stored,
-};
+pub use read::{DirectoryRow, HistoryEntry, HistoryPage, HistoryQuery, Method, Scope, SearchPage, Stored};
 pub use write::{CHANGE_REASON, JSON_PATCH, MAX_CHANGES, MERGE_PATCH};
 
 use authn::{SessionInfo, Throttle};

@@ -43,7 +43,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 /// Every operation of the server, family by family.
-const FAMILIES: &[&[Operation]] = &[bulk::OPERATIONS, view::OPERATIONS, 
+const FAMILIES: &[&[Operation]] = &[
+    bulk::OPERATIONS,
+    view::OPERATIONS,
     document::OPERATIONS,
     everything::OPERATIONS,
     meta::OPERATIONS,

@@ -195,7 +195,10 @@ async fn settle(
     let insight = &app.parts.insight;
     let definition = match (name.or(asked.name.take()), asked.definition.take()) {
         (None, None) => {
-            return Err(wrong("viewResource", "Send the view as viewResource, or name one by viewReference."));
+            return Err(wrong(
+                "viewResource",
+                "Send the view as viewResource, or name one by viewReference.",
+            ));
         }
         (Some(_), Some(_)) => return Err(wrong("viewResource", "Either viewResource or viewReference.")),
         (Some(name), None) => insight.stored_view(ctx, &name).await?.definition,
