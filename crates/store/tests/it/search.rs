@@ -292,3 +292,30 @@ fn common_codes(temp: &TempStore) {
 fn common_filters_walk_in_order_first() {
     both().iter().for_each(common_codes);
 }
+
+/// A query that would never end ends, and the next one is answered.
+fn budget(temp: &TempStore) {
+    const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000000000) \
+         SELECT count(*) FROM n";
+    let short = Some(std::time::Duration::from_millis(20));
+    let ended = temp.store.read_blocking(move |tx| {
+        tx.limit(short)?;
+        tx.one(ENDLESS, &[], |row| row.int(0))
+    });
+    assert_eq!(ended, Err(Error::TooCostly), "{}", temp.engine);
+    // In a write it is the transaction's own limit, and what it wrote is undone with it.
+    let ended = temp.store.write_blocking(move |tx| {
+        insert(tx, &Doc::new("Patient/p"))?;
+        tx.limit(short)?;
+        tx.one(ENDLESS, &[], |row| row.int(0))
+    });
+    assert_eq!(ended, Err(Error::TooCostly), "{}", temp.engine);
+    assert!(run(temp, &parse("Patient", ""), &Predicate::Everything).rows.is_empty());
+    temp.store.write_blocking(|tx| insert(tx, &Doc::new("Patient/p"))).unwrap();
+    assert_eq!(ids(&run(temp, &parse("Patient", ""), &Predicate::Everything)), ["p"]);
+}
+
+#[test]
+fn no_query_runs_forever() {
+    both().iter().for_each(budget);
+}
