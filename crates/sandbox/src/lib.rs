@@ -119,9 +119,9 @@ pub async fn serve(config: Config) -> Result<Handle, ServeError> {
         .build()
         .map_err(ServeError::Client)?;
     let smtp = match config.smtp_listen {
-        Some(address) => Some(
-            smtp::Smtp::listen(address).await.map_err(|source| ServeError::Listen { address, source })?,
-        ),
+        Some(address) => {
+            Some(smtp::Smtp::listen(address).await.map_err(|source| ServeError::Listen { address, source })?)
+        }
         None => None,
     };
     let address = config.listen;

@@ -32,7 +32,9 @@ pub const SUBSCRIPTIONS: &str = subscription::PATH;
 
 /// One line per socket.
 pub fn router() -> Router<AppState> {
-    Router::new().route("/ws", get(live::connect)).route("/ws/consultation/{id}", get(consultation::connect))
+    Router::new()
+        .route("/ws", get(live::connect))
+        .route("/ws/consultation/{id}", get(consultation::connect))
         .route(subscription::PATH, get(subscription::connect))
 }
 
