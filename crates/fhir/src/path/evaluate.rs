@@ -58,10 +58,25 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         if work > self.work_max { fail("the expression visits too much") } else { Ok(()) }
     }
 
+    /// A chain of steps and operators runs from its start, so that its length takes no stack.
     pub fn eval(&self, node: &Node, scope: &Scope<'a>) -> Evaluated<'a> {
-        self.spend(0)?;
+        let mut steps = Vec::new();
+        let mut at = node;
+        while let Some(input) = at.input() {
+            steps.push(at);
+            at = input;
+        }
+        self.spend(steps.len())?;
+        let mut value = self.start(at, scope)?;
+        while let Some(step) = steps.pop() {
+            value = self.step(step, value, scope)?;
+        }
+        Ok(value)
+    }
+
+    /// What has no input of its own.
+    fn start(&self, node: &Node, scope: &Scope<'a>) -> Evaluated<'a> {
         Ok(match node {
-            Node::Empty => Vec::new(),
             Node::Boolean(b) => vec![Item::Boolean(*b)],
             Node::String(s) => vec![Item::String(s.clone())],
             Node::Number(n) => vec![number(n)?],
@@ -85,49 +100,45 @@ impl<'e, 'a> Evaluator<'e, 'a> {
             Node::Index => scope.index.map(Item::Integer).into_iter().collect(),
             Node::Total => scope.total.clone().unwrap_or_default(),
             Node::Member(None, name) => self.first_member(name, &scope.focus)?,
-            Node::Member(Some(input), name) => {
-                if self.env.strict {
-                    static_member(input, name)?;
-                }
-                self.member(name, &self.eval(input, scope)?)?
-            }
-            Node::Call(input, name, arguments) => {
-                if self.env.strict && matches!(name.as_str(), "skip" | "take" | "first" | "last" | "tail") {
-                    static_order(input.as_deref())?;
-                }
-                let input = match input {
-                    Some(input) => self.eval(input, scope)?,
-                    None => scope.focus.clone(),
-                };
-                self.spend(input.len())?;
-                let out = function::call(self, name, input, arguments, scope)?;
-                self.spend(out.len())?;
-                if out.len() > MAX_ITEMS {
-                    return fail("the expression finds too much");
-                }
-                out
-            }
-            Node::At(input, index) => {
-                let input = self.eval(input, scope)?;
-                match self.integer(&self.eval(index, scope)?)? {
-                    Some(n) => {
-                        usize::try_from(n).ok().and_then(|n| input.into_iter().nth(n)).into_iter().collect()
-                    }
-                    None => Vec::new(),
-                }
-            }
-            Node::Negate(inner) => math::negate(self.eval(inner, scope)?)?,
-            Node::Plus(inner) => self.eval(inner, scope)?,
-            Node::Is(input, name) => {
-                let input = self.eval(input, scope)?;
-                self.is(&input, name)?
-            }
-            Node::As(input, name) => {
-                let input = self.eval(input, scope)?;
-                self.of_type(input, name)?
-            }
-            Node::Binary(operator, left, right) => self.binary(*operator, left, right, scope)?,
+            Node::Call(None, name, arguments) => self.call(name, scope.focus.clone(), arguments, scope)?,
+            // `{}`; everything else has an input.
+            _ => Vec::new(),
         })
+    }
+
+    fn step(&self, node: &Node, input: Items<'a>, scope: &Scope<'a>) -> Evaluated<'a> {
+        Ok(match node {
+            Node::Member(Some(from), name) => {
+                if self.env.strict {
+                    static_member(from, name)?;
+                }
+                self.member(name, &input)?
+            }
+            Node::Call(Some(from), name, arguments) => {
+                if self.env.strict && matches!(name.as_str(), "skip" | "take" | "first" | "last" | "tail") {
+                    static_order(from)?;
+                }
+                self.call(name, input, arguments, scope)?
+            }
+            Node::At(_, index) => match self.integer(&self.eval(index, scope)?)? {
+                Some(n) => {
+                    usize::try_from(n).ok().and_then(|n| input.into_iter().nth(n)).into_iter().collect()
+                }
+                None => Vec::new(),
+            },
+            Node::Negate(_) => math::negate(input)?,
+            Node::Is(_, name) => self.is(&input, name)?,
+            Node::As(_, name) => self.of_type(input, name)?,
+            Node::Binary(operator, _, right) => self.binary(*operator, input, right, scope)?,
+            _ => input,
+        })
+    }
+
+    fn call(&self, name: &str, input: Items<'a>, arguments: &[Node], scope: &Scope<'a>) -> Evaluated<'a> {
+        self.spend(input.len())?;
+        let out = function::call(self, name, input, arguments, scope)?;
+        self.spend(out.len())?;
+        if out.len() > MAX_ITEMS { fail("the expression finds too much") } else { Ok(out) }
     }
 
     fn variable(&self, name: &str) -> Evaluated<'a> {
@@ -256,9 +267,8 @@ impl<'e, 'a> Evaluator<'e, 'a> {
         Ok(out)
     }
 
-    fn binary(&self, operator: Operator, left: &Node, right: &Node, scope: &Scope<'a>) -> Evaluated<'a> {
+    fn binary(&self, operator: Operator, a: Items<'a>, right: &Node, scope: &Scope<'a>) -> Evaluated<'a> {
         use Operator as O;
-        let a = self.eval(left, scope)?;
         // The right side of a decided `and`, `or`, `implies` is not evaluated.
         if matches!(operator, O::And | O::Or | O::Implies | O::Xor) {
             return self.logic(operator, &a, right, scope);
@@ -458,9 +468,9 @@ fn static_member(input: &Node, name: &str) -> Result<(), PathError> {
 }
 
 /// Strict: children have no order that an expression could rely on.
-fn static_order(input: Option<&Node>) -> Result<(), PathError> {
+fn static_order(input: &Node) -> Result<(), PathError> {
     match input {
-        Some(Node::Call(_, name, _)) if matches!(name.as_str(), "children" | "descendants") => {
+        Node::Call(_, name, _) if matches!(name.as_str(), "children" | "descendants") => {
             fail(format!("{name}() has no order"))
         }
         _ => Ok(()),

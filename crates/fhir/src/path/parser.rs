@@ -365,6 +365,20 @@ impl Parser {
 }
 
 impl Node {
+    /// What has to be evaluated before this node, at the left of it.
+    pub fn input(&self) -> Option<&Node> {
+        match self {
+            Node::Member(Some(input), _)
+            | Node::Call(Some(input), ..)
+            | Node::At(input, _)
+            | Node::Negate(input)
+            | Node::Plus(input)
+            | Node::Binary(_, input, _)
+            | Node::Is(input, _)
+            | Node::As(input, _) => Some(input),
+            _ => None,
+        }
+    }
     /// This node and all below it.
     pub fn visit(&self, seen: &mut impl FnMut(&Node)) {
         seen(self);

@@ -289,6 +289,18 @@ fn work_is_bounded() {
     assert!(error.contains("too much"), "{error}");
 }
 
+/// The longest and deepest expressions that are parsed fit the stack of a test's thread, which is a small one.
+#[test]
+fn long_and_deep_expressions_evaluate() {
+    let input = patient();
+    let long = format!("name{}.count()", ".where(true)".repeat(450));
+    assert_eq!(run(&long, &input), Ok(vec!["3".to_owned()]));
+    let deep = format!("{}true{}", "name.exists(".repeat(55), ")".repeat(55));
+    assert_eq!(run(&deep, &input), Ok(vec!["false".to_owned()]));
+    let sum = vec!["1"; 480].join(" + ");
+    assert_eq!(run(&sum, &input), Ok(vec!["480".to_owned()]));
+}
+
 #[test]
 fn callers_resolve_and_name_variables() {
     let input = patient();
