@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Elements of one StructureDefinition; the largest published ones have a tenth of it.
 const MAX_ELEMENTS: usize = 20_000;
+/// Steps and slices from the root to an element; the walk over resources ends at this depth too.
+const MAX_STEPS: usize = crate::MAX_DEPTH;
 /// Profiles that derive from each other.
 const MAX_CHAIN: usize = 16;
 
@@ -227,6 +229,10 @@ impl Profile {
         for element in elements {
             let Some(path) = element["path"].as_str() else { continue };
             let mut segments = segments(element, path, &mut open);
+            let slices = |s: &Segment| s.slice.as_ref().map_or(0, |slice| slice.split('/').count());
+            if segments.iter().map(|s| 1 + slices(s)).sum::<usize>() > MAX_STEPS {
+                return refuse("StructureDefinition", "An element is nested too deeply.".to_owned());
+            }
             normalize(d.type_def(number), &mut segments);
             let node = place(&mut root, &segments);
             node.merge(element);

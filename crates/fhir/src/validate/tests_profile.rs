@@ -490,6 +490,17 @@ fn profiles_of_entries_and_unknown_ones() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("error Bundle.entry[0].resource.name"), "{found:?}");
     assert!(found[1].starts_with("warning Bundle.entry[1].resource.meta.profile[0]"), "{found:?}");
+    let deep = format!("Patient{}", ".x".repeat(100_000));
+    for path in [deep, format!("Patient.name:{}", "a/".repeat(100_000))] {
+        let deep = definition(
+            URL,
+            "Patient",
+            None,
+            json!([{"path": path.split(':').next(), "id": path,
+            "sliceName": path.split(':').nth(1)}]),
+        );
+        assert!(Profile::compile(&deep, &library).is_err());
+    }
     let wrong = json!({"resourceType": "StructureDefinition", "url": "x", "type": "Nonsense"});
     assert!(Profile::compile(&wrong, &library).is_err());
 }
