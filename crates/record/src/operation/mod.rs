@@ -12,10 +12,10 @@ pub use everything::{Everything, EverythingPage};
 pub use matching::Match;
 pub use merge::{Merge, Merged, Unmerged};
 
-use crate::{Error, Stored};
+use crate::{Error, Record, Stored};
 use access::policy::{self, RowFacts};
 use access::{Action, Ctx, Predicate};
-use fhir::{Resource, TypeId};
+use fhir::{Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use store::Tx;
@@ -66,6 +66,31 @@ impl<'a> Sight<'a> {
         let status = parse(row)?.text("status").unwrap_or_default().to_owned();
         Ok(!drafts.contains(&status.as_str()))
     }
+}
+
+impl Record {
+    /// Whether a definition (of a type that is about no patient) with this key is stored. Errors: `Denied` for other types;
+    /// `Busy`.
+    pub async fn is_definition_stored(&self, key: &ResourceKey) -> Result<bool, Error> {
+        if !is_definition(key.kind) {
+            return Err(Error::Denied);
+        }
+        let key = key.clone();
+        self.reading(move |tx| Ok(store::resource::head(tx, &key)?.is_some_and(|head| !head.deleted))).await
+    }
+
+    /// Ids of the stored definitions of this type, at most `limit`. Errors: as [Record::is_definition_stored].
+    pub async fn stored_definitions(&self, kind: TypeId, limit: u32) -> Result<Vec<String>, Error> {
+        if !is_definition(kind) {
+            return Err(Error::Denied);
+        }
+        self.reading(move |tx| Ok(store::chart::ids(tx, kind, limit)?)).await
+    }
+}
+
+/// Types whose ids say nothing about anybody.
+fn is_definition(kind: TypeId) -> bool {
+    policy::is_impersonal(kind) || kind.name() == "CompartmentDefinition"
 }
 
 pub(crate) fn parse(row: &store::resource::Stored) -> Result<Resource, Error> {

@@ -89,9 +89,8 @@ fn find_by(key: &ResourceKey) -> Option<&'static BuiltIn> {
 /// says nothing that `metadata` does not. Errors: `Busy`.
 pub async fn read(app: &App, key: &ResourceKey) -> Result<Option<Stored>, FhirError> {
     let Some(built_in) = find_by(key) else { return Ok(None) };
-    let wanted = key.clone();
-    let head = app.record.store_read(move |tx| store::resource::head(tx, &wanted)).await?;
-    Ok(head.is_none_or(|head| head.deleted).then(|| built_in.stored()))
+    let replaced = app.record.is_definition_stored(key).await?;
+    Ok((!replaced).then(|| built_in.stored()))
 }
 
 /// Whether searches of the type go through [search].
@@ -103,7 +102,7 @@ pub fn has(kind: TypeId) -> bool {
 /// the built-ins alone. Errors: as [record::Record::search].
 pub async fn search(app: &App, ctx: &Ctx, query: Query) -> Result<SearchPage, FhirError> {
     let kind = query.kind;
-    let replaced = app.record.store_read(move |tx| store::chart::ids(tx, kind, MAX_REPLACED)).await?;
+    let replaced = app.record.stored_definitions(kind, MAX_REPLACED).await?;
     let replaced: HashSet<String> = replaced.into_iter().collect();
     let built_in: Vec<&BuiltIn> = all(kind)
         .unwrap_or_default()
