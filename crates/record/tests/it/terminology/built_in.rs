@@ -111,7 +111,7 @@ async fn resources_are_terminology_as_soon_as_they_are_written() {
     each_engine(|bench| async move {
         let missing = expand(&bench, "http://example.org/ValueSet/all-planets", |_| {}).await;
         assert_eq!(issue(missing).0, IssueCode::NotFound);
-        bench.record.write(&bench.system(), set(vec![create(planets())])).await.unwrap();
+        bench.record.write(&bench.system(), set(vec![update(planets(), None)])).await.unwrap();
         let mut all = including(json!({"system": PLANETS}));
         all["url"] = json!("http://example.org/ValueSet/all-planets");
         bench.record.write(&bench.system(), set(vec![create(all)])).await.unwrap();
