@@ -97,7 +97,9 @@ fn rank(keys: &[String], typed: &str, words: &[&str]) -> Option<usize> {
     if let Some(position) = keys.iter().position(|key| key == typed) {
         return Some(position);
     }
-    if let Some(length) = keys.iter().filter(|key| key.starts_with(typed)).map(|key| key.chars().count()).min() {
+    if let Some(length) =
+        keys.iter().filter(|key| key.starts_with(typed)).map(|key| key.chars().count()).min()
+    {
         return Some(100 + length);
     }
     let begins = |word: &&str| {
@@ -195,7 +197,9 @@ mod tests {
         }
         assert!(diagnoses("xyzzy").is_empty());
         assert_eq!(diagnoses("I10")[0].code, "I10");
-        for (typed, expected) in [("hypert", "I10"), ("hypertension", "I10"), ("mala", "B54"), ("typh", "A01.0")] {
+        for (typed, expected) in
+            [("hypert", "I10"), ("hypertension", "I10"), ("mala", "B54"), ("typh", "A01.0")]
+        {
             assert_eq!(diagnoses(typed)[0].code, expected, "{typed}: {:?}", diagnoses(typed));
         }
         assert!(diagnoses("").len() == HITS_MAX && diagnoses(&"a".repeat(10_000)).is_empty());

@@ -59,7 +59,9 @@ fn main() {
     .iter()
     .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
     .collect();
-    measure("parse a query", || search::parse(&search::Params::standard(), TypeId::OBSERVATION, &pairs, Handling::Strict));
+    measure("parse a query", || {
+        search::parse(&search::Params::standard(), TypeId::OBSERVATION, &pairs, Handling::Strict)
+    });
     let env = path::Env::default();
     if let Ok(e) = path::parse("Observation.component.where(code.coding.code = '8480-6').value.value") {
         measure("FHIRPath with where()", || path::evaluate(&e, resource.value(), &env));

@@ -80,7 +80,8 @@ impl Dialect {
         match self {
             Dialect::Sqlite => (format!(" CROSS JOIN resource {alias}"), condition.replace("{}", alias)),
             Dialect::Postgres => {
-                let columns = "q.rid, q.id, q.patient, q.more_patients, q.sort_date_us, q.params, q.last_updated_us";
+                let columns =
+                    "q.rid, q.id, q.patient, q.more_patients, q.sort_date_us, q.params, q.last_updated_us";
                 let condition = condition.replace("{}", "q");
                 let row = format!("SELECT {columns} FROM resource q WHERE {condition} OFFSET 0");
                 (format!(" CROSS JOIN LATERAL ({row}) {alias}"), "1 = 1".to_owned())

@@ -53,7 +53,9 @@ pub(crate) async fn search(
     kind: &str,
     parameters: Vec<(String, String)>,
 ) -> Result<record::SearchPage, Error> {
-    let (query, _) = parse(&fhir::search::Params::standard(), element::kind(kind), &parameters, Handling::Strict).map_err(Error::Malformed)?;
+    let (query, _) =
+        parse(&fhir::search::Params::standard(), element::kind(kind), &parameters, Handling::Strict)
+            .map_err(Error::Malformed)?;
     record.search(ctx, query).await
 }
 

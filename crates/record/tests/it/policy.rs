@@ -241,8 +241,13 @@ async fn any_query_is_as_if_the_rest_did_not_exist() {
             maybe("value-quantity", format!("gt{}", 50 + round % 40));
             maybe("_id", "r001,r002,r003,r004,r005,r006,r007,r008".to_owned());
             maybe("_sort", ["date", "-date", "_id", "-_lastUpdated,_id"][round % 4].to_owned());
-            let (query, _) =
-                fhir::search::parse(&fhir::search::Params::standard(), kind("Observation"), &pairs, fhir::search::Handling::Strict).unwrap();
+            let (query, _) = fhir::search::parse(
+                &fhir::search::Params::standard(),
+                kind("Observation"),
+                &pairs,
+                fhir::search::Handling::Strict,
+            )
+            .unwrap();
             let mut whole = pages(&bench, &bench.system(), query.clone(), 1000).await.0;
             // Without `_sort` the order is that of whatever index was walked.
             let sorted = !query.sort.is_empty();

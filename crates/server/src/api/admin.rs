@@ -365,7 +365,8 @@ async fn today(app: &App, ctx: &Ctx) -> Result<Vec<Appointment>, Error> {
 /// Only the number: whoever may read the overview may know it.
 async fn patients(app: &App) -> Result<u64, Error> {
     let Some(kind) = TypeId::from_name("Patient") else { return Ok(0) };
-    let parsed = fhir::search::parse(&fhir::search::Params::standard(), kind, &[], fhir::search::Handling::Strict);
+    let parsed =
+        fhir::search::parse(&fhir::search::Params::standard(), kind, &[], fhir::search::Handling::Strict);
     let (mut query, _) = parsed.map_err(Error::Malformed)?;
     query.count = 0;
     query.total = Total::Accurate;

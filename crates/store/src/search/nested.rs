@@ -118,9 +118,7 @@ impl Subject<'_> {
             &format!("r{n}"),
             &format!("{{}}.type_id = {kind} AND {{}}.id = substr(t{n}.target, 3) AND {{}}.deleted = 0"),
         );
-        Ok(format!(
-            "EXISTS (SELECT 1 FROM ({targets}) t{n}{row} WHERE {condition} AND {test}{look_up})"
-        ))
+        Ok(format!("EXISTS (SELECT 1 FROM ({targets}) t{n}{row} WHERE {condition} AND {test}{look_up})"))
     }
 
     fn has(

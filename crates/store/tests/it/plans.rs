@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use access::Predicate;
-use store::search;
 use store::Dialect;
+use store::search;
 use store::test_support::{TempStore, both};
 
 #[test]

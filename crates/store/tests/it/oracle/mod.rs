@@ -1,9 +1,9 @@
 //! Random searches, written as URLs, over random resources: SQL against an evaluator that knows neither the index nor
 //! the plan. It takes the values of a parameter by FHIRPath from the resources and compares them as the specification says.
 
-mod resources;
 mod evaluate;
 mod query;
+mod resources;
 
 use crate::differential::Random;
 use crate::support::*;
@@ -74,7 +74,9 @@ fn oracle(temp: &TempStore) {
     let resources = resources::all(&mut random);
     let copy = resources.clone();
     temp.store
-        .write_blocking(move |tx| copy.iter().enumerate().try_for_each(|(n, value)| put(tx, value, n as i64 % 50)))
+        .write_blocking(move |tx| {
+            copy.iter().enumerate().try_for_each(|(n, value)| put(tx, value, n as i64 % 50))
+        })
         .unwrap();
     temp.store.write_blocking(index_words).unwrap();
     let world = World::new(&resources);
@@ -117,7 +119,12 @@ fn oracle(temp: &TempStore) {
             failures.push(format!("{n} {of}?{pairs:?}: {problem:?}"));
         }
     }
-    assert!(refused.is_empty(), "{} refused\n{}", refused.len(), refused.into_iter().take(8).collect::<Vec<_>>().join("\n"));
+    assert!(
+        refused.is_empty(),
+        "{} refused\n{}",
+        refused.len(),
+        refused.into_iter().take(8).collect::<Vec<_>>().join("\n")
+    );
     assert!(hits > QUERIES / 4, "{hits} of {QUERIES} found anything");
     assert!(
         failures.is_empty(),
