@@ -10,6 +10,9 @@ use std::sync::Arc;
 use store::Tx;
 use store::terminology::{Designation, Ranges};
 
+/// What a set was made from, as it was found.
+type Sources = Vec<(Asked, Option<Identity>)>;
+
 /// Value sets within value sets.
 const MAX_DEPTH: usize = 16;
 /// Value sets that one evaluation opens.
@@ -115,7 +118,7 @@ impl Terminology {
         tx: &mut dyn Tx,
         source: &Source,
         versions: &[(String, String)],
-    ) -> Result<(Set, Vec<(Asked, Option<Identity>)>), Error> {
+    ) -> Result<(Set, Sources), Error> {
         let mut evaluation = Evaluation {
             terminology: self,
             from: Vec::new(),

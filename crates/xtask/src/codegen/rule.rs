@@ -31,7 +31,7 @@ pub fn lines(structures: &[Value]) -> anyhow::Result<String> {
     // Rules of a type are repeated at each element that has it and at each type that derives from it.
     let keys_of = |name: &str| -> BTreeSet<&str> {
         let root = structures.iter().find(|s| s["name"] == name).map(|s| &s["snapshot"]["element"][0]);
-        root.into_iter().flat_map(|e| keys(e)).collect()
+        root.into_iter().flat_map(keys).collect()
     };
     let mut out = String::new();
     for s in &structures {
