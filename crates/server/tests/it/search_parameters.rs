@@ -15,7 +15,7 @@ fn definition(code: &str, kind: &str, base: &[&str], expression: &str) -> Value 
 
 fn patient(n: usize) -> Value {
     json!({"resourceType": "Patient", "name": [{"family": format!("Number{n}")}],
-        "extension": [{"url": "http://example.org/village", "valueString": if n % 2 == 0 { "Kisumu" } else { "Nakuru" }}]})
+        "extension": [{"url": "http://example.org/village", "valueString": if n.is_multiple_of(2) { "Kisumu" } else { "Nakuru" }}]})
 }
 
 /// Asks for the state until nothing is left to do.
