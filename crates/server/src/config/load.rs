@@ -213,6 +213,7 @@ mod tests {
                 "UZIMA_LISTEN" | "UZIMA_TURN_LISTEN" => "127.0.0.1:1",
                 "UZIMA_TURN_PUBLIC_IP" | "UZIMA_PROXY_TRUSTED" | "UZIMA_DARAJA_IP_ALLOW_LIST" => "127.0.0.1",
                 "UZIMA_LOG_FORMAT" => "text",
+                "UZIMA_FHIR_CONDITIONAL_DELETE" => "multiple",
                 _ => match variable.form {
                     Form::Integer => "2000",
                     Form::Boolean => "true",
