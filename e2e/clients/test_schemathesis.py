@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 URL = os.environ["UZIMA_URL"]
-EXAMPLES = int(os.environ.get("UZIMA_FUZZ_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("UZIMA_TEST_API_EXAMPLES", "25"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 # They would end the session that the other requests run in.
 ENDS_SESSION = r"/auth/(logout|change-password|refresh-token)$"

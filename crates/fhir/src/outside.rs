@@ -1,6 +1,6 @@
 //! Checks against data that this project did not make, where it is at hand:
-//! `UZIMA_SHARED_DATA` (or `../shared/data` beside the workspace) with `synthea/` and `fhirpath/`, and
-//! `UZIMA_R4_EXAMPLES` with the unpacked npm package `hl7.fhir.r4.examples`. Without them these tests pass unseen.
+//! `UZIMA_TEST_SHARED_DATA` (or `../shared/data` beside the workspace) with `synthea/` and `fhirpath/`, and
+//! `UZIMA_TEST_R4_EXAMPLES` with the unpacked npm package `hl7.fhir.r4.examples`. Without them these tests pass unseen.
 
 use crate::definitions::{ParamType, params};
 use crate::{Reference, Resource, TypeId, path, search, validate::validate};
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shared =
-        std::env::var_os("UZIMA_SHARED_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
+        std::env::var_os("UZIMA_TEST_SHARED_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
     Some(shared.join(name)).filter(|p| p.exists())
 }
 
 pub(crate) fn examples() -> Option<PathBuf> {
-    std::env::var_os("UZIMA_R4_EXAMPLES").map(PathBuf::from).filter(|p| p.is_dir())
+    std::env::var_os("UZIMA_TEST_R4_EXAMPLES").map(PathBuf::from).filter(|p| p.is_dir())
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -88,9 +88,9 @@ pub fn python() -> anyhow::Result<PathBuf> {
 const EXAMPLES: &str = "hl7.fhir.r4.examples@4.0.1";
 const EXAMPLES_SHA256: &str = "dce87f1b5b9341867033f7d1f544fa1b5232503f6d62813887ac6b8a8b6cb682";
 /// Where the examples are, if not in the cache.
-const EXAMPLES_VARIABLE: &str = "UZIMA_R4_EXAMPLES";
+const EXAMPLES_VARIABLE: &str = "UZIMA_TEST_R4_EXAMPLES";
 
-/// The folder with the official R4 examples: where `UZIMA_R4_EXAMPLES` says, else from the cache of this user,
+/// The folder with the official R4 examples: where `UZIMA_TEST_R4_EXAMPLES` says, else from the cache of this user,
 /// fetched once. `None` without network, said loudly, so that a machine without it can still run the rest.
 /// Errors: what was fetched is not what this revision was written against.
 pub fn r4_examples() -> anyhow::Result<Option<PathBuf>> {

@@ -52,7 +52,7 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
         .env("UZIMA_TEST_POSTGRES_URL", &database.url)
         .env("UZIMA_TEST_KILL_CYCLES", options.kill_cycles.to_string());
     if let Some(examples) = &examples {
-        tests.env("UZIMA_R4_EXAMPLES", examples);
+        tests.env("UZIMA_TEST_R4_EXAMPLES", examples);
     }
     run(&mut tests)?;
     if examples.is_none() {

@@ -1,4 +1,4 @@
-//! The cases of the SQL-on-FHIR project, where they are at hand: `UZIMA_SHARED_DATA` or `../shared/data` beside the
+//! The cases of the SQL-on-FHIR project, where they are at hand: `UZIMA_TEST_SHARED_DATA` or `../shared/data` beside the
 //! workspace, folder `sql-on-fhir`. Without them this test passes unseen; `tests.rs` covers every feature by itself.
 
 use super::View;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 fn folder() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shared =
-        std::env::var_os("UZIMA_SHARED_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
+        std::env::var_os("UZIMA_TEST_SHARED_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
     Some(shared.join("sql-on-fhir")).filter(|p| p.exists())
 }
 

@@ -1,5 +1,5 @@
 //! Searches made by a grammar, right and wrong ones, against the running server: every answer is a searchset or an
-//! OperationOutcome that says what is wrong, and none is a 5xx. `UZIMA_FUZZ_SEARCHES` sets how many.
+//! OperationOutcome that says what is wrong, and none is a 5xx. `UZIMA_TEST_SEARCHES` sets how many.
 
 use crate::harness::{Signed, World};
 use fhir::TypeId;
@@ -375,7 +375,7 @@ async fn no_search_breaks_the_server() {
     let world = World::start().await;
     let caller = world.client("system/*.cruds").await;
     rows(&caller).await;
-    let searches = std::env::var("UZIMA_FUZZ_SEARCHES").ok().and_then(|n| n.parse().ok()).unwrap_or(SEARCHES);
+    let searches = std::env::var("UZIMA_TEST_SEARCHES").ok().and_then(|n| n.parse().ok()).unwrap_or(SEARCHES);
     let (mut found, mut refused) = (0, 0);
     for seed in 0..searches {
         let (kind, pairs) = query(&mut Dice(seed));
