@@ -1,4 +1,4 @@
-//! Two records of one person become one, and apart again: see `docs/adr/016-patient-merge.md`.
+//! Two records of one person become one, and apart again: see `docs/adr/006-patient-merge.md`.
 //!
 //! **Invariant:** a merge is one transaction: nobody ever sees half of it.
 //! **Invariant:** what a merge changed is written down with the versions before and after; taking it back restores what
