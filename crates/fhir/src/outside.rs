@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let shared =
-        std::env::var_os("UZIMA_TEST_SHARED_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
+    let shared = std::env::var_os("UZIMA_TEST_SHARED_DATA")
+        .map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
     Some(shared.join(name)).filter(|p| p.exists())
 }
 

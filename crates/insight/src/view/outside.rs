@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 fn folder() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let shared =
-        std::env::var_os("UZIMA_TEST_SHARED_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
+    let shared = std::env::var_os("UZIMA_TEST_SHARED_DATA")
+        .map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
     Some(shared.join("sql-on-fhir")).filter(|p| p.exists())
 }
 
