@@ -1,6 +1,6 @@
 //! The record against real databases: SQLite always, PostgreSQL where `UZIMA_TEST_POSTGRES_URL` names one.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 
 mod audit;
 mod authn;
