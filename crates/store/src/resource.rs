@@ -129,6 +129,13 @@ pub fn head(tx: &mut dyn Tx, key: &ResourceKey) -> Result<Option<Head>> {
     head_with(tx, key, "")
 }
 
+/// As [head]; on PostgreSQL nobody else changes the resource until this transaction ends. For plans that rest on this
+/// version.
+pub fn hold(tx: &mut dyn Tx, key: &ResourceKey) -> Result<Option<Head>> {
+    let lock = tx.dialect().for_update();
+    head_with(tx, key, lock)
+}
+
 /// Whether the resource exists and is not deleted; on PostgreSQL it then cannot be deleted before this transaction
 /// ends. For checking references.
 pub fn exists_for_reference(tx: &mut dyn Tx, key: &ResourceKey) -> Result<bool> {

@@ -119,12 +119,12 @@ impl Job {
             return Err(Stop::Stale);
         }
         for (key, version) in &self.request.based_on {
-            if resource::head(tx, key)?.is_none_or(|head| head.deleted || head.version != *version) {
+            if resource::hold(tx, key)?.is_none_or(|head| head.deleted || head.version != *version) {
                 return Err(Stop::Stale);
             }
         }
         for (key, version) in &self.request.expect {
-            let current = resource::head(tx, key)?.filter(|h| !h.deleted).map(|h| h.version);
+            let current = resource::hold(tx, key)?.filter(|h| !h.deleted).map(|h| h.version);
             if current != Some(*version) {
                 return Err(Error::VersionConflict { current }.into());
             }
