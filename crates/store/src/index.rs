@@ -4,7 +4,7 @@ use crate::ids::encode_target;
 use crate::{Param, Result, Tx};
 use fhir::search::{IndexEntry, IndexValue};
 use fhir::{ParamId, TypeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Ranges up to this long are searched by a narrow range of their start.
 pub(crate) const SHORT_US: i64 = 24 * 60 * 60 * 1_000_000;
@@ -246,7 +246,7 @@ impl Rows {
         }
         rows.add_dates(dates);
         rows.add_strings(strings);
-        let own: Vec<Vec<u8>> = patients.iter().map(|p| encode_target(TypeId::PATIENT, p)).collect();
+        let own: BTreeSet<Vec<u8>> = patients.iter().map(|p| encode_target(TypeId::PATIENT, p)).collect();
         for (target, _, param) in &rows.references {
             if !own.contains(target) {
                 rows.links.push((*param, target.clone()));
@@ -448,7 +448,15 @@ fn many(tx: &mut dyn Tx, insert: &'static str, columns: usize, values: &mut Vec<
     Ok(())
 }
 
-/// Of two short lists: what the first has and the second has not.
-fn only_in<'r, T: PartialEq>(list: &'r [T], other: &'r [T]) -> impl Iterator<Item = &'r T> {
-    list.iter().filter(move |item| !other.contains(item))
+/// What the first list has and the second has not. Lists are short as a rule and then compared one by one; a resource
+/// with thousands of values must not hold the writer for seconds.
+fn only_in<'r, T: PartialEq + std::fmt::Debug>(list: &'r [T], other: &'r [T]) -> impl Iterator<Item = &'r T> {
+    const SHORT: usize = 64;
+    // Some rows hold floating point numbers, which are no keys of a set; their text is one.
+    let names = (list.len().min(other.len()) > SHORT)
+        .then(|| other.iter().map(|item| format!("{item:?}")).collect::<HashSet<String>>());
+    list.iter().filter(move |item| match &names {
+        Some(names) => !names.contains(&format!("{item:?}")),
+        None => !other.contains(item),
+    })
 }

@@ -59,6 +59,22 @@ pub struct AuditPage {
 /// Patients named in one audit event of a search; a page has no more rows.
 const MAX_PATIENTS: usize = 1000;
 
+impl AuditRow {
+    /// What the patient `own` may know of it: who did what to her record, not which other patients it touched, what was
+    /// searched for, or from where.
+    fn for_patient(mut self, own: &str) -> AuditRow {
+        let only_hers = self.patients.len() == 1;
+        if !only_hers || self.action == "query" {
+            let end = self.what.find(['?', '/']).unwrap_or(self.what.len());
+            self.what.truncate(end);
+        }
+        self.patient = Some(own.to_owned());
+        self.patients = vec![own.to_owned()];
+        self.address = None;
+        self
+    }
+}
+
 impl Record {
     /// For administrator and privacy officer. Errors: `Denied` for others; `Malformed` for a bad cursor.
     pub async fn audit_list(
@@ -93,7 +109,11 @@ impl Record {
             return Err(if private { Error::NotFound } else { denied });
         }
         let filter = AuditFilter { patient: Some(patient.to_owned()), ..AuditFilter::default() };
-        self.audit_page(ctx, filter, what, cursor, limit).await
+        let mut page = self.audit_page(ctx, filter, what, cursor, limit).await?;
+        if !access::policy::may(ctx, Capability::ReadAudit) {
+            page.rows = page.rows.into_iter().map(|row| row.for_patient(patient)).collect();
+        }
+        Ok(page)
     }
 
     /// One row: for administrator and privacy officer, and for the patient whose record was touched.
@@ -110,7 +130,10 @@ impl Record {
         match found {
             Some(row) => {
                 self.audit_one(ctx, "read", Outcome::Success, &what, &row.patients).await?;
-                Ok(row)
+                Ok(match own.filter(|_| !officer) {
+                    Some(own) => row.for_patient(&own),
+                    None => row,
+                })
             }
             None => {
                 self.audit_refusal(ctx, "read", Outcome::Failed, &what, &[]).await;

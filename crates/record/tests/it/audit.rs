@@ -41,6 +41,32 @@ async fn reads_are_noted_with_their_patients() {
 }
 
 #[tokio::test]
+async fn a_patient_learns_of_herself_alone() {
+    each_engine(|bench| async move {
+        bench
+            .record
+            .find(&bench.staff(Role::FrontDesk), "Patient", &[("gender", "female")], 50)
+            .await
+            .unwrap();
+        bench.record.find(&bench.staff(Role::FrontDesk), "Patient", &[], 50).await.unwrap();
+        let officers =
+            bench.record.who_saw(&bench.staff(Role::PrivacyOfficer), "p1", None, 50).await.unwrap();
+        assert!(officers.rows.iter().any(|r| r.patients.contains(&"p2".to_owned())), "nothing to hide");
+        let own = bench.record.who_saw(&bench.patient(), "p1", None, 50).await.unwrap();
+        assert!(own.rows.iter().any(|r| r.action == "query" && r.what == "Patient"));
+        for row in &own.rows {
+            let shown = to_fhir(row).to_string();
+            assert!(!shown.contains("p2") && row.address.is_none() && !row.what.contains('?'), "{shown}");
+        }
+        for row in officers.rows.iter().filter(|r| r.patients.len() > 1) {
+            let one = bench.record.audit_row(&bench.patient(), row.seq).await.unwrap();
+            assert_eq!(one.patients, ["p1"]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_may_read_the_audit() {
     each_engine(|bench| async move {
         bench.record.read(&bench.doctor(), &key("Patient/p1")).await.unwrap();
