@@ -35,8 +35,8 @@ use authn::{SessionInfo, Throttle};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, OnceLock};
 use store::Tx;
 use tokio::sync::{Semaphore, broadcast};
 
@@ -55,6 +55,7 @@ type CachedToken = (Timestamp, access::Principal, Option<SessionInfo>);
 pub(crate) struct Inner {
     store: store::Store,
     clock: Clock,
+    base: OnceLock<String>,
     terminology: terminology::Terminology,
     profiles: validate::Cache,
     /// Principals of tokens seen within the last second, by the token's hash.
@@ -80,6 +81,7 @@ impl Record {
             inner: Arc::new(Inner {
                 store,
                 clock,
+                base: OnceLock::new(),
                 terminology: terminology::Terminology::default(),
                 profiles: validate::Cache::default(),
                 tokens: Mutex::default(),
@@ -95,6 +97,14 @@ impl Record {
                 subscriptions: subscription::Shared::default(),
             }),
         }
+    }
+    /// The server's own FHIR base without a trailing slash, e.g. `https://clinic.example/fhir/R4`: what is written with
+    /// absolute references below it is kept with relative ones. The first call counts.
+    pub fn set_base(&self, base: String) {
+        let _ = self.inner.base.set(base);
+    }
+    pub(crate) fn base(&self) -> Option<&str> {
+        self.inner.base.get().map(String::as_str)
     }
     pub fn now(&self) -> Timestamp {
         (self.inner.clock)()

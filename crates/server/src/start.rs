@@ -82,6 +82,7 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     let record = tokio::task::spawn_blocking(move || storage::open(&opened, clock)).await??;
     record.load_search_parameters().await.context("cannot read the search parameters")?;
     tokio::spawn(record.follow_search_parameters());
+    record.set_base(format!("{public_url}{}", crate::rest::BASE));
     let parts = Parts::start(&config, &record, &public_url).await?;
     let web = Web::load(&public_url.replacen("http", "ws", 1));
     let hub = Hub::default();

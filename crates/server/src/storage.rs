@@ -35,7 +35,11 @@ pub fn open(config: &Config, clock: Clock) -> anyhow::Result<Record> {
         None => bail!("database_url must begin with sqlite: or postgres://"),
     };
     let store = Store::open(StoreConfig::new(url, key)).map_err(|error| explain(&error))?;
-    Ok(Record::new(store, clock))
+    let record = Record::new(store, clock);
+    if let Some(url) = &config.public_url {
+        record.set_base(format!("{url}{}", crate::rest::BASE));
+    }
+    Ok(record)
 }
 
 fn explain(error: &store::Error) -> anyhow::Error {

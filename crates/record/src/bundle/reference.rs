@@ -51,13 +51,12 @@ pub(super) fn conditions(
     Ok(found)
 }
 
-/// Replaces what `targets` knows, and cuts our own base off; everything else stays. Errors: `Invalid` with every
+/// Replaces what `targets` knows; everything else stays. Errors: `Invalid` with every
 /// reference to an entry that is not there.
 pub(super) fn rewrite(
     resource: &mut Resource,
     entry: (usize, Option<&str>),
     targets: &HashMap<String, ResourceKey>,
-    base: &str,
     problems: &mut Outcome,
 ) {
     // A Bundle that is stored (a document, a message) links its own entries.
@@ -87,7 +86,7 @@ pub(super) fn rewrite(
         {
             return Some(key.to_string());
         }
-        text.strip_prefix(base)?.strip_prefix('/').map(str::to_owned)
+        None
     });
 }
 

@@ -111,8 +111,8 @@ impl Record {
         if !events.is_empty() && !matches!(ctx.principal, access::Principal::System(_)) {
             self.inner.store.append_audit(events).await?;
         }
-        let (base, record) = (options.base.clone(), self.clone());
-        off_the_worker(entries.len(), move || assemble(&record, entries, found, &base)).await?
+        let record = self.clone();
+        off_the_worker(entries.len(), move || assemble(&record, entries, found)).await?
     }
 
     /// Everything that must be read before the plan is made, on one snapshot.
@@ -249,7 +249,7 @@ fn conditional_entries(record: &Record, entries: &[Entry]) -> Result<Vec<(usize,
 }
 
 /// Puts the plan together: keys, links, references, patches. No I/O.
-fn assemble(record: &Record, mut entries: Vec<Entry>, mut found: Found, base: &str) -> Result<Plan, Error> {
+fn assemble(record: &Record, mut entries: Vec<Entry>, mut found: Found) -> Result<Plan, Error> {
     let mut settled: HashMap<usize, Vec<Change>> = HashMap::new();
     let mut request = Request::raw(ChangeSet::default());
     for entry in &mut entries {
@@ -290,7 +290,7 @@ fn assemble(record: &Record, mut entries: Vec<Entry>, mut found: Found, base: &s
         for change in changes {
             let mut change = patched(change, n, &mut found, &mut plan.request)?;
             if let Change::Create { resource } | Change::Update { resource, .. } = &mut change {
-                reference::rewrite(resource, (n, entry.full_url.as_deref()), &targets, base, &mut problems);
+                reference::rewrite(resource, (n, entry.full_url.as_deref()), &targets, &mut problems);
             }
             plan.request.push(change, place(n, "resource"));
             plan.order.push(n);

@@ -83,6 +83,7 @@ impl Record {
                 return Err((what, format!("{place}: the reference must be Type/id")));
             }
         }
-        prepare_put(&self.params(), resource, true, None, "", self.now()).map_err(|o| (what, o.to_string()))
+        prepare_put((&self.params(), self.base()), resource, true, None, "", self.now())
+            .map_err(|o| (what, o.to_string()))
     }
 }

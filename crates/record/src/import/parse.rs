@@ -353,7 +353,14 @@ impl Worker {
                 return;
             }
         }
-        match prepare_put(&self.record.params(), resource, true, None, "", self.record.now()) {
+        match prepare_put(
+            (&self.record.params(), self.record.base()),
+            resource,
+            true,
+            None,
+            "",
+            self.record.now(),
+        ) {
             Ok(put) => ready.puts.push((entry, put)),
             Err(outcome) => ready.refusals.push((entry, what, outcome.to_string())),
         }

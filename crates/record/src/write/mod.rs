@@ -143,12 +143,14 @@ impl Record {
         }
         let now = self.now();
         let prepared = if request.changes.len() <= INLINE_CHANGES {
-            prepare::prepare(request, &self.params(), now)?
+            prepare::prepare(request, &self.params(), self.base(), now)?
         } else {
-            let (request, params) = (request.clone(), self.params());
-            tokio::task::spawn_blocking(move || prepare::prepare(&request, &params, now))
-                .await
-                .map_err(|e| Error::Internal(format!("prepare: {e}")))??
+            let (request, record) = (request.clone(), self.clone());
+            tokio::task::spawn_blocking(move || {
+                prepare::prepare(&request, &record.params(), record.base(), now)
+            })
+            .await
+            .map_err(|e| Error::Internal(format!("prepare: {e}")))??
         };
         self.check_profiles(&request.changes, &request.places).await?;
         let defines = prepared.iter().any(|p| p.key().kind.name() == "StructureDefinition");

@@ -62,7 +62,12 @@ impl Prepared {
 }
 
 /// Errors: `Invalid` with the problems of all changes; `Malformed` for one resource changed twice.
-pub(crate) fn prepare(request: &Request, params: &Params, now: Timestamp) -> Result<Vec<Prepared>, Error> {
+pub(crate) fn prepare(
+    request: &Request,
+    params: &Params,
+    base: Option<&str>,
+    now: Timestamp,
+) -> Result<Vec<Prepared>, Error> {
     let mut prepared = Vec::with_capacity(request.changes.len());
     let mut problems = Outcome::default();
     for (change, place) in request.changes.iter().zip(&request.places) {
@@ -84,13 +89,13 @@ pub(crate) fn prepare(request: &Request, params: &Params, now: Timestamp) -> Res
                 if !keep {
                     resource.set_id(&Uuid::now_v7().to_string());
                 }
-                match prepare_put(params, resource, true, None, place, now) {
+                match prepare_put((params, base), resource, true, None, place, now) {
                     Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
                     Err(outcome) => problems.issues.extend(outcome.issues),
                 }
             }
             Change::Update { resource, if_match } => {
-                match prepare_put(params, resource.clone(), false, *if_match, place, now) {
+                match prepare_put((params, base), resource.clone(), false, *if_match, place, now) {
                     Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
                     Err(outcome) => problems.issues.extend(outcome.issues),
                 }
@@ -110,15 +115,40 @@ pub(crate) fn prepare(request: &Request, params: &Params, now: Timestamp) -> Res
     Ok(prepared)
 }
 
-/// Errors: every problem of the resource, at `place`.
+/// Makes references to our own address relative: rights, existence, compartments and claims of time go by `Type/id`.
+/// Only `Reference.reference`, never a canonical URL; a stored Bundle links its own entries.
+fn localise(value: &mut Value, base: &str) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| localise(item, base)),
+        Value::Object(object) => {
+            for (name, member) in object.iter_mut() {
+                match member {
+                    Value::String(text) if name == "reference" => {
+                        if let Some(local) = text.strip_prefix(base).and_then(|rest| rest.strip_prefix('/')) {
+                            *text = local.to_owned();
+                        }
+                    }
+                    Value::Array(_) | Value::Object(_) => localise(member, base),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `base` is the server's own FHIR base, as far as it is known. Errors: every problem of the resource, at `place`.
 pub(crate) fn prepare_put(
-    params: &Params,
+    (params, base): (&Params, Option<&str>),
     mut resource: Resource,
     creates: bool,
     if_match: Option<u32>,
     place: &str,
     now: Timestamp,
 ) -> Result<Put, Outcome> {
+    if let Some(base) = base.filter(|_| resource.kind().name() != "Bundle") {
+        localise(resource.value_mut(), base);
+    }
     let mut outcome = Outcome { issues: fhir::validate::validate(&resource) };
     if resource.kind() == fhir::TypeId::SEARCH_PARAMETER
         && !outcome.has_errors()

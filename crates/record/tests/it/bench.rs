@@ -45,6 +45,7 @@ where
             store,
             Arc::new(move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap()),
         );
+        record.set_base(BASE.to_owned());
         let bench = Arc::new(Bench { record, now_us, _database: database });
         bench.furnish().await;
         test(bench).await;

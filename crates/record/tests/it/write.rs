@@ -614,3 +614,27 @@ async fn a_closed_database_is_busy_not_broken() {
     })
     .await;
 }
+
+/// Whoever copies a `fullUrl` of ours into a reference means the row, and its rights.
+#[tokio::test]
+async fn references_to_our_own_address_are_local() {
+    use crate::bench::BASE;
+    each_engine(|bench| async move {
+        let ctx = bench.client(&["system/*.cruds"]);
+        let mut absolute = observation("abs", "p1", "70");
+        absolute["subject"]["reference"] = json!(format!("{BASE}/Patient/p1"));
+        let change = update(absolute.clone(), None);
+        bench.record.write(&ctx, set(vec![change])).await.unwrap();
+        let found = bench.record.find(&ctx, "Observation", &[("patient", "Patient/p1")], 5).await.unwrap();
+        assert_eq!(found[0].0.get("subject").unwrap()["reference"], "Patient/p1");
+        absolute["subject"]["reference"] = json!(format!("{BASE}/Patient/nobody"));
+        let error = bench.record.write(&ctx, set(vec![update(absolute, None)])).await.unwrap_err();
+        assert_eq!(name(&error), "Invalid Observation.subject.reference");
+        // A canonical address is a name, not a reference.
+        let url = format!("{BASE}/ValueSet/v");
+        let names = json!({"resourceType": "ValueSet", "id": "v", "url": url, "status": "draft"});
+        let written = bench.record.write(&bench.system(), set(vec![update(names, None)])).await.unwrap();
+        assert_eq!(written.written[0].resource.as_ref().unwrap().text("url"), Some(url.as_str()));
+    })
+    .await;
+}
