@@ -65,7 +65,7 @@ impl Record {
         }
         // A transaction of its own: only its own fullUrl can be meant by a urn.
         let is_delete = entry.phase == Phase::Delete;
-        match self.write_transaction(&ctx, std::slice::from_ref(&entry), options).await {
+        match self.write_transaction(&ctx, std::slice::from_ref(&entry)).await {
             Ok((committed, _)) => match committed.written.first() {
                 Some(written) => super::written_answer(is_delete, written, options),
                 None => absent_answer(),

@@ -43,7 +43,7 @@ impl Record {
     ) -> Result<Resource, Error> {
         let (base, most) = (options.base.clone(), options.conditional_delete_most);
         let entries = off_the_worker(entries.len(), move || parse(entries, &base, most)).await??;
-        let (committed, order) = self.write_transaction(ctx, &entries, options).await?;
+        let (committed, order) = self.write_transaction(ctx, &entries).await?;
         let mut answers: Vec<Option<Value>> = vec![None; entries.len()];
         for (n, written) in order.iter().zip(&committed.written) {
             let is_delete = entries[*n].phase == Phase::Delete;
@@ -64,10 +64,9 @@ impl Record {
         &self,
         ctx: &Ctx,
         entries: &[Entry],
-        options: &Options,
     ) -> Result<(Committed, Vec<usize>), Error> {
         for _ in 0..MAX_TRIES {
-            let plan = match self.plan(ctx, entries.to_vec(), options).await {
+            let plan = match self.plan(ctx, entries.to_vec()).await {
                 Ok(plan) => plan,
                 Err(error) => {
                     self.audit_failed_write(ctx, &tried(entries), &error).await;
@@ -86,7 +85,7 @@ impl Record {
         Err(Error::Busy)
     }
 
-    async fn plan(&self, ctx: &Ctx, entries: Vec<Entry>, options: &Options) -> Result<Plan, Error> {
+    async fn plan(&self, ctx: &Ctx, entries: Vec<Entry>) -> Result<Plan, Error> {
         let record = self.clone();
         let (entries, mut conditions, mut references) = off_the_worker(entries.len(), move || {
             let conditions = conditional_entries(&record, &entries)?;
