@@ -41,7 +41,7 @@ Lines are only ever appended.
 /// Errors: npm is missing or cannot download; the package has another shape than expected; a resource
 /// type appeared or vanished, which would renumber stored types.
 pub fn run() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = crate::shell::root();
     let temporary = tempfile::tempdir()?;
     let package = fetch(temporary.path())?;
     let definitions = package.join("dist/fhir/r4");
