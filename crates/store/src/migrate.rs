@@ -37,6 +37,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     16 "0016_merge",
     17 "0017_word",
     18 "0018_search_parameter",
+    19 "0019_token_signature",
 ];
 
 /// Where a database stands.

@@ -6,7 +6,8 @@ use super::range::{ancestors, date_test, exact_test, near_test, open_test, prefi
 use super::wanted::Scope;
 use crate::ids::{encode_id, encode_target};
 use crate::index::{
-    COMPARTMENT, IDENTIFIER, MAX_CHARS, ODD, OF_TYPE, cut, param_character, param_number, type_text,
+    COMPARTMENT, IDENTIFIER, MAX_CHARS, ODD, OF_TYPE, cut, param_character, param_number, signature,
+    type_text,
 };
 use crate::{Result, Tx};
 use access::Predicate;
@@ -22,6 +23,8 @@ pub(super) struct Subject<'a> {
     pub rid: String,
     /// SQL of the row's primary date without joining `resource`.
     pub date: Option<String>,
+    /// SQL of the signatures of the row's tokens, likewise.
+    pub tokens: Option<&'static str>,
     /// The name under which the row of `resource` is joined.
     pub resource: String,
     /// Set once a condition uses it.
@@ -38,6 +41,7 @@ impl<'a> Subject<'a> {
             kind,
             rid: rows.rid.to_owned(),
             date: rows.date.map(str::to_owned),
+            tokens: rows.tokens,
             resource: "r".to_owned(),
             needs_resource: rows.is_resource,
         }
@@ -50,6 +54,7 @@ impl<'a> Subject<'a> {
             kind,
             rid: format!("{resource}.rid"),
             date: Some(format!("{resource}.sort_date_us")),
+            tokens: None,
             resource: resource.to_owned(),
             needs_resource: true,
         }
@@ -78,8 +83,39 @@ impl<'a> Subject<'a> {
             any.push(self.operand(tx, values, filter, operand)?);
         }
         any.retain(|test| test != NEVER);
-        let any = if any.is_empty() { NEVER.to_owned() } else { any.join(" OR ") };
+        let mut any = if any.is_empty() { NEVER.to_owned() } else { any.join(" OR ") };
+        if any != NEVER
+            && let Some(may) = self.may_have(values, filter)
+        {
+            any = format!("({may}) AND ({any})");
+        }
         Ok(if filter.matching == Match::Not { format!("NOT ({any})") } else { format!("({any})") })
+    }
+
+    /// What a row with one of the filter's tokens meets, at hand without a look-up. `None` if that helps nothing.
+    fn may_have(&self, values: &mut Values, filter: &Filter) -> Option<String> {
+        let tokens = self.tokens?;
+        if filter.any.len() > MAX_SIGNATURES {
+            return None;
+        }
+        let mut any = Vec::with_capacity(filter.any.len());
+        for operand in &filter.any {
+            let code = match operand {
+                Operand::Token { code, .. } => code.as_ref()?,
+                Operand::Identifier { value, .. } => value.as_ref()?,
+                Operand::OfType { value, .. } => value,
+                _ => return None,
+            };
+            any.push(signature(cut(code, MAX_CHARS)));
+        }
+        let any: Vec<String> = any
+            .into_iter()
+            .map(|bits| {
+                let bits = values.bind(bits);
+                format!("({tokens} & {bits}) = {bits}")
+            })
+            .collect();
+        Some(any.join(" OR "))
     }
 
     fn operand(
@@ -321,6 +357,8 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Codes whose signatures are compared with a row's; of more, too many rows have one.
+const MAX_SIGNATURES: usize = 8;
 /// Codes that are looked up one by one for each row.
 const MAX_SEEKS: usize = 64;
 

@@ -45,6 +45,8 @@ pub(super) struct Rows {
     pub rid: &'static str,
     /// The row's primary date, if the index has it.
     pub date: Option<&'static str>,
+    /// The signatures of the row's tokens, if the index has them.
+    pub tokens: Option<&'static str>,
     /// A text by which the index is ordered, if it is one.
     pub text: Option<&'static str>,
     /// `resource r` is the source itself.
@@ -346,6 +348,7 @@ impl<'a> Maker<'a> {
             conditions,
             rid: "r.rid",
             date: Some("r.sort_date_us"),
+            tokens: None,
             text: None,
             is_resource: true,
             fulfils: None,
@@ -411,6 +414,7 @@ impl<'a> Maker<'a> {
             conditions,
             rid: "d.rid",
             date: Some("d.date_us"),
+            tokens: Some("d.tokens"),
             text: None,
             is_resource: false,
             fulfils,
@@ -424,6 +428,7 @@ impl<'a> Maker<'a> {
             conditions,
             rid: "d.rid",
             date: None,
+            tokens: None,
             text,
             is_resource: false,
             fulfils: Some(n),
@@ -654,6 +659,7 @@ fn collected(query: String) -> Rows {
         conditions: Vec::new(),
         rid: "d.rid",
         date: None,
+        tokens: None,
         text: None,
         is_resource: false,
         fulfils: None,

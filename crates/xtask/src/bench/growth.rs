@@ -87,7 +87,8 @@ fn write(file: &Path, patients: &[String], from: u64, until: u64) -> anyhow::Res
     anyhow::ensure!(!patients.is_empty(), "the hospital has no patients");
     let mut out = std::io::BufWriter::new(std::fs::File::create(file)?);
     for n in from..until {
-        let mut observation = work::observation(&patients[n as usize % patients.len()], n);
+        // Each patient has all the codes, of which there are four.
+        let mut observation = work::observation(&patients[n as usize / 4 % patients.len()], n);
         observation["id"] = format!("grown-{n}").into();
         writeln!(out, "{observation}")?;
     }

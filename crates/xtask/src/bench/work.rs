@@ -116,6 +116,18 @@ pub const CASES: &[Case] = &[
         is_growth: true,
     },
     Case {
+        // The walk through the patient's whole record finds nothing.
+        name: "Observations of a patient with a code she has not",
+        kind: Kind::Get(|p, _| {
+            format!(
+                "Observation?patient=Patient/{}&code=http://loinc.org%7C1558-6&_sort=-date&_count=20",
+                p.id
+            )
+        }),
+        resources: 1,
+        is_growth: true,
+    },
+    Case {
         name: "Patients by family prefix, 20",
         kind: Kind::Get(|_, n| {
             let prefix =
