@@ -2,6 +2,7 @@
 
 use crate::sealed::{FileKey, SealedReader};
 use crate::table::Format;
+use crate::view::Limits;
 use access::Ctx;
 use fhir::{IssueCode, Outcome};
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +37,9 @@ pub struct Config {
     pub import_from: Vec<String>,
     /// Largest file taken in by an import, bytes.
     pub input_bytes: u64,
+    /// What a view may cost that somebody waits for; and a view export, or one refresh of a named view.
+    pub run: Limits,
+    pub background: Limits,
 }
 
 impl Config {
@@ -53,6 +57,8 @@ impl Config {
             jobs: 10,
             import_from: Vec::new(),
             input_bytes: 64 << 30,
+            run: Limits::RUN,
+            background: Limits::BACKGROUND,
         }
     }
 }

@@ -5,8 +5,9 @@
 
 use crate::bulk::{Insight, LEASE_MS, RENEW, Stopping, blocking, wrong};
 use crate::part::{Closed, Making, Part};
+use crate::run::refusal;
 use crate::table::Format;
-use crate::view::{Row, View};
+use crate::view::{Budget, Row, Spent, View};
 use access::Ctx;
 use fhir::search::{Condition, Handling, MAX_PAGE, Query, Sort, Total};
 use fhir::{Reference, ResourceKey, TypeId};
@@ -15,7 +16,7 @@ use record::scan::{Scan, ScanRow, Whose, may_scan};
 use record::{Error, Record};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::bulk::job::{self, Job, Kind, Role};
 use uuid::Uuid;
 
@@ -206,7 +207,11 @@ impl Insight {
     }
 
     /// Those whose data is wanted; `None`: everybody's.
-    async fn patients(&self, ctx: &Ctx, ask: &ExportRequest) -> Result<Option<Vec<String>>, Error> {
+    pub(crate) async fn patients(
+        &self,
+        ctx: &Ctx,
+        ask: &ExportRequest,
+    ) -> Result<Option<Vec<String>>, Error> {
         let mut patients = ask.patients.clone();
         if let Level::Group(id) = &ask.level {
             let members = self.members(ctx, id).await?;
@@ -272,6 +277,8 @@ impl Insight {
             deleted: plan.deleted(),
         };
         let mut part = Part::new(self, job.id, plan.making(kind), at.next_file);
+        // One allowance for the whole job, whoever does its pieces.
+        let mut budget = Budget::after(self.config().background, at.spent);
         let (began, mut renewed) = (Instant::now(), Instant::now());
         let mut ended = false;
         loop {
@@ -280,7 +287,12 @@ impl Insight {
             part = match &plan.view {
                 Some(view) => {
                     let view = view.clone();
-                    blocking(move || fill(part, &view, rows)).await?
+                    let filling = blocking(move || {
+                        let part = fill(part, &view, &budget, rows)?;
+                        Ok((part, budget))
+                    });
+                    (part, budget) = self.renewing_job(&job, filling).await?;
+                    part
                 }
                 None => {
                     blocking(move || {
@@ -312,10 +324,29 @@ impl Insight {
                 part.touch()?;
             }
         }
+        at.spent = budget.spent();
         let closed = blocking(move || part.close()).await?;
         at.next_file = closed.next_number;
         at.files += closed.files.len() as u64;
         self.keep(ctx, &job, at, closed).await
+    }
+
+    /// Renews the lease while long work goes on; if it was lost, the last step finds out.
+    async fn renewing_job<T>(
+        &self,
+        job: &Job,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(RENEW) => {
+                    let (id, token) = (job.id, job.token);
+                    self.record().store().write(move |tx| job::renew(tx, id, token, LEASE_MS)).await?;
+                }
+            }
+        }
     }
 
     async fn export_page(
@@ -418,15 +449,16 @@ impl Insight {
     }
 }
 
-/// The rows of a page of resources. Blocks. Errors: `Malformed` where the view does not fit.
-fn fill(mut part: Part, view: &View, rows: Vec<ScanRow>) -> Result<Part, Error> {
+/// The rows of a page of resources. Blocks. Errors: `Malformed` where the view does not fit, `Invalid` where it costs too
+/// much.
+fn fill(mut part: Part, view: &View, budget: &Budget, rows: Vec<ScanRow>) -> Result<Part, Error> {
     for row in rows {
         if row.deleted {
             continue;
         }
         let rows: Vec<Row> = view
-            .rows(row.stored.parse()?.value())
-            .map_err(|error| wrong("view", format!("{}: {error}", row.stored.key)))?;
+            .rows(row.stored.parse()?.value(), budget, None)
+            .map_err(|error| refusal(&error, "view", &row.stored.key.to_string()))?;
         if !rows.is_empty() {
             part.rows(rows, row.patients)?;
         }
@@ -531,6 +563,8 @@ struct Progress {
     next_file: i64,
     files: u64,
     resources: u64,
+    /// By a view, over all pieces.
+    spent: Spent,
 }
 
 impl Progress {
@@ -542,12 +576,20 @@ impl Progress {
             next_file: i64::try_from(number("next_file")).unwrap_or(0).max(1),
             files: number("files"),
             resources: number("resources"),
+            spent: Spent {
+                steps: number("steps"),
+                rows: number("rows"),
+                bytes: number("bytes"),
+                time: Duration::from_millis(number("time_ms")),
+            },
         }
     }
     fn to_json(&self) -> Value {
+        let time_ms = u64::try_from(self.spent.time.as_millis()).unwrap_or(u64::MAX);
         json!({
             "leg": self.leg, "cursor": self.cursor, "next_file": self.next_file, "files": self.files,
-            "resources": self.resources,
+            "resources": self.resources, "steps": self.spent.steps, "rows": self.spent.rows,
+            "bytes": self.spent.bytes, "time_ms": time_ms,
         })
     }
 }

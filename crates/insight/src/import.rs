@@ -6,7 +6,7 @@ use crate::bulk::{Insight, LEASE_MS, RENEW, Stopping, blocking, disk, seal_name,
 use crate::part::{Sealed, close, create};
 use crate::sealed::CHUNK;
 use access::Ctx;
-use fhir::{IssueCode, Outcome, TypeId};
+use fhir::{Issue, IssueCode, Outcome, Severity, TypeId};
 use record::Error;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -178,7 +178,7 @@ impl Insight {
             let fetched = self.fetch(&job, number, url).await;
             return self.note_fetch(&job, at, number, kind, url, fetched).await;
         }
-        let (began, mut refused) = (Instant::now(), Vec::new());
+        let (began, mut refused, mut resting) = (Instant::now(), Vec::new(), Vec::new());
         // Several lots of lines in one piece, as long as it stays short.
         while at.fetched > at.input && !stopping() && began.elapsed() < RENEW {
             let lot = self.lines(id, number, at.offset).await?;
@@ -196,6 +196,7 @@ impl Insight {
             at.unchanged += report.unchanged;
             at.refused += report.refused.len() as u64;
             refused.extend(report.refused);
+            resting.extend(report.resting);
             if let Some(reason) = lot.fault {
                 refused.push((at.line_of_file + 1, String::new(), reason));
                 at = Progress {
@@ -207,14 +208,15 @@ impl Insight {
                 };
                 break;
             }
-            if refused.len() >= PIECE_LINES {
+            if refused.len() + resting.len() >= PIECE_LINES {
                 break;
             }
         }
         let mut files = Vec::new();
-        if !refused.is_empty() {
+        if !refused.is_empty() || !resting.is_empty() {
+            let refusals = refused.iter().map(|(line, what, reason)| refusal(number, *line, what, reason));
             let lines =
-                refused.iter().map(|(line, what, reason)| refusal(number, *line, what, reason)).collect();
+                refusals.chain(resting.iter().map(|(line, what)| rest(number, *line, what))).collect();
             files.push(self.error_file(id, at.next_file, lines).await?);
             at.next_file += 1;
         }
@@ -361,6 +363,20 @@ fn refusal(input: i64, line: u64, what: &str, reason: &str) -> Value {
         what => format!("input {input}, line {line}, {what}: {reason}"),
     };
     Outcome::one(IssueCode::Value, "", text).to_json()
+}
+
+/// That a Subscription was taken and does nothing.
+fn rest(input: i64, line: u64, what: &str) -> Value {
+    let text = format!(
+        "input {input}, line {line}, {what}: taken, and off: a client has to write it, which then owns it and gives its headers"
+    );
+    let issue = Issue {
+        severity: Severity::Information,
+        code: IssueCode::Informational,
+        text,
+        expression: String::new(),
+    };
+    Outcome { issues: vec![issue] }.to_json()
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

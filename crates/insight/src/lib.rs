@@ -5,11 +5,13 @@
 //!
 //! **Invariant:** rows come only from resources that the one who asked may read now; rights are looked up again for
 //! every page and every download.
-//! **Invariant:** nothing clinical lies on the disk in clear: every file is sealed.
+//! **Invariant:** nothing clinical lies on the disk in clear: every file is sealed, but for those that an operator at the
+//! machine has written to a folder of his own ([dump]).
 //! **Invariant:** memory is bounded by a page of resources and a row group, whatever the size of the data.
 //! **Must never depend on:** HTTP servers, SQL, or another domain crate.
 
 pub mod bulk;
+pub mod dump;
 pub mod export;
 pub mod import;
 mod part;
@@ -24,4 +26,4 @@ pub mod view;
 pub use bulk::{Config, Download, Insight, Shown, Stopping};
 pub use sealed::FileKey;
 pub use table::Format;
-pub use view::View;
+pub use view::{Limits, View};

@@ -2,7 +2,7 @@
 
 use crate::bulk::{Insight, blocking, disk, wrong};
 use crate::table::{Format, TableWriter};
-use crate::view::{Row, View};
+use crate::view::{Budget, Limits, Row, View, ViewError};
 use access::Ctx;
 use jiff::Timestamp;
 use record::Error;
@@ -25,6 +25,8 @@ pub struct RunRequest {
     pub patients: Option<Vec<String>>,
     /// Run on these instead of the record's.
     pub resources: Option<Vec<Value>>,
+    /// What it may cost at most; `None`: as configured for those who wait.
+    pub limits: Option<Limits>,
 }
 
 /// A view being run. The first page is there before it is given out, so that most mistakes come before the answer.
@@ -37,7 +39,13 @@ pub struct ViewRun {
     cursor: Option<String>,
     writer: Option<TableWriter<Shared>>,
     shared: Shared,
+    /// Rows that may still come.
     left: u64,
+    /// Shared by all pages; `None` while a page is made.
+    budget: Option<Budget>,
+    /// Resources looked at, rows made.
+    looked_at: u64,
+    rows: u64,
     ready: Option<Vec<u8>>,
     pub media_type: &'static str,
 }
@@ -63,8 +71,8 @@ impl Write for Shared {
 }
 
 impl Insight {
-    /// Errors: `Malformed` for a definition that is none or does not fit the first resources; `Denied` if the caller may
-    /// see nothing of its type.
+    /// Errors: `Malformed` for a definition that is none or does not fit the first resources; `Invalid` with `too-costly`
+    /// for one that takes more than it may; `Denied` if the caller may see nothing of its type.
     pub async fn run_view(&self, ctx: &Ctx, ask: RunRequest) -> Result<ViewRun, Error> {
         let view =
             View::compile(&ask.definition).map_err(|error| wrong("viewResource", error.to_string()))?;
@@ -94,6 +102,9 @@ impl Insight {
             writer: Some(writer),
             shared,
             left: ask.limit.unwrap_or(u64::MAX),
+            budget: Some(Budget::new(ask.limits.unwrap_or(self.config().run))),
+            looked_at: 0,
+            rows: 0,
             ready: None,
             media_type: ask.format.media_type(),
         };
@@ -103,8 +114,13 @@ impl Insight {
 }
 
 impl ViewRun {
+    /// Resources looked at and rows made so far.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.looked_at, self.rows)
+    }
+
     /// The next bytes of the table; `None` at its end. What they hold has been audited. Errors: `Malformed` where the
-    /// view does not fit a resource; `Busy`.
+    /// view does not fit a resource; `Invalid` with `too-costly`; `Busy`.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         match self.ready.take() {
             Some(bytes) => Ok(Some(bytes)),
@@ -115,7 +131,7 @@ impl ViewRun {
     async fn page(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
             let Some(mut writer) = self.writer.take() else { return Ok(None) };
-            let (view, mut left) = (self.view.clone(), self.left);
+            let Some(budget) = self.budget.take() else { return Ok(None) };
             let (rows, ended) = match self.given.take() {
                 Some(resources) => (Source::Given(resources), true),
                 None => {
@@ -125,13 +141,22 @@ impl ViewRun {
                     (Source::Found(page.rows), self.cursor.is_none())
                 }
             };
+            let mut filling = Filling {
+                view: self.view.clone(),
+                budget,
+                left: self.left,
+                looked_at: 0,
+                rows: 0,
+                patients: Vec::new(),
+            };
             let made = blocking(move || {
-                let mut patients = Vec::new();
-                left = rows.fill(&view, &mut writer, left, &mut patients)?;
-                Ok((writer, left, patients))
+                rows.fill(&mut filling, &mut writer)?;
+                Ok((writer, filling))
             });
-            let (writer, left, patients) = made.await?;
-            self.left = left;
+            let (writer, filling) = made.await?;
+            let Filling { budget, left, looked_at, rows, patients, .. } = filling;
+            self.budget = Some(budget);
+            (self.left, self.looked_at, self.rows) = (left, self.looked_at + looked_at, self.rows + rows);
             let ended = ended || left == 0;
             if ended {
                 blocking(move || writer.finish().map(drop).map_err(disk)).await?;
@@ -155,44 +180,72 @@ enum Source {
     Found(Vec<ScanRow>),
 }
 
+/// One page on its way into the table.
+struct Filling {
+    view: Arc<View>,
+    budget: Budget,
+    /// Rows that may still come.
+    left: u64,
+    looked_at: u64,
+    rows: u64,
+    /// Whose data it is.
+    patients: Vec<String>,
+}
+
+impl Filling {
+    /// Returns whether the resource gave a row.
+    fn one(&mut self, what: &str, resource: &Value, writer: &mut TableWriter<Shared>) -> Result<bool, Error> {
+        let rows: Vec<Row> = self
+            .view
+            .rows(resource, &self.budget, Some(self.left))
+            .map_err(|error| refusal(&error, "viewResource", what))?;
+        for row in &rows {
+            writer.row(row).map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => wrong("viewResource", error.to_string()),
+                _ => disk(error),
+            })?;
+        }
+        self.looked_at += 1;
+        self.rows += rows.len() as u64;
+        self.left -= rows.len() as u64;
+        Ok(!rows.is_empty())
+    }
+}
+
+/// What the caller is told: `Malformed` for a view that does not fit, `Invalid` for one that costs too much.
+pub(crate) fn refusal(error: &ViewError, field: &str, what: &str) -> Error {
+    let outcome = error.to_outcome(field, Some(what));
+    match error {
+        ViewError::Definition { .. } | ViewError::Evaluation { .. } => Error::Malformed(outcome),
+        ViewError::TooMuch { .. } | ViewError::UsedUp { .. } => Error::Invalid(outcome),
+    }
+}
+
 impl Source {
-    /// Returns how many rows may still follow.
-    fn fill(
-        self,
-        view: &View,
-        writer: &mut TableWriter<Shared>,
-        mut left: u64,
-        patients: &mut Vec<String>,
-    ) -> Result<u64, Error> {
-        let mut one = |what: &str, resource: &Value| -> Result<bool, Error> {
-            let rows: Vec<Row> =
-                view.rows(resource).map_err(|error| wrong("viewResource", format!("{what}: {error}")))?;
-            let any = !rows.is_empty();
-            for row in rows.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
-                writer.row(row).map_err(|error| match error.kind() {
-                    io::ErrorKind::InvalidData => wrong("viewResource", error.to_string()),
-                    _ => disk(error),
-                })?;
-            }
-            left = left.saturating_sub(rows.len() as u64);
-            Ok(any)
-        };
+    /// Ends with the rows that are wanted: resources behind the last one are not looked at.
+    fn fill(self, filling: &mut Filling, writer: &mut TableWriter<Shared>) -> Result<(), Error> {
         match self {
             Source::Given(resources) => {
                 for (n, resource) in resources.iter().enumerate() {
-                    one(&format!("resource {}", n + 1), resource)?;
+                    if filling.left == 0 {
+                        break;
+                    }
+                    filling.one(&format!("resource {}", n + 1), resource, writer)?;
                 }
             }
             Source::Found(rows) => {
                 for row in rows {
-                    if one(&row.stored.key.to_string(), row.stored.parse()?.value())? {
-                        patients.extend(row.patients);
+                    if filling.left == 0 {
+                        break;
+                    }
+                    if filling.one(&row.stored.key.to_string(), row.stored.parse()?.value(), writer)? {
+                        filling.patients.extend(row.patients);
                     }
                 }
-                patients.sort();
-                patients.dedup();
+                filling.patients.sort();
+                filling.patients.dedup();
             }
         }
-        Ok(left)
+        Ok(())
     }
 }

@@ -6,9 +6,10 @@
 
 use crate::bulk::{Insight, LEASE_MS, RENEW, blocking, disk, wrong};
 use crate::part::{Sealed, close, create};
+use crate::run::refusal;
 use crate::sealed::{FileKey, SealedReader};
 use crate::table::{Format, TableWriter};
-use crate::view::{Row, View};
+use crate::view::{Budget, Row, View, ViewError};
 use crate::{Download, Stopping};
 use access::Ctx;
 use record::Error;
@@ -20,6 +21,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::bulk::view::{self as table, Refreshed};
+use uuid::Uuid;
 
 /// A named view and how far it is.
 pub use store::bulk::view::View as Stored;
@@ -41,6 +43,8 @@ const MIN_EVERY: Duration = Duration::from_secs(10);
 const MAX_EVERY: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// A refresh that failed is tried again after so many seconds.
 const AGAIN_S: i64 = 60;
+/// One that cost too much, after so many at least: until then somebody may have changed the view.
+const TOO_COSTLY_AGAIN_S: i64 = 60 * 60;
 /// Refreshes that may come between a view's row and the opening of its file.
 const OPENED: usize = 5;
 /// Format under which the base stands among the files.
@@ -175,14 +179,26 @@ impl Insight {
         let Some(stored) = self.record().store().write(|tx| table::lease(tx, LEASE_MS)).await? else {
             return Ok(0);
         };
-        let (name, token) = (stored.name.clone(), stored.token);
-        if let Err(error) = self.refresh(stored, stopping).await {
+        let (name, token, every_s) = (stored.name.clone(), stored.token, stored.every_s);
+        let writing = Writing {
+            folder: self.views_folder(),
+            key: self.config().key.clone(),
+            // Whoever lost its lease goes on for a while, and must not write into the files of the one that has it now.
+            file: format!("{}.{}.{}", stored.name, stored.generation + 1, Uuid::now_v7().simple()),
+            generation: stored.generation + 1,
+        };
+        if let Err(error) = self.refresh(stored, &writing, stopping).await {
             tracing::warn!(%error, view = %name, "a view was not refreshed");
+            writing.dropped().await?;
+            let again_s = match &error {
+                Error::Invalid(_) => every_s.max(TOO_COSTLY_AGAIN_S),
+                _ => AGAIN_S,
+            };
             let text = match &error {
                 Error::Malformed(outcome) => outcome.to_string(),
                 other => other.to_outcome().to_string(),
             };
-            self.record().store().write(move |tx| table::failed(tx, &name, token, &text, AGAIN_S)).await?;
+            self.record().store().write(move |tx| table::failed(tx, &name, token, &text, again_s)).await?;
         }
         Ok(1)
     }
@@ -191,18 +207,13 @@ impl Insight {
         self.config().folder.join("views")
     }
 
-    async fn refresh(&self, stored: Stored, stopping: Stopping<'_>) -> Result<(), Error> {
+    async fn refresh(&self, stored: Stored, writing: &Writing, stopping: Stopping<'_>) -> Result<(), Error> {
         let record = self.record();
         let view = View::compile(&stored.definition).map_err(|error| wrong("view", error.to_string()))?;
         let ctx = Ctx::system("views", record.now());
         let horizon = record.horizon().await?;
-        let writing = Writing {
-            folder: self.views_folder(),
-            key: self.config().key.clone(),
-            name: stored.name.clone(),
-            generation: stored.generation + 1,
-        };
-        let mut fresh = Fresh::new(&writing, view)?;
+        let budget = Budget::new(self.config().background);
+        let mut fresh = Fresh::new(writing.clone(), view, budget);
         let mut after = stored.seq;
         let mut ended = false;
         while !stopping() && fresh.changed.len() < ROUND {
@@ -212,16 +223,16 @@ impl Insight {
                 break;
             };
             after = *last;
-            fresh = blocking(move || {
+            let taking = blocking(move || {
                 for (_, row) in rows {
                     fresh.take(&row)?;
                 }
                 Ok(fresh)
-            })
-            .await?;
+            });
+            fresh = self.renewing(&stored, taking).await?;
             let (name, token) = (stored.name.clone(), stored.token);
             if !record.store().write(move |tx| table::renew(tx, &name, token, LEASE_MS)).await? {
-                return writing.dropped().await;
+                return writing.clone().dropped().await;
             }
         }
         let due_in_s = if ended { stored.every_s } else { 0 };
@@ -241,7 +252,6 @@ impl Insight {
                 due_in_s,
                 error: stored.error.clone(),
             };
-            writing.dropped().await?;
             record.store().write(move |tx| table::refreshed(tx, &name, token, &new)).await?;
             return Ok(());
         }
@@ -276,7 +286,7 @@ impl Insight {
             error,
         };
         let kept = record.store().write(move |tx| table::refreshed(tx, &name, token, &new)).await?;
-        let folder = self.views_folder();
+        let (folder, writing) = (self.views_folder(), writing.clone());
         blocking(move || {
             if kept {
                 drop_files_but(&folder, &stored.files, &files);
@@ -346,7 +356,8 @@ fn drop_files_but(folder: &Path, files: &Value, kept: &Value) {
 struct Writing {
     folder: PathBuf,
     key: FileKey,
-    name: String,
+    /// How the names of its files begin.
+    file: String,
     generation: i64,
 }
 
@@ -357,7 +368,7 @@ struct Merged {
 
 impl Writing {
     fn file_name(&self, format: &str) -> String {
-        format!("{}.{}.{format}.sealed", self.name, self.generation)
+        format!("{}.{format}.sealed", self.file)
     }
     fn create(&self, format: &str) -> Result<Sealed, Error> {
         let name = self.file_name(format);
@@ -379,7 +390,8 @@ impl Writing {
     /// Writes base and tables. Blocks. Errors: of the disk; `Malformed` for a value that does not fit its column.
     fn merge(&self, fresh: Fresh, old: Option<String>, formats: &[Format]) -> Result<Merged, Error> {
         let Fresh { view, changed, sealed, .. } = fresh;
-        close(sealed)?;
+        let has_new = sealed.is_some();
+        sealed.map(close).transpose()?;
         let mut out = Out { base: self.create(BASE)?, tables: Vec::new(), rows: 0 };
         for format in formats {
             let sealed = self.create(format.code())?;
@@ -389,9 +401,11 @@ impl Writing {
         if let Some(name) = old {
             self.copy(&name, &mut out, Some(&changed))?;
         }
-        let name = self.file_name("fresh");
-        self.copy(&name, &mut out, None)?;
-        drop(std::fs::remove_file(self.folder.join(&name)));
+        if has_new {
+            let name = self.file_name("fresh");
+            self.copy(&name, &mut out, None)?;
+            drop(std::fs::remove_file(self.folder.join(&name)));
+        }
         let mut files = json!({});
         files[BASE] = json!({"name": self.file_name(BASE), "bytes": out.base.written()});
         close(out.base)?;
@@ -442,29 +456,48 @@ struct Out {
 
 /// What changed, and its rows.
 struct Fresh {
+    writing: Writing,
     view: View,
+    /// Shared by all resources of the refresh.
+    budget: Budget,
     /// Logical ids.
     changed: HashSet<String>,
-    sealed: Sealed,
+    /// Made with the first row: most looks find nothing.
+    sealed: Option<Sealed>,
     left_out: u64,
     first_fault: String,
 }
 
 impl Fresh {
-    fn new(writing: &Writing, view: View) -> Result<Fresh, Error> {
-        let sealed = writing.create("fresh")?;
-        Ok(Fresh { view, changed: HashSet::new(), sealed, left_out: 0, first_fault: String::new() })
+    fn new(writing: Writing, view: View, budget: Budget) -> Fresh {
+        Fresh {
+            writing,
+            view,
+            budget,
+            changed: HashSet::new(),
+            sealed: None,
+            left_out: 0,
+            first_fault: String::new(),
+        }
     }
 
     fn take(&mut self, row: &record::scan::ScanRow) -> Result<(), Error> {
         let id = row.stored.key.id.clone();
         if !row.deleted {
-            match self.view.rows(row.stored.parse()?.value()) {
+            match self.view.rows(row.stored.parse()?.value(), &self.budget, None) {
                 Ok(rows) if !rows.is_empty() => {
                     let text = Value::from(rows.into_iter().map(Value::from).collect::<Vec<_>>());
-                    self.sealed.write_all(format!("{id}\t{text}\n").as_bytes()).map_err(disk)?;
+                    let sealed = match &mut self.sealed {
+                        Some(sealed) => sealed,
+                        none => none.insert(self.writing.create("fresh")?),
+                    };
+                    sealed.write_all(format!("{id}\t{text}\n").as_bytes()).map_err(disk)?;
                 }
                 Ok(_) => {}
+                // Not the fault of this resource.
+                Err(error @ ViewError::UsedUp { .. }) => {
+                    return Err(refusal(&error, "view", &row.stored.key.to_string()));
+                }
                 Err(error) => {
                     self.left_out += 1;
                     if self.first_fault.is_empty() {

@@ -1,5 +1,6 @@
 //! Bulk work on real databases, both engines, with a clock that can be turned.
 
+mod dump;
 mod export;
 mod import;
 mod stored;
@@ -43,6 +44,12 @@ impl World {
     pub fn restart(&mut self) {
         self.temp.reopen();
         (self.record, self.insight) = open(&self.temp, &self.clock, self.folder.path(), 1_000);
+    }
+
+    /// As a process with this allowance for background work.
+    pub fn limit(&mut self, background: crate::Limits) {
+        let config = Config { background, ..self.insight.config().clone() };
+        self.insight = Insight::new(self.record.clone(), config).unwrap();
     }
 
     pub fn pass(&self, time: SignedDuration) {

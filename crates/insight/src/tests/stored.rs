@@ -1,6 +1,6 @@
 use super::{World, worlds};
-use crate::Format;
 use crate::stored::Keep;
+use crate::{Format, Limits};
 use access::Ctx;
 use jiff::SignedDuration;
 use record::Error;
@@ -42,6 +42,20 @@ async fn rows(world: &World, ctx: &Ctx) -> Vec<String> {
     lines
 }
 
+/// Names, inodes and times of all files of views.
+fn inodes(world: &World) -> Vec<(String, u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let files = std::fs::read_dir(world.folder.path().join("bulk/views")).unwrap().map(|f| f.unwrap());
+    let mut found: Vec<_> = files
+        .map(|f| {
+            let meta = f.metadata().unwrap();
+            (f.file_name().into_string().unwrap(), meta.ino(), meta.mtime(), meta.mtime_nsec())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 #[tokio::test]
 async fn a_table_follows_the_record() {
     for mut world in worlds() {
@@ -58,9 +72,13 @@ async fn a_table_follows_the_record() {
         let first = world.insight.stored_view(&ctx, "names").await.unwrap();
         assert_eq!((first.rows, first.generation), (3, 1));
 
-        // Nothing changed: nothing is written.
+        // Nothing of the type changed: the files stay the very same.
+        let before = inodes(&world);
+        refresh(&world, &ctx).await;
+        world.put(json!({"resourceType": "Practitioner", "id": "otieno"})).await;
         refresh(&world, &ctx).await;
         assert_eq!(world.insight.stored_view(&ctx, "names").await.unwrap().generation, 1);
+        assert_eq!(inodes(&world), before);
 
         put(&world, "amina", &["Otieno"]).await;
         put(&world, "chiku", &["Mutua"]).await;
@@ -74,7 +92,9 @@ async fn a_table_follows_the_record() {
             .map(|f| f.unwrap().file_name().into_string().unwrap())
             .collect();
         files.sort();
-        assert_eq!(files, ["names.2.base.sealed", "names.2.csv.sealed", "names.2.parquet.sealed"]);
+        let endings: Vec<&str> = files.iter().map(|f| f.rsplitn(3, '.').nth(1).unwrap()).collect();
+        assert_eq!(endings, ["base", "csv", "parquet"]);
+        assert!(files.iter().all(|f| f.starts_with("names.2.")), "{files:?}");
         for file in &files {
             let bytes = std::fs::read(folder.join(file)).unwrap();
             assert!(!bytes.windows(6).any(|w| w == b"Otieno"), "{file}");
@@ -145,5 +165,34 @@ async fn what_does_not_fit_is_left_out_and_told() {
         assert_eq!(rows(&world, &ctx).await, ["baraka,Otieno"]);
         let error = world.insight.stored_view(&ctx, "names").await.unwrap().error.unwrap();
         assert!(error.contains("1 resources were left out") && error.contains("Patient/amina"), "{error}");
+    }
+}
+
+/// What a download has open, or a row names, is whole at any time: a refresh writes other files and then changes the row.
+#[tokio::test]
+async fn a_refresh_that_fails_leaves_what_was_there() {
+    for mut world in worlds() {
+        put(&world, "amina", &["Wanjiru"]).await;
+        let ctx = world.client("system/Patient.rs").await;
+        world.insight.put_view(&ctx, "names", definition(), &keep()).await.unwrap();
+        refresh(&world, &ctx).await;
+        let (_, mut open) = world.insight.open_view(&ctx, "names", Format::Csv).await.unwrap();
+        let before = inodes(&world);
+
+        put(&world, "baraka", &["Otieno"]).await;
+        world.limit(Limits { steps: 1, ..Limits::BACKGROUND });
+        refresh(&world, &ctx).await;
+        let stored = world.insight.stored_view(&ctx, "names").await.unwrap();
+        assert!(stored.error.as_ref().is_some_and(|e| e.contains("steps of FHIRPath")), "{:?}", stored.error);
+        // Not again and again: it would cost the same.
+        assert!(stored.due.duration_since(stored.created) > SignedDuration::from_mins(30));
+        assert_eq!((rows(&world, &ctx).await, inodes(&world)), (vec!["amina,Wanjiru".to_owned()], before));
+
+        world.limit(Limits::BACKGROUND);
+        refresh(&world, &ctx).await;
+        assert_eq!(rows(&world, &ctx).await, ["amina,Wanjiru", "baraka,Otieno"]);
+        let mut text = String::new();
+        open.reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "id,family\r\namina,Wanjiru\r\n");
     }
 }

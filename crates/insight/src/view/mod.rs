@@ -5,6 +5,7 @@
 //!
 //! Source: <https://sql-on-fhir.org/ig/StructureDefinition-ViewDefinition.html> (2.0).
 
+mod budget;
 mod compile;
 mod evaluate;
 #[cfg(test)]
@@ -12,8 +13,10 @@ mod outside;
 #[cfg(test)]
 mod tests;
 
-use fhir::TypeId;
+pub use budget::{Budget, Limits, MAX_BYTES, MAX_STEPS, Spent};
+
 use fhir::path::Expr;
+use fhir::{IssueCode, Outcome, TypeId};
 use serde_json::Value;
 
 /// A definition, ready to be run on resources.
@@ -104,6 +107,32 @@ pub enum ViewError {
     /// The definition does not fit this resource. `at` names a column or element; the text carries no data.
     #[error("{at}: {text}")]
     Evaluation { at: String, text: String },
+    /// One resource would cost more than any may; the others can go on.
+    #[error("{at}: {text}")]
+    TooMuch { at: String, text: String },
+    /// The allowance of the whole run is used up ([Limits]).
+    #[error("this takes more than {most}")]
+    UsedUp { most: String },
+}
+
+impl ViewError {
+    /// As an issue about `field`, which names the parameter the view came by; `what` is the resource at hand.
+    pub fn to_outcome(&self, field: &str, what: Option<&str>) -> Outcome {
+        let about = what.map_or_else(String::new, |what| format!("{what}: "));
+        match self {
+            ViewError::Definition { .. } | ViewError::Evaluation { .. } => {
+                Outcome::one(IssueCode::Value, field, format!("{about}{self}"))
+            }
+            ViewError::TooMuch { .. } => Outcome::one(IssueCode::TooCostly, field, format!("{about}{self}")),
+            ViewError::UsedUp { .. } => {
+                let text = format!(
+                    "The view is too costly: {self}. Give `_limit`, `patient` or `_since`, leave out what multiplies \
+                     rows, or write it to files by $viewdefinition-export."
+                );
+                Outcome::one(IssueCode::TooCostly, field, text)
+            }
+        }
+    }
 }
 
 impl View {
@@ -112,10 +141,13 @@ impl View {
         compile::compile(definition)
     }
 
-    /// The rows of one resource, none if it is of another type or a `where` leaves it out.
+    /// The rows of one resource, none if it is of another type or a `where` leaves it out; the first `limit` of them,
+    /// without the work for the others.
     /// Errors: [ViewError::Evaluation]: a path that fails, several values for a column that is no collection, a `where`
-    /// that is no boolean, more than [MAX_ROWS] rows.
-    pub fn rows(&self, resource: &Value) -> Result<Vec<Row>, ViewError> {
-        evaluate::rows(self, resource)
+    /// that is no boolean; [ViewError::TooMuch]: more than [MAX_ROWS] rows, [MAX_REPEAT] items, [MAX_STEPS], [MAX_BYTES];
+    /// [ViewError::UsedUp]: the run's allowance.
+    pub fn rows(&self, resource: &Value, budget: &Budget, limit: Option<u64>) -> Result<Vec<Row>, ViewError> {
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        evaluate::rows(self, resource, budget, limit)
     }
 }

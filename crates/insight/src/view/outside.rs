@@ -1,7 +1,7 @@
 //! The cases of the SQL-on-FHIR project, where they are at hand: `UZIMA_TEST_SHARED_DATA` or `../shared/data` beside the
 //! workspace, folder `sql-on-fhir`. Without them this test passes unseen; `tests.rs` covers every feature by itself.
 
-use super::View;
+use super::{Budget, Limits, View};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,10 @@ fn folder() -> Option<PathBuf> {
 pub(super) fn run(definition: &Value, resources: &[Value]) -> Result<(Vec<String>, Vec<Value>), String> {
     let view = View::compile(definition).map_err(|e| e.to_string())?;
     let names: Vec<String> = view.columns.iter().map(|c| c.name.clone()).collect();
+    let budget = Budget::new(Limits::RUN);
     let mut rows = Vec::new();
     for resource in resources {
-        for row in view.rows(resource).map_err(|e| e.to_string())? {
+        for row in view.rows(resource, &budget, None).map_err(|e| e.to_string())? {
             let cells: Map<String, Value> = names.iter().cloned().zip(row).collect();
             rows.push(Value::Object(cells));
         }

@@ -1,8 +1,9 @@
 //! Every feature of a view, on data of our own.
 
 use super::outside::run;
-use super::{View, ViewError};
+use super::{Budget, Limits, MAX_ROWS, View, ViewError};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn people() -> Vec<Value> {
     vec![
@@ -321,7 +322,8 @@ fn what_does_not_fit_a_resource_is_an_error() {
     ];
     for definition in cases {
         let view = View::compile(&definition).unwrap();
-        let error = people().iter().find_map(|resource| view.rows(resource).err());
+        let error =
+            people().iter().find_map(|resource| view.rows(resource, &Budget::new(Limits::RUN), None).err());
         assert!(matches!(error, Some(ViewError::Evaluation { .. })), "{definition}");
     }
 }
@@ -333,5 +335,113 @@ fn rows_of_one_resource_are_bounded() {
     let resource = json!({"resourceType": "Patient", "id": "many", "name": names});
     let each = |name: &str| json!({"forEach": "name", "column": [column(name, "family")]});
     let view = View::compile(&view("Patient", json!([each("a"), each("b"), each("c")]))).unwrap();
-    assert!(matches!(view.rows(&resource), Err(ViewError::Evaluation { .. })));
+    let budget = Budget::new(Limits::RUN);
+    assert!(matches!(view.rows(&resource, &budget, None), Err(ViewError::TooMuch { .. })));
+}
+
+/// A patient with so many names, and a view of each by each by each.
+fn crowd(names: usize) -> (View, Value) {
+    let list: Vec<Value> = (0..names).map(|n| json!({"family": format!("n{n}")})).collect();
+    let each = |name: &str| json!({"forEach": "name", "column": [column(name, "family")]});
+    let cubed = View::compile(&view("Patient", json!([each("a"), each("b"), each("c")]))).unwrap();
+    (cubed, json!({"resourceType": "Patient", "id": "many", "name": list}))
+}
+
+#[test]
+fn a_limit_spares_the_work_behind_it() {
+    let (cubed, many) = crowd(300);
+    let budget = Budget::new(Limits::RUN);
+    // All of it would be refused; the first rows are the first of all.
+    let rows = cubed.rows(&many, &budget, Some(3)).unwrap();
+    assert_eq!(
+        rows,
+        [
+            [json!("n0"), json!("n0"), json!("n0")],
+            ["n0", "n0", "n1"].map(Value::from),
+            ["n0", "n0", "n2"].map(Value::from)
+        ]
+    );
+    assert!(budget.spent().steps < 1_500, "{:?}", budget.spent());
+    assert!(cubed.rows(&many, &budget, Some(0)).unwrap().is_empty());
+
+    // The branches behind the limit are not even looked at: the second would be an error.
+    let union = View::compile(&view(
+        "Patient",
+        json!([{"unionAll": [
+        {"forEach": "name", "column": [column("v", "family")]},
+        {"column": [column("v", "name.family")]}]}]),
+    ))
+    .unwrap();
+    let budget = Budget::new(Limits::RUN);
+    assert_eq!(union.rows(&many, &budget, Some(2)).unwrap().len(), 2);
+    assert!(matches!(union.rows(&many, &budget, None), Err(ViewError::Evaluation { .. })));
+
+    // A repeat stops where enough was found.
+    let deep = (0..300).fold(json!({"linkId": "x"}), |inner, _| json!({"linkId": "x", "item": [inner]}));
+    let form = json!({"resourceType": "QuestionnaireResponse", "id": "deep", "item": [deep]});
+    let repeat = View::compile(&view(
+        "QuestionnaireResponse",
+        json!([{"repeat": ["item"], "column": [column("link", "linkId")]}]),
+    ))
+    .unwrap();
+    let (few, all) = (Budget::new(Limits::RUN), Budget::new(Limits::RUN));
+    assert_eq!(repeat.rows(&form, &few, Some(5)).unwrap().len(), 5);
+    assert_eq!(repeat.rows(&form, &all, None).unwrap().len(), 301);
+    assert!(few.spent().steps * 20 < all.spent().steps);
+    // An empty factor makes the product empty, limit or not.
+    let none = View::compile(&view(
+        "Patient",
+        json!([{"forEach": "name", "column": [column("a", "family")]}, {"forEach": "photo", "column": [column("b", "url")]}]),
+    ))
+    .unwrap();
+    assert!(none.rows(&many, &budget, Some(1)).unwrap().is_empty());
+}
+
+#[test]
+fn one_allowance_is_shared_by_all_expressions_and_resources() {
+    let (cubed, many) = crowd(20);
+    let all = Budget::new(Limits::RUN);
+    assert_eq!(cubed.rows(&many, &all, None).unwrap().len(), 8_000);
+    let spent = all.spent();
+    assert!(spent.rows == 8_000 && spent.bytes > 8_000 * 3 * 4 && spent.steps > 60, "{spent:?}");
+
+    // Each of these is enough for two resources, and no single expression comes near it.
+    let limits = [
+        Limits { steps: spent.steps * 5 / 2, ..Limits::RUN },
+        Limits { rows: 20_000, ..Limits::RUN },
+        Limits { bytes: spent.bytes * 5 / 2, ..Limits::RUN },
+    ];
+    for limits in limits {
+        let budget = Budget::new(limits);
+        for _ in 0..2 {
+            cubed.rows(&many, &budget, None).unwrap_or_else(|e| panic!("{limits:?}: {e}"));
+        }
+        let error = cubed.rows(&many, &budget, None).unwrap_err();
+        assert!(matches!(error, ViewError::UsedUp { .. }), "{limits:?}: {error}");
+        let outcome = error.to_outcome("viewResource", Some("Patient/many")).to_json();
+        assert_eq!(outcome["issue"][0]["code"], "too-costly");
+        // What comes after goes on from there.
+        let later = Budget::after(limits, budget.spent());
+        assert!(matches!(cubed.rows(&many, &later, None), Err(ViewError::UsedUp { .. })), "{limits:?}");
+    }
+    let no_time = Budget::new(Limits { time: Duration::ZERO, ..Limits::RUN });
+    assert!(matches!(cubed.rows(&many, &no_time, None), Err(ViewError::UsedUp { .. })));
+    assert!(8_000 < MAX_ROWS);
+}
+
+#[test]
+fn the_steps_of_one_resource_are_bounded_together() {
+    // 400 columns of some hundred thousand steps each: none is too much by itself.
+    let names: Vec<Value> = (0..400).map(|n| json!({"family": format!("n{n}")})).collect();
+    let many = json!({"resourceType": "Patient", "id": "many", "name": names});
+    let columns: Vec<Value> = (0..400)
+        .map(|n| column(&format!("c{n}"), "name.where(%resource.name.family.exists()).count()"))
+        .collect();
+    let wide = View::compile(&view("Patient", json!([{"column": columns}]))).unwrap();
+    let budget = Budget::new(Limits::RUN);
+    let error = wide.rows(&many, &budget, None).unwrap_err();
+    assert!(matches!(&error, ViewError::TooMuch { text, .. } if text.contains("steps")), "{error}");
+    // The next one has its own.
+    let few = json!({"resourceType": "Patient", "id": "few", "name": [{"family": "a"}]});
+    assert_eq!(wide.rows(&few, &budget, None).unwrap().len(), 1);
 }
