@@ -57,6 +57,8 @@ pub struct Env<'a> {
     pub strict: bool,
     /// Steps this evaluation may take, at most and by default [MAX_WORK](super::MAX_WORK).
     pub work: Option<u64>,
+    /// Steps left for this and other evaluations together; each takes what it uses. 0 when it was not enough.
+    pub left: Option<&'a Cell<u64>>,
 }
 
 /// Chunks of doubling size; together they hold far more than any evaluation loads.

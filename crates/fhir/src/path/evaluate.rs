@@ -55,6 +55,13 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     pub fn spend(&self, amount: usize) -> Result<(), PathError> {
         let work = self.work.get() + amount as u64 + 1;
         self.work.set(work);
+        if let Some(left) = self.env.left {
+            let rest = left.get().checked_sub(amount as u64 + 1);
+            left.set(rest.unwrap_or(0));
+            if rest.is_none() {
+                return fail("the expressions together visit too much");
+            }
+        }
         if work > self.work_max { fail("the expression visits too much") } else { Ok(()) }
     }
 

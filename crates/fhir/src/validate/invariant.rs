@@ -197,7 +197,7 @@ fn check<'r>(
         return;
     }
     let Some(expression) = rule.parsed() else { return };
-    let env = Env { root: Some(walker.container), ..Env::default() };
+    let env = Env { root: Some(walker.container), resolve: walker.resolve, ..Env::default() };
     let focus = vec![Item::typed(value, extension, number)];
     let result =
         path::evaluate_on(expression, focus, walker.resource, &env).and_then(|items| path::truth(&items));

@@ -60,7 +60,7 @@ pub struct Options<'o> {
     pub claimed: Vec<String>,
     /// Bindings to value sets that are no closed list of the definitions, and all bindings of profiles.
     pub terminology: Option<&'o dyn Terminology>,
-    /// The resource behind a reference, where profiles ask what it is.
+    /// The resource behind a reference, where profiles and invariants ask what it is.
     pub resolve: Option<Resolve<'o>>,
     /// Whether to add warnings: best practice, extensible bindings, unknown profiles, what could not be decided.
     pub advice: bool,
@@ -71,19 +71,23 @@ pub struct Options<'o> {
 /// Every problem of the resource by the base definitions, each with its FHIRPath; empty when it is valid.
 /// Contained resources and those in bundle entries and parameters are checked too.
 pub fn validate(resource: &Resource) -> Vec<Issue> {
-    structure(resource, false)
+    structure(resource, &Options::default())
 }
 
 /// Every problem and, with [Options::advice], every warning.
 pub fn validate_with(resource: &Resource, options: &Options) -> Outcome {
-    let mut issues = structure(resource, options.advice);
+    let mut issues = structure(resource, options);
     check::resource(resource, options, &mut issues);
     Outcome { issues }
 }
 
-fn structure(resource: &Resource, advice: bool) -> Vec<Issue> {
+fn structure(resource: &Resource, options: &Options) -> Vec<Issue> {
+    let resolve = |reference: &str| options.resolve.and_then(|resolve| resolve(reference));
     let mut walker = walk::Walker::new(resource.value());
-    walker.advice = advice;
+    walker.advice = options.advice;
+    if options.resolve.is_some() {
+        walker.resolve = Some(&resolve);
+    }
     walker.root(resource.kind());
     let (mut issues, more) = (walker.issues, walker.more);
     if more > 0 {

@@ -3,6 +3,7 @@
 use super::primitive::{self, Fault};
 use super::{MAX_ISSUES, invariant, rule};
 use crate::definitions::{Class, Definitions, Element, ElementType, Primitive, TypeDef};
+use crate::path::Resolve;
 use crate::suggest::nearest;
 use crate::{Issue, IssueCode, MAX_DEPTH, TypeId};
 use serde_json::{Map, Value};
@@ -59,6 +60,8 @@ pub(super) struct Walker<'r> {
     pub resource: &'r Value,
     /// Whether warnings are wanted.
     pub advice: bool,
+    /// The resource behind a reference, where somebody knows it.
+    pub resolve: Option<Resolve<'r>>,
     /// Ids that `#id` references and canonicals of the container name; only kept if it contains resources.
     pub links: Vec<&'r str>,
 }
@@ -72,6 +75,7 @@ impl<'r> Walker<'r> {
             container: root,
             resource: root,
             advice: false,
+            resolve: None,
             links: Vec::new(),
         }
     }
