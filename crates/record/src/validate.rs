@@ -1,13 +1,16 @@
 //! Validation against the profiles and terminologies that are stored here: `$validate`, and `meta.profile` of what is
 //! written. What every write is checked for anyway is in [fhir::validate::validate].
 //!
-//! Nothing here reads a patient's data, so nothing is authorized beyond being signed in, and nothing audited.
+//! Profiles and terminologies are nobody's data: being signed in is enough. What `$validate` looks up behind references
+//! is somebody's: only what the caller may read is there, and what was looked at is audited.
 
 use crate::terminology::{self, Subsumption};
 use crate::{Change, Error, Record};
-use access::{Ctx, Principal};
+use access::policy;
+use access::{Action, Ctx, Predicate, Principal};
+use fhir::path::Arena;
 use fhir::validate::{Membership, Options, Profile, Profiles, validate_with};
-use fhir::{Issue, Outcome, Resource, Severity, TypeId, definitions};
+use fhir::{Issue, IssueCode, Outcome, Reference, Resource, ResourceKey, Severity, TypeId, definitions};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -19,6 +22,8 @@ use store::Tx;
 const FRESH: SignedDuration = SignedDuration::from_secs(2);
 /// Canonicals remembered, found or not; beyond it all are forgotten.
 const MAX_KNOWN: usize = 2_000;
+/// Resources that one `$validate` looks up behind references.
+const MAX_TARGETS: usize = 200;
 /// Where FHIR's own types have their profiles, which every resource fits.
 const BASE: &str = "http://hl7.org/fhir/StructureDefinition/";
 
@@ -198,53 +203,101 @@ impl Record {
         if matches!(ctx.principal, Principal::Anonymous) {
             return Err(Error::Unauthenticated);
         }
-        self.validate_all(vec![(resource, String::new())], profiles, true).await
+        self.validate_all(vec![(resource, String::new())], profiles, Some(ctx)).await
     }
 
     /// Before a write: what its resources claim to be, they must be, where the profile is known here.
     pub(crate) async fn check_profiles(&self, changes: &[Change], places: &[String]) -> Result<(), Error> {
-        let now = self.now();
         let mut asked = Vec::new();
         for (change, place) in changes.iter().zip(places) {
             let (Change::Create { resource } | Change::Update { resource, .. }) = change else { continue };
-            let unknown =
-                |p: &str| self.inner.profiles.fresh(p, now).is_some_and(|known| known.found.is_none());
-            if claimed(resource).any(|p| !unknown(p)) {
+            if self.claims_profiles(resource) {
                 asked.push((resource.clone(), place.clone()));
             }
         }
         if asked.is_empty() {
             return Ok(());
         }
-        let mut outcome = self.validate_all(asked, Vec::new(), false).await?;
+        let mut outcome = self.validate_all(asked, Vec::new(), None).await?;
         outcome.issues.retain(|i| matches!(i.severity, Severity::Fatal | Severity::Error));
         if outcome.issues.is_empty() { Ok(()) } else { Err(Error::Invalid(outcome)) }
     }
 
+    /// Whether the resource claims a profile that may be known here.
+    pub(crate) fn claims_profiles(&self, resource: &Resource) -> bool {
+        let now = self.now();
+        let unknown = |p: &str| self.inner.profiles.fresh(p, now).is_some_and(|known| known.found.is_none());
+        claimed(resource).any(|p| !unknown(p))
+    }
+
+    /// For imports: why each resource does not fit the profiles that it claims and that are stored here, in words; `None`
+    /// for one that does, or claims none. Errors: `Busy`, `Internal`.
+    pub(crate) async fn misfits(&self, resources: Vec<Resource>) -> Result<Vec<Option<String>>, Error> {
+        let (record, now) = (self.clone(), self.now());
+        self.reading(move |tx| {
+            let inside = record.inside(tx, now);
+            let options = Options {
+                profiles: Some(&inside),
+                terminology: Some(&inside),
+                now: Some(now),
+                ..Options::default()
+            };
+            let mut misfits = Vec::with_capacity(resources.len());
+            for resource in &resources {
+                let mut issues = Vec::new();
+                if claimed(resource).any(|p| inside.profile(p).is_some()) {
+                    issues = validate_with(resource, &options).issues;
+                    issues.retain(|i| matches!(i.severity, Severity::Fatal | Severity::Error));
+                }
+                misfits.push((!issues.is_empty()).then(|| Outcome { issues }.to_string()));
+            }
+            match inside.failed.into_inner() {
+                Some(error) => Err(error),
+                None => Ok(misfits),
+            }
+        })
+        .await
+    }
+
+    fn inside<'t>(&'t self, tx: &'t mut dyn Tx, now: Timestamp) -> Inside<'t> {
+        Inside {
+            tx: RefCell::new(tx),
+            terminology: &self.inner.terminology,
+            cache: &self.inner.profiles,
+            now,
+            under_way: RefCell::default(),
+            failed: RefCell::default(),
+        }
+    }
+
+    /// `advised`: who asked, and is given advice and what references lead to; `None` for a write.
     async fn validate_all(
         &self,
         resources: Vec<(Resource, String)>,
         profiles: Vec<String>,
-        advice: bool,
+        advised: Option<&Ctx>,
     ) -> Result<Outcome, Error> {
-        let record = self.clone();
+        let (record, reader) = (self.clone(), advised.cloned());
         let now = self.now();
-        self.reading(move |tx| {
-            let inside = Inside {
-                tx: RefCell::new(tx),
-                terminology: &record.inner.terminology,
-                cache: &record.inner.profiles,
-                now,
-                under_way: RefCell::default(),
-                failed: RefCell::default(),
+        let found = self.reading(move |tx| {
+            let inside = record.inside(tx, now);
+            let arena = Arena::new();
+            let targets = Targets {
+                inside: &inside,
+                ctx: reader.as_ref(),
+                arena: &arena,
+                base: record.base(),
+                seen: RefCell::default(),
             };
+            let resolve = |reference: &str| targets.resolve(reference);
+            let advice = reader.is_some();
             let options = Options {
                 profiles: Some(&inside),
                 claimed: profiles,
                 terminology: Some(&inside),
+                resolve: if advice { Some(&resolve) } else { None },
                 advice,
                 now: Some(now),
-                ..Options::default()
             };
             let mut issues: Vec<Issue> = Vec::new();
             for (resource, place) in &resources {
@@ -252,16 +305,138 @@ impl Record {
                 if !advice && !claimed(resource).any(|p| inside.profile(p).is_some()) {
                     continue;
                 }
-                for mut issue in validate_with(resource, &options).issues {
+                let mut found = validate_with(resource, &options).issues;
+                if advice {
+                    targets.missing(resource, &mut found);
+                }
+                for mut issue in found {
                     issue.expression = crate::write::at(place, &issue.expression);
                     issues.push(issue);
                 }
             }
+            let looked_at = targets.looked_at();
             match inside.failed.into_inner() {
                 Some(error) => Err(error),
-                None => Ok(Outcome { issues }),
+                None => Ok((Outcome { issues }, looked_at)),
             }
-        })
-        .await
+        });
+        let (outcome, (keys, patients)) = found.await?;
+        if let Some(ctx) = advised.filter(|_| !keys.is_empty()) {
+            let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            let what = format!("$validate looked at {}", keys.join(", "));
+            self.audit_one(ctx, "read", store::audit::Outcome::Success, &what, &patients).await?;
+        }
+        Ok(outcome)
     }
+}
+
+/// What references lead to, as the caller may read it. What is not there and what may not be read look the same.
+struct Targets<'i, 't, 'a> {
+    inside: &'i Inside<'t>,
+    /// Without anybody there is nothing to be read.
+    ctx: Option<&'i Ctx>,
+    arena: &'a Arena,
+    base: Option<&'i str>,
+    seen: RefCell<Seen<'a>>,
+}
+
+#[derive(Default)]
+struct Seen<'a> {
+    /// With the patients whose data it is.
+    by_key: HashMap<ResourceKey, Option<(&'a serde_json::Value, Vec<String>)>>,
+    /// There were more than are looked up.
+    is_full: bool,
+}
+
+impl<'a> Targets<'_, '_, 'a> {
+    fn resolve(&self, reference: &str) -> Option<&'a serde_json::Value> {
+        match Reference::parse(reference, self.base) {
+            Reference::Local { key, version } => self.local(&key, version),
+            // Within the resource, or not here.
+            Reference::Contained(_)
+            | Reference::Urn(_)
+            | Reference::External(_)
+            | Reference::Conditional { .. } => None,
+        }
+    }
+
+    fn local(&self, key: &ResourceKey, version: Option<u32>) -> Option<&'a serde_json::Value> {
+        if let Some(known) = self.seen.borrow().by_key.get(key) {
+            return known.as_ref().map(|(value, _)| *value).filter(|value| is_version(value, version));
+        }
+        if self.seen.borrow().by_key.len() >= MAX_TARGETS {
+            self.seen.borrow_mut().is_full = true;
+            return None;
+        }
+        let found = self.read(key);
+        let value = found.as_ref().map(|(value, _)| *value);
+        self.seen.borrow_mut().by_key.insert(key.clone(), found);
+        value.filter(|value| is_version(value, version))
+    }
+
+    fn read(&self, key: &ResourceKey) -> Option<(&'a serde_json::Value, Vec<String>)> {
+        let ctx = self.ctx?;
+        let predicate = policy::predicate(ctx, Action::Read, key.kind);
+        if predicate == Predicate::Nothing {
+            return None;
+        }
+        let now = self.inside.now;
+        let row = self.inside.ask(|tx| {
+            let row = store::resource::load(tx, key)?.filter(|row| !row.deleted);
+            Ok(match row {
+                Some(row) if crate::read::holds(tx, &predicate, key, &row.patients, now)? => Some(row),
+                _ => None,
+            })
+        })??;
+        let resource = Resource::parse(&row.content).ok()?;
+        let drafts = policy::unreadable_statuses(ctx, key.kind);
+        if resource.text("status").is_some_and(|status| drafts.contains(&status)) {
+            return None;
+        }
+        Some((self.arena.keep(resource.into_value())?, row.patients))
+    }
+
+    /// Warns of references that lead nowhere for the caller: a write is refused for those that lead nowhere at all.
+    fn missing(&self, resource: &Resource, issues: &mut Vec<Issue>) {
+        // Entries refer to each other.
+        if matches!(resource.kind().name(), "Bundle" | "Parameters") {
+            return;
+        }
+        for (place, reference) in fhir::search::references(resource) {
+            let reference = match reference {
+                Reference::External(url) => Reference::parse(&url, self.base),
+                other => other,
+            };
+            let Reference::Local { key, version } = reference else { continue };
+            if self.local(&key, version).is_none() && !self.seen.borrow().is_full {
+                let text = format!("There is no {} with this id that you may read.", key.kind.name());
+                issues.push(Issue::warning(IssueCode::NotFound, place, text));
+            }
+        }
+        if self.seen.borrow().is_full {
+            let text = format!("More than {MAX_TARGETS} references: not all of them were looked up.");
+            issues.push(Issue::warning(IssueCode::TooCostly, resource.kind().name(), text));
+        }
+    }
+
+    /// What was read, and whose it is.
+    fn looked_at(&self) -> (Vec<ResourceKey>, Vec<String>) {
+        let seen = self.seen.borrow();
+        let read = seen.by_key.iter().filter_map(|(key, found)| Some((key, found.as_ref()?)));
+        let (mut keys, mut patients) = (Vec::new(), Vec::new());
+        for (key, (_, of)) in read {
+            keys.push(key.clone());
+            patients.extend(of.iter().cloned());
+        }
+        keys.sort_by_key(ToString::to_string);
+        patients.sort();
+        patients.dedup();
+        (keys, patients)
+    }
+}
+
+/// A reference to an older version leads to what is not looked up here.
+fn is_version(value: &serde_json::Value, version: Option<u32>) -> bool {
+    let current = value.pointer("/meta/versionId").and_then(serde_json::Value::as_str);
+    version.is_none_or(|version| current == Some(version.to_string().as_str()))
 }

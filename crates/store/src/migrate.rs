@@ -38,6 +38,8 @@ pub(crate) const ALL: &[Migration] = migrations![
     17 "0017_word",
     18 "0018_search_parameter",
     19 "0019_token_signature",
+    20 "0020_subscription_header",
+    21 "0021_closure",
 ];
 
 /// Where a database stands.

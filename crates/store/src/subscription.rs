@@ -192,10 +192,34 @@ pub fn restated(tx: &mut dyn Tx, id: &str, version: u32, state: State) -> Result
 
 /// The resource was deleted.
 pub fn remove(tx: &mut dyn Tx, id: &str) -> Result<()> {
-    for table in ["subscription_event", "subscription_binding"] {
+    for table in ["subscription_event", "subscription_binding", "subscription_header"] {
         tx.execute(&format!("DELETE FROM {table} WHERE subscription = $1"), params![id])?;
     }
     tx.execute("DELETE FROM subscription WHERE id = $1", params![id])?;
+    Ok(())
+}
+
+/// The values of `channel.header`, each as `Name: value`; empty if there are none.
+pub fn headers(tx: &mut dyn Tx, id: &str) -> Result<Vec<String>> {
+    let found =
+        tx.one("SELECT headers FROM subscription_header WHERE subscription = $1", params![id], |row| {
+            serde_json::from_str(row.text(0)?).map_err(|_| crate::Error::Corrupt("subscription_header".into()))
+        })?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Keeps them in the place of those that were there.
+pub fn keep_headers(tx: &mut dyn Tx, id: &str, headers: &[String]) -> Result<()> {
+    if headers.is_empty() {
+        tx.execute("DELETE FROM subscription_header WHERE subscription = $1", params![id])?;
+        return Ok(());
+    }
+    let text = serde_json::Value::from(headers.to_vec()).to_string();
+    tx.execute(
+        "INSERT INTO subscription_header (subscription, headers) VALUES ($1, $2) \
+         ON CONFLICT (subscription) DO UPDATE SET headers = excluded.headers",
+        params![id, &text],
+    )?;
     Ok(())
 }
 
@@ -297,20 +321,20 @@ pub fn is_due(tx: &mut dyn Tx) -> Result<bool> {
     Ok(found.is_some())
 }
 
-/// Notes what was delivered under the lease and lengthens it. Returns the row as it is now, `None` if the lease was lost.
+/// Notes what was delivered under the lease, `sent` by the clock of whoever sent it, and lengthens it. Returns the row as it is now, `None` if the lease was lost.
 pub fn delivered(
     tx: &mut dyn Tx,
     id: &str,
     token: i64,
     number: i64,
+    sent: Timestamp,
     lease_ms: i64,
 ) -> Result<Option<Subscription>> {
-    let now = tx.now()?;
-    let until = now.as_microsecond().saturating_add(lease_ms * 1000);
+    let until = tx.now()?.as_microsecond().saturating_add(lease_ms * 1000);
     let changed = tx.execute(
         "UPDATE subscription SET delivered = CASE WHEN delivered < $3 THEN $3 ELSE delivered END, failures = 0, \
          last_error = NULL, sent_us = $5, until_us = $4 WHERE id = $1 AND token = $2",
-        params![id, token, number, until, now],
+        params![id, token, number, until, sent],
     )?;
     if changed == 1 { load(tx, id) } else { Ok(None) }
 }

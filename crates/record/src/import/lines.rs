@@ -15,6 +15,8 @@ pub struct LinesReport {
     pub unchanged: u64,
     /// Number of the line, what it is as far as known, reason.
     pub refused: Vec<(u64, String, String)>,
+    /// Subscriptions that were taken, and are off until a client writes them: number of the line, what it is.
+    pub resting: Vec<(u64, String)>,
 }
 
 impl Record {
@@ -57,7 +59,12 @@ impl Record {
             let results = self.import_batch(ctx, batch.clone(), name).await?;
             for ((number, (_, put)), result) in numbers.iter().zip(batch.iter()).zip(results) {
                 match result {
-                    Taken::New => report.taken += 1,
+                    Taken::New => {
+                        report.taken += 1;
+                        if crate::subscription::is_subscription(put.key.kind) {
+                            report.resting.push((*number, put.key.to_string()));
+                        }
+                    }
                     Taken::Unchanged => report.unchanged += 1,
                     Taken::Refused(reason) => report.refused.push((*number, put.key.to_string(), reason)),
                 }
@@ -68,7 +75,8 @@ impl Record {
     }
 
     fn prepare_line(&self, kind: Option<TypeId>, line: &[u8]) -> Result<Put, (String, String)> {
-        let resource = Resource::parse(line).map_err(|o| (String::new(), o.to_string()))?;
+        let mut resource = Resource::parse(line).map_err(|o| (String::new(), o.to_string()))?;
+        crate::subscription::at_rest(&mut resource);
         let what = resource.key().map(|key| key.to_string());
         let Some(what) = what else {
             return Err((resource.kind().name().to_owned(), "the resource has no id".to_owned()));

@@ -72,6 +72,8 @@ pub struct Report {
     pub rows_left_out: u64,
     /// The first [MAX_REFUSALS] in full.
     pub refusals: Vec<Refusal>,
+    /// Subscriptions that were taken, and are off until a client writes them; at most [MAX_REFUSALS].
+    pub resting: Vec<String>,
     /// References of taken resources to resources that are still not there: `(from, to)`, at most [MAX_REFUSALS].
     pub dangling: Vec<(String, String)>,
 }
@@ -92,6 +94,8 @@ pub const MAX_REFUSALS: usize = 10_000;
 const BATCH: usize = 500;
 /// References remembered for the check at the end; beyond it they are not checked.
 const MAX_PENDING: usize = 5_000_000;
+/// Resources checked against profiles in one piece; several pieces at once.
+const CHECKED: usize = 64;
 /// Targets looked up in one query.
 const LOOKUP: usize = 1000;
 
@@ -245,7 +249,8 @@ impl Record {
             let batch: Vec<(usize, Put)> = rest.drain(..rest.len().min(BATCH)).collect();
             let batch = Arc::new(batch);
             let results = if run.dry {
-                vec![Taken::New; batch.len()]
+                let unfit = self.unfit(&batch).await?;
+                unfit.into_iter().map(|reason| reason.map_or(Taken::New, Taken::Refused)).collect()
             } else {
                 self.import_batch(ctx, batch.clone(), &source.path.display().to_string()).await?
             };
@@ -255,6 +260,10 @@ impl Record {
                         taken += 1;
                         run.report.taken += 1;
                         *run.by_type.entry(put.key.kind.name().to_owned()).or_default() += 1;
+                        let rests = crate::subscription::is_subscription(put.key.kind);
+                        if rests && run.report.resting.len() < MAX_REFUSALS {
+                            run.report.resting.push(put.key.to_string());
+                        }
                     }
                     Taken::Unchanged => run.report.unchanged += 1,
                     Taken::Refused(reason) => {
@@ -281,6 +290,8 @@ impl Record {
         file: &str,
     ) -> Result<Vec<Taken>, Error> {
         let now = self.now();
+        // Before the writer is held: what a resource claims to be, it must be, as in every other write.
+        let unfit = self.unfit(&batch).await?;
         let mut patients: Vec<String> = batch.iter().flat_map(|(_, p)| p.patients.iter().cloned()).collect();
         patients.sort();
         patients.dedup();
@@ -295,15 +306,17 @@ impl Record {
             })
             .collect();
         let record = self.clone();
-        let defines = batch.iter().any(|(_, put)| put.key.kind == fhir::TypeId::SEARCH_PARAMETER);
+        let searches = batch.iter().any(|(_, put)| put.key.kind == fhir::TypeId::SEARCH_PARAMETER);
+        let defines = batch.iter().any(|(_, put)| put.key.kind.name() == "StructureDefinition");
+        let writer = ctx.clone();
         let results = self.writing(move |tx| {
             let params = record.params();
             let mut results = Vec::with_capacity(batch.len());
-            for ((_, put), allowed) in batch.iter().zip(&allowed) {
-                results.push(if *allowed {
-                    crate::write::import_put(tx, &params, put, now)?
-                } else {
-                    Taken::Refused("the client's scopes do not cover this type".to_owned())
+            for (((_, put), allowed), unfit) in batch.iter().zip(&allowed).zip(&unfit) {
+                results.push(match unfit {
+                    _ if !allowed => Taken::Refused("the client's scopes do not cover this type".to_owned()),
+                    Some(reason) => Taken::Refused(reason.clone()),
+                    None => take(tx, &params, &writer, put, now)?,
                 });
             }
             store::audit::append(tx, std::slice::from_ref(&event))?;
@@ -311,9 +324,35 @@ impl Record {
         });
         let results = results.await?;
         if defines {
+            // What comes behind it may claim it.
+            self.inner.profiles.forget();
+        }
+        if searches {
             self.reload_search_parameters().await;
         }
         Ok(results)
+    }
+
+    /// Why each resource does not fit a profile that it claims and that is stored here; what is not stored says nothing.
+    async fn unfit(&self, batch: &Arc<Vec<(usize, Put)>>) -> Result<Vec<Option<String>>, Error> {
+        let mut reasons = vec![None; batch.len()];
+        let claiming: Vec<usize> =
+            (0..batch.len()).filter(|n| self.claims_profiles(&batch[*n].1.resource)).collect();
+        let mut tasks = tokio::task::JoinSet::new();
+        for part in claiming.chunks(CHECKED) {
+            let (record, batch, part) = (self.clone(), batch.clone(), part.to_vec());
+            tasks.spawn(async move {
+                let resources = part.iter().map(|n| batch[*n].1.resource.clone()).collect();
+                let found = record.misfits(resources).await?;
+                Ok::<_, Error>(part.into_iter().zip(found).collect::<Vec<_>>())
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            for (n, reason) in done.map_err(|e| Error::Internal(format!("import: {e}")))?? {
+                reasons[n] = reason;
+            }
+        }
+        Ok(reasons)
     }
 
     async fn find_dangling(&self, run: &mut Run) -> Result<(), Error> {
@@ -334,6 +373,27 @@ impl Record {
         run.report.dangling.sort();
         Ok(())
     }
+}
+
+/// One resource of a batch, in the writer's transaction.
+fn take(
+    tx: &mut dyn store::Tx,
+    params: &fhir::search::Params,
+    ctx: &Ctx,
+    put: &Put,
+    now: jiff::Timestamp,
+) -> Result<Taken, Error> {
+    if let Some(reason) = crate::subscription::refuses_import(tx, ctx, &put.key)? {
+        return Ok(Taken::Refused(reason));
+    }
+    let taken = crate::write::import_put(tx, params, put, now)?;
+    if taken == Taken::New
+        && crate::subscription::is_subscription(put.key.kind)
+        && let Some(head) = store::resource::head(tx, &put.key)?
+    {
+        crate::subscription::after_import(tx, ctx, &put.resource, head.version)?;
+    }
+    Ok(taken)
 }
 
 #[derive(Default)]

@@ -346,6 +346,7 @@ impl Worker {
         ready: &mut Ready,
     ) {
         let what = resource.key().map(|k| k.to_string()).unwrap_or_default();
+        crate::subscription::at_rest(&mut resource);
         match self.resolve(&mut resource, links) {
             Ok(()) => {}
             Err(reason) => {

@@ -71,7 +71,8 @@ impl Record {
                 Ok((if row.deleted { Look::Deleted } else { Look::Found(stored(row)) }, patients))
             })
             .await?;
-        self.answer(ctx, "read", key, &key.to_string(), look, &patients).await
+        let stored = self.answer(ctx, "read", key, &key.to_string(), look, &patients).await?;
+        self.with_headers(ctx, stored).await
     }
 
     /// One version; rights are checked on that version's content as well as on the current one.

@@ -194,8 +194,10 @@ impl Record {
     async fn advance(&self, due: &mut Due, last: i64) -> Result<bool, Error> {
         let (id, token) = (due.row.id.clone(), due.row.token);
         let lease_ms = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+        // The same clock as that which says when a heartbeat is due.
+        let sent = self.now();
         let row = self
-            .writing(move |tx| Ok(store::subscription::delivered(tx, &id, token, last, lease_ms)?))
+            .writing(move |tx| Ok(store::subscription::delivered(tx, &id, token, last, sent, lease_ms)?))
             .await?;
         match row {
             Some(row) => {

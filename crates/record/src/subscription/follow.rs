@@ -167,6 +167,11 @@ impl Record {
         .await
     }
 
+    /// What was understood of a subscription counts no more.
+    pub(super) fn forget_subscription(&self, id: &str) {
+        self.inner.subscriptions.definitions.known.lock().by_id.remove(id);
+    }
+
     /// The subscription understood; `None` if it cannot be any more, e.g. because its topic is gone.
     pub(super) async fn definition(&self, row: &Subscription) -> Result<Option<Arc<Definition>>, Error> {
         let now = self.now();
@@ -183,7 +188,15 @@ impl Record {
             }
         }
         let id = row.id.clone();
-        let loaded = self.reading(move |tx| super::load(tx, &id)).await?;
+        let loaded = self
+            .reading(move |tx| {
+                let mut loaded = super::load(tx, &id)?;
+                if let Some((resource, _)) = &mut loaded {
+                    super::header::fill(tx, resource)?;
+                }
+                Ok(loaded)
+            })
+            .await?;
         let Some((resource, version)) = loaded else { return Ok(None) };
         let topics = self.subscription_topics().await?;
         let parsed = Definition::parse(&resource, &self.params(), &topics, &self.subscription_rules());

@@ -14,6 +14,7 @@ mod criteria;
 pub mod definition;
 mod deliver;
 mod follow;
+mod header;
 mod notify;
 mod owner;
 mod rules;
@@ -21,6 +22,8 @@ pub mod topic;
 
 pub use binding::Bound;
 pub use definition::{Channel, Content, Definition, Format};
+pub(crate) use header::Headers;
+
 pub use deliver::{Delivery, Due, LEASE, Message, Step};
 pub use notify::{Kind, Notice};
 pub use rules::{Rules, is_private};
@@ -29,12 +32,13 @@ pub use topic::Topic;
 use crate::write::{Request, at};
 use crate::{Change, Error, Record, Written};
 use access::{Ctx, Principal};
-use fhir::{IssueCode, Outcome, Resource, TypeId};
+use fhir::{IssueCode, Outcome, Resource, ResourceKey, TypeId};
 use parking_lot::RwLock;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use store::Tx;
 use store::subscription::State;
+use uuid::Uuid;
 
 /// Who changes `Subscription.status`.
 const SYSTEM: &str = "subscriptions";
@@ -48,7 +52,7 @@ pub(crate) struct Shared {
     definitions: follow::Cache,
 }
 
-fn is_subscription(kind: TypeId) -> bool {
+pub(crate) fn is_subscription(kind: TypeId) -> bool {
     kind == TypeId::SUBSCRIPTION
 }
 
@@ -92,8 +96,23 @@ impl Record {
         let mut problems = Outcome::default();
         let mut starts = 0;
         for (change, place) in request.changes.iter_mut().zip(&request.places) {
+            let creates = matches!(change, Change::Create { .. });
             let (Change::Create { resource } | Change::Update { resource, .. }) = change else { continue };
             if !is_subscription(resource.kind()) {
+                continue;
+            }
+            if creates
+                && request.command.is_none()
+                && resource.id().is_none_or(|id| Uuid::try_parse(id).is_err())
+            {
+                // The one it would get anyway: its headers are kept under it.
+                resource.set_id(&Uuid::now_v7().to_string());
+            }
+            if let Err(issues) = self.unmask(ctx, resource).await? {
+                problems.issues.extend(issues.into_iter().map(|mut issue| {
+                    issue.expression = at(place, &issue.expression);
+                    issue
+                }));
                 continue;
             }
             match Definition::parse(resource, &params, &topics, &rules) {
@@ -114,6 +133,9 @@ impl Record {
                     issue
                 })),
             }
+            let id = resource.id().unwrap_or_default().to_owned();
+            self.forget_subscription(&id);
+            request.headers.push(Headers { id, values: header::mask(resource) });
         }
         if starts > 0 {
             let there = self.reading(|tx| Ok(store::subscription::count(tx)?)).await?;
@@ -128,8 +150,22 @@ impl Record {
 }
 
 /// Called in the transaction that wrote a resource.
-pub(crate) fn after_write(tx: &mut dyn Tx, ctx: &Ctx, done: &Written) -> Result<(), Error> {
-    if !is_subscription(done.key.kind) || done.unchanged {
+pub(crate) fn after_write(
+    tx: &mut dyn Tx,
+    ctx: &Ctx,
+    done: &Written,
+    headers: &[Headers],
+) -> Result<(), Error> {
+    if !is_subscription(done.key.kind) {
+        return Ok(());
+    }
+    let headers = headers.iter().find(|h| h.id == done.key.id);
+    if done.unchanged {
+        // Only the value of a header is another: the resource does not show it.
+        let owner = store::subscription::load(tx, &done.key.id)?.map(|row| row.owner);
+        if let Some(headers) = headers.filter(|_| owner == Some(ctx.principal.agent())) {
+            store::subscription::keep_headers(tx, &done.key.id, &headers.values)?;
+        }
         return Ok(());
     }
     let Some(resource) = &done.resource else { return Ok(store::subscription::remove(tx, &done.key.id)?) };
@@ -139,6 +175,7 @@ pub(crate) fn after_write(tx: &mut dyn Tx, ctx: &Ctx, done: &Written) -> Result<
         return Ok(());
     }
     let (owner, scopes) = owner::of(ctx);
+    store::subscription::keep_headers(tx, &done.key.id, headers.map_or(&[], |h| &h.values))?;
     let channel = resource.value().pointer("/channel/type").and_then(serde_json::Value::as_str);
     let new = store::subscription::Written {
         id: &done.key.id,
@@ -148,6 +185,47 @@ pub(crate) fn after_write(tx: &mut dyn Tx, ctx: &Ctx, done: &Written) -> Result<
         state,
         pushed: channel != Some("websocket"),
         seq: done.seq,
+    };
+    Ok(store::subscription::written(tx, &new)?)
+}
+
+/// What an import makes of a Subscription: whoever wrote it is not here, and nobody else may be its eyes. So it comes off
+/// and without the secrets of its headers, and rests until a client writes it.
+pub(crate) fn at_rest(resource: &mut Resource) {
+    if is_subscription(resource.kind()) {
+        resource.set("status", json!(State::Off.code()));
+        resource.set("error", Value::Null);
+        header::drop_all(resource);
+    }
+}
+
+/// Called in the transaction that imports a resource, before it is written: why it may not be.
+pub(crate) fn refuses_import(tx: &mut dyn Tx, ctx: &Ctx, key: &ResourceKey) -> Result<Option<String>, Error> {
+    if !is_subscription(key.kind) {
+        return Ok(None);
+    }
+    let in_use = store::subscription::load(tx, &key.id)?
+        .is_some_and(|row| row.state != State::Off || row.owner != ctx.principal.agent());
+    Ok(in_use.then(|| "this subscription is here already; only a client changes it, over the API".to_owned()))
+}
+
+/// Called in the transaction that imported a resource.
+pub(crate) fn after_import(
+    tx: &mut dyn Tx,
+    ctx: &Ctx,
+    resource: &Resource,
+    version: u32,
+) -> Result<(), Error> {
+    let Some(id) = resource.id().filter(|_| is_subscription(resource.kind())) else { return Ok(()) };
+    let channel = resource.value().pointer("/channel/type").and_then(Value::as_str);
+    let new = store::subscription::Written {
+        id,
+        version,
+        owner: &ctx.principal.agent(),
+        scopes: "",
+        state: State::Off,
+        pushed: channel != Some("websocket"),
+        seq: store::outbox::last(tx)?,
     };
     Ok(store::subscription::written(tx, &new)?)
 }

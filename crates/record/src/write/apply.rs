@@ -147,8 +147,8 @@ impl Job {
                 },
                 Prepared::Keep { key } => self.keep(tx, key),
             };
-            let done = done.map_err(|error| error.at(entry(place)))?;
-            crate::subscription::after_write(tx, &self.ctx, &done)?;
+            let mut done = done.map_err(|error| error.at(entry(place)))?;
+            crate::subscription::after_write(tx, &self.ctx, &done, &self.request.headers)?;
             if !done.unchanged {
                 crate::search_parameter::after_write(tx, &done.key, done.resource.as_deref(), self.now)?;
                 if self.is_raw() {

@@ -52,6 +52,8 @@ pub(crate) struct Request {
 /// Why a request was not committed.
 pub(crate) enum Stop {
     Error(Error),
+    /// What the Subscriptions among the changes carry and no resource shows.
+    pub headers: Vec<crate::subscription::Headers>,
     /// What the plan rested on has changed: plan again.
     Stale,
 }

@@ -11,6 +11,7 @@ mod events;
 mod finished;
 mod history;
 mod import;
+mod import_rules;
 mod import_tables;
 mod policy;
 mod read;
@@ -18,6 +19,7 @@ mod registration;
 mod search;
 mod terminology;
 mod times;
+mod subscription;
 mod write;
 
 pub use bench::{Bench, each_engine};
