@@ -83,8 +83,8 @@ impl Parts {
     }
 }
 
-/// Errors: the key of the files cannot be read.
-fn insight(config: &Config, record: &Record) -> anyhow::Result<insight::Insight> {
+/// Bulk work on this installation's folder. Errors: the key of the files cannot be read.
+pub(crate) fn insight(config: &Config, record: &Record) -> anyhow::Result<insight::Insight> {
     let key = crate::storage::file_key(config)?;
     let mut bulk =
         insight::Config::new(config.data.join("bulk"), insight::FileKey::of_installation(key.as_bytes()));

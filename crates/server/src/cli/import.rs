@@ -146,7 +146,7 @@ fn write(file: &Path, report: &Report, took_ms: u64) -> anyhow::Result<()> {
     let body = json!({
         "files": report.files, "skipped_files": report.skipped_files, "taken": report.taken,
         "unchanged": report.unchanged, "refused": report.refused, "rows": report.rows, "rows_left_out": report.rows_left_out,
-        "dangling": dangling, "by_type": by_type, "duration_ms": took_ms,
+        "subscriptions_off": report.resting, "dangling": dangling, "by_type": by_type, "duration_ms": took_ms,
         "taken_per_second": rate(report, took_ms), "refusals": refusals,
     });
     std::fs::write(file, serde_json::to_vec_pretty(&body)?)
@@ -163,6 +163,9 @@ fn print(report: &Report, took_ms: u64, file: &Path) {
     if report.rows > 0 {
         println!("{:32} {:>10}", "rows", report.rows);
         println!("{:32} {:>10}", "of them left out", report.rows_left_out);
+    }
+    if !report.resting.is_empty() {
+        println!("{:32} {:>10}", "subscriptions, off for now", report.resting.len());
     }
     if !report.dangling.is_empty() {
         println!("{:32} {:>10}", "references into nothing", report.dangling.len());

@@ -1,8 +1,11 @@
 //! The commands of `uzima`.
 
+mod export;
 mod import;
 mod logs;
+mod output;
 mod terminology;
+mod view;
 
 use crate::admin::{self, Command, NewUser};
 use crate::config::{self, Config};
@@ -35,6 +38,12 @@ enum Order {
     Migrate,
     /// Imports FHIR bundles, NDJSON, gzip files and folders of them; can be run again after a stop.
     Import(import::Arguments),
+    /// Writes resources to files of NDJSON, one per type, as the record stands now; a server on an embedded database must
+    /// be stopped.
+    Export(export::Arguments),
+    /// Tables from the record, by SQL-on-FHIR views.
+    #[command(subcommand)]
+    View(view::Order),
     /// Code systems such as ICD-10, LOINC and SNOMED CT: import, list, remove.
     #[command(subcommand)]
     Terminology(terminology::Order),
@@ -163,6 +172,8 @@ async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
         Order::Worker => work(config).await?,
         Order::Migrate => migrate(config).await?,
         Order::Import(arguments) => return import::run(config, arguments).await,
+        Order::Export(arguments) => return export::run(config, arguments).await,
+        Order::View(order) => return view::run(config, order).await,
         Order::Terminology(order) => return terminology::run(config, order).await,
         Order::Admin(order) => {
             let result = administrate(config, order).await?;

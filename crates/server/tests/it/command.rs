@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn uzima(folder: &Path, arguments: &[&str]) -> Output {
+pub fn uzima(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uzima"));
     command
         .current_dir(folder)
@@ -16,11 +16,11 @@ fn uzima(folder: &Path, arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn bundle(n: usize, gender: &str) -> Value {
+pub fn bundle(n: usize, gender: &str) -> Value {
     let entry = |resource: Value| {
         json!({"fullUrl": format!("urn:uuid:{}", resource["id"].as_str().unwrap()),
         "request": {"method": "POST", "url": resource["resourceType"]}, "resource": resource})

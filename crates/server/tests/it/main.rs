@@ -10,6 +10,7 @@ mod admin;
 mod auth;
 mod bulk;
 mod command;
+mod command_files;
 mod errors;
 mod fhir_bundle;
 mod fhir_history;

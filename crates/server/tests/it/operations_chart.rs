@@ -79,9 +79,20 @@ pub async fn chart(client: &Signed) {
     assert_eq!(status, 200, "{answer}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn whole_charts_leave_nothing_out_and_repeat_nothing() {
-    let world = World::start().await;
+    whole_chart(World::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_charts_on_postgres() {
+    match crate::postgres::Database::make() {
+        Some(database) => whole_chart(database.serve().await).await,
+        None => eprintln!("SKIPPED: UZIMA_TEST_POSTGRES_URL is not set"),
+    }
+}
+
+async fn whole_chart(world: World) {
     let client = world.client("system/*.cruds").await;
     chart(&client).await;
     let (status, all) = client.get("/fhir/R4/Patient/p1/$everything").await;
@@ -173,9 +184,20 @@ async fn whole_charts_leave_nothing_out_and_repeat_nothing() {
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_chart_is_cut_to_the_rights_of_who_asks() {
-    let world = World::start().await;
+    cut_chart(World::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chart_is_cut_on_postgres() {
+    match crate::postgres::Database::make() {
+        Some(database) => cut_chart(database.serve().await).await,
+        None => eprintln!("SKIPPED: UZIMA_TEST_POSTGRES_URL is not set"),
+    }
+}
+
+async fn cut_chart(world: World) {
     let client = world.client("system/*.cruds").await;
     chart(&client).await;
     let amina = world.patient("Amina").await;

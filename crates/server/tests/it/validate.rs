@@ -135,3 +135,59 @@ async fn validate_tells_everything_and_stores_nothing() {
     assert_eq!(world.anonymous().post("/fhir/R4/Observation/$validate", pulse(json!({}))).await.0, 401);
     world.stop().await;
 }
+
+/// `$validate` follows references as far as the caller may read; what it may not read looks as if it were not there.
+#[tokio::test]
+async fn validate_follows_references_as_far_as_the_caller_may_read() {
+    let (world, client) = world().await;
+    let adult = json!({"resourceType": "StructureDefinition", "url": "http://example.org/fhir/StructureDefinition/of-women",
+        "name": "OfWomen", "status": "active", "kind": "resource", "abstract": false, "type": "Observation",
+        "derivation": "constraint", "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Observation",
+        "differential": {"element": [{"id": "Observation", "path": "Observation", "constraint": [{"key": "women-1",
+            "severity": "error", "human": "The patient must be known not to be a man",
+            "expression": "subject.resolve().ofType(Patient).gender.where($this = 'male').empty()"}]}]}});
+    let (status, answer) = client.post("/fhir/R4/StructureDefinition", adult).await;
+    assert_eq!(status, 201, "{answer}");
+    let baraka =
+        client.post("/fhir/R4/Patient", json!({"resourceType": "Patient", "gender": "male"})).await.1;
+    let baraka = format!("Patient/{}", baraka["id"].as_str().unwrap());
+    let of = |subject: &str| {
+        json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "valueInteger": 1,
+            "meta": {"profile": ["http://example.org/fhir/StructureDefinition/of-women"]},
+            "subject": {"reference": subject},
+            "text": {"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>"}})
+    };
+    let ask = async |who: &Signed, body: Value| {
+        let (status, outcome) = who.post("/fhir/R4/Observation/$validate", body).await;
+        assert_eq!(status, 200, "{outcome}");
+        outcome
+    };
+    let found = ask(&client, of(&baraka)).await;
+    assert_eq!(errors(&found), ["Observation"], "{found}");
+    assert!(found.to_string().contains("women-1"), "{found}");
+    // By our own address as well.
+    let absolute = ask(&client, of(&format!("{}/fhir/R4/{baraka}", world.url()))).await;
+    assert_eq!(errors(&absolute), ["Observation"], "{absolute}");
+
+    // Who may not read patients learns the same of one that is there and of one that is not.
+    let blind = world.client("system/Observation.cruds system/StructureDefinition.rs").await;
+    let (there, nowhere) = (ask(&blind, of(&baraka)).await, ask(&blind, of("Patient/nobody")).await);
+    assert_eq!(there, nowhere);
+    assert_eq!(issues(&there), ["warning Observation.subject.reference"], "{there}");
+    assert_eq!(ask(&client, of("Patient/nobody")).await, nowhere);
+
+    // R4's own invariants look behind references too (ctm-1).
+    let team = |member: &str| {
+        json!({"resourceType": "CareTeam", "participant": [{"member": {"reference": member},
+            "onBehalfOf": {"display": "the ward"}}],
+            "text": {"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>"}})
+    };
+    let (_, outcome) = client.post("/fhir/R4/CareTeam/$validate", team(&baraka)).await;
+    assert!(outcome.to_string().contains("ctm-1"), "{outcome}");
+
+    // Looking is reading, and is written down.
+    let officer = world.staff("officer", access::Role::PrivacyOfficer).await;
+    let (_, audit) = officer.get(&format!("/fhir/R4/AuditEvent?patient={baraka}")).await;
+    assert!(audit.to_string().contains("$validate looked at"), "{audit}");
+    world.stop().await;
+}

@@ -199,3 +199,25 @@ async fn a_view_is_exported_in_the_background() {
     assert_eq!(csv.lines().count(), 3);
     world.stop().await;
 }
+
+/// What multiplies is refused as a whole, before a row leaves, and says what to do.
+#[tokio::test]
+async fn a_view_that_costs_too_much_is_refused_as_such() {
+    let world = World::start().await;
+    let client = world.client("system/*.cruds").await;
+    let names: Vec<Value> = (0..300).map(|n| json!({"family": format!("n{n}")})).collect();
+    let (status, _) =
+        client.post("/fhir/R4/Patient", json!({"resourceType": "Patient", "name": names})).await;
+    assert_eq!(status, 201);
+    let each = |name: &str| json!({"forEach": "name", "column": [{"name": name, "path": "family"}]});
+    let view = json!({"resourceType": "ViewDefinition", "name": "crowd", "status": "active", "resource": "Patient",
+        "select": [each("a"), each("b"), each("c")]});
+    let (status, outcome) = client.post("/fhir/R4/ViewDefinition/$run?_format=ndjson", view.clone()).await;
+    assert_eq!((status, &outcome["issue"][0]["code"]), (422, &json!("too-costly")), "{outcome}");
+    // With a limit it is a few rows.
+    let response = client.request("POST", "/fhir/R4/ViewDefinition/$run?_format=ndjson&_limit=3").json(&view);
+    let response = response.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text().await.unwrap().lines().count(), 3);
+    world.stop().await;
+}

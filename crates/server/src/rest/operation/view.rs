@@ -233,6 +233,7 @@ pub async fn run(
         since: asked.since,
         patients,
         resources: (!asked.resources.is_empty()).then_some(asked.resources),
+        limits: None,
     };
     let run = app.parts.insight.run_view(&ctx, ask).await?;
     let media_type = run.media_type;
