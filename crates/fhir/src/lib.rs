@@ -23,7 +23,7 @@ pub mod views;
 pub mod xml;
 
 pub use definitions::{ParamId, TypeId};
-pub use json::MAX_DEPTH;
+pub use json::{MAX_DEPTH, parse_json};
 pub use moment::range_us;
 pub use outcome::{Issue, IssueCode, Outcome, Severity};
 pub use resource::{Reference, Resource, ResourceKey};

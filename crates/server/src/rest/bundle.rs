@@ -119,7 +119,7 @@ async fn reply(response: Response) -> Reply {
     };
     let resource: Option<Value> = match axum::body::to_bytes(body, MAX_REPLY).await {
         Ok(bytes) if bytes.is_empty() => None,
-        Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+        Ok(bytes) => ::fhir::parse_json(&bytes).ok(),
         Err(_) => {
             let text = "The answer of this entry is too large; ask for it by itself.";
             let outcome = Outcome::one(IssueCode::TooCostly, "", text).to_json();

@@ -12,7 +12,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
 use std::io::Read as _;
 
 /// Largest answer that is converted; all that the API makes are far smaller.
@@ -25,8 +24,12 @@ pub async fn convert(State(app): State<AppState>, request: Request, next: Next) 
     let pretty = query.contains("_pretty=true");
     let options = request.method() == Method::OPTIONS;
     let allow = super::allowed_methods(request.uri().path());
-    let response = match plain(&app, request).await {
-        Ok(request) => next.run(request).await,
+    let address = require_utf8(request.uri().path(), &query);
+    let response = match address {
+        Ok(()) => match plain(&app, request).await {
+            Ok(request) => next.run(request).await,
+            Err(error) => error.into_response(),
+        },
         Err(error) => error.into_response(),
     };
     let mut response = allowed(response, options, allow);
@@ -40,6 +43,14 @@ pub async fn convert(State(app): State<AppState>, request: Request, next: Next) 
         }
     }
     response
+}
+
+/// Errors: 400 for a path or query that is not UTF-8 when percent-decoded: what was meant cannot be known.
+fn require_utf8(path: &str, query: &str) -> Result<(), FhirError> {
+    if percent_encoding::percent_decode_str(path).decode_utf8().is_err() {
+        return Err(super::path_not_utf8());
+    }
+    negotiate::require_utf8(query.as_bytes())
 }
 
 /// Says which methods a route has, where another one was tried; that is also the answer to OPTIONS that is no preflight.
@@ -141,7 +152,7 @@ async fn to_xml(response: Response, pretty: bool) -> Response {
             return Ok(Response::new(Body::empty()));
         }
         let xml = off_the_worker(move || -> Result<String, Outcome> {
-            let value: Value = serde_json::from_slice(&bytes)
+            let value = ::fhir::parse_json(&bytes)
                 .map_err(|_| Outcome::one(IssueCode::Exception, "", "The answer is no JSON."))?;
             if pretty { ::fhir::xml::write_pretty(&value) } else { ::fhir::xml::write(&value) }
         });

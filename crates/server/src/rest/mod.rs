@@ -101,12 +101,14 @@ impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<AppState> for Segme
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, FhirError> {
         match axum::extract::Path::<T>::from_request_parts(parts, app).await {
             Ok(axum::extract::Path(value)) => Ok(Segments(value)),
-            Err(_) => {
-                let text = "The path of this URL is not UTF-8 when percent-decoded.";
-                Err(Refusal::new(RefusalKind::ParameterWrong, text).into())
-            }
+            Err(_) => Err(path_not_utf8()),
         }
     }
+}
+
+fn path_not_utf8() -> FhirError {
+    let text = "The path of this URL is not UTF-8 when percent-decoded.";
+    Refusal::new(RefusalKind::ParameterWrong, text).at("http.path").into()
 }
 
 async fn unknown_route() -> FhirError {

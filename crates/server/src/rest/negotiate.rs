@@ -74,6 +74,7 @@ pub fn negotiate(headers: &HeaderMap, query: &str) -> Result<Query, FhirError> {
     let (mut pairs, mut taken) = (Vec::new(), Vec::new());
     let mut pretty = false;
     let mut subset = Subset::Whole;
+    require_utf8(query.as_bytes())?;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             "_format" => {}
@@ -124,6 +125,26 @@ pub fn negotiate(headers: &HeaderMap, query: &str) -> Result<Query, FhirError> {
 
 fn wrong(name: &str, text: &str) -> FhirError {
     Refusal::new(RefusalKind::ParameterWrong, text).at(name).into()
+}
+
+/// Errors: 400 with the parameter (of a query or a form) whose name or value is not UTF-8 when percent-decoded. Reading
+/// it with replacement characters would look for something else than was asked for.
+pub fn require_utf8(pairs: &[u8]) -> Result<(), FhirError> {
+    let is_text = |part: &[u8]| percent_encoding::percent_decode(part).decode_utf8().is_ok();
+    for pair in pairs.split(|byte| *byte == b'&') {
+        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        let (name, value) = (&pair[..at], pair.get(at + 1..).unwrap_or_default());
+        if is_text(name) && is_text(value) {
+            continue;
+        }
+        let name = match percent_encoding::percent_decode(name).decode_utf8() {
+            Ok(name) => format!("http.{}", super::printable(&name)),
+            Err(_) => "http".to_owned(),
+        };
+        let text = "The parameter is not UTF-8 when percent-decoded.";
+        return Err(Refusal::new(RefusalKind::ParameterWrong, text).at(name).into());
+    }
+    Ok(())
 }
 
 /// What `_format`, else `Accept`, asks for: the heavier of JSON and XML, JSON if they weigh the same; `None` if neither
@@ -208,7 +229,7 @@ pub fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 /// The stored bytes, without a copy; indented when asked.
 pub fn stored(content: std::sync::Arc<[u8]>, pretty: bool) -> Body {
     if pretty
-        && let Ok(value) = serde_json::from_slice::<serde_json::Value>(&content)
+        && let Ok(value) = ::fhir::parse_json(&content)
         && let Ok(text) = serde_json::to_vec_pretty(&value)
     {
         return Body::from(text);
@@ -227,7 +248,7 @@ pub fn part<'a>(content: &'a [u8], subset: &Subset) -> Cow<'a, str> {
     if matches!(subset, Subset::Whole | Subset::Count) {
         return String::from_utf8_lossy(content);
     }
-    match serde_json::from_slice::<serde_json::Value>(content) {
+    match ::fhir::parse_json(content) {
         Ok(value) => Cow::Owned(part_of(&value, subset).to_string()),
         Err(_) => String::from_utf8_lossy(content),
     }

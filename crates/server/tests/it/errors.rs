@@ -180,6 +180,42 @@ async fn fhir_api() {
 }
 
 #[tokio::test]
+async fn what_is_no_utf8_is_refused_with_its_place() {
+    let world = World::start().await;
+    let client = world.client("system/*.cruds").await;
+    let form = "application/x-www-form-urlencoded";
+    let batch = r#"{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient?name=%ff"}}]}"#;
+    for (method, path, kind, body, place) in [
+        ("GET", "/fhir/R4/Patient?name=%ff", "", "", "http.name"),
+        ("GET", "/fhir/R4/Patient?family=a&name:exact=%c3%28", "", "", "http.name:exact"),
+        ("GET", "/fhir/R4/Patient?%ff=a", "", "", "http"),
+        ("GET", "/fhir/R4/Patient?_format=%ff", "", "", "http._format"),
+        ("GET", "/fhir/R4/Patient/%ff", "", "", "http.path"),
+        ("GET", "/fhir/R4/Patient/%ff/$everything", "", "", "http.path"),
+        ("GET", "/fhir/R4/Observation/$stats?subject=%ff", "", "", "http.subject"),
+        ("GET", "/fhir/R4/_history?_since=%ff", "", "", "http._since"),
+        ("DELETE", "/fhir/R4/Patient?name=%ff", "", "", "http.name"),
+        ("POST", "/fhir/R4/Patient/_search", form, "name=%ff", "http.name"),
+        ("POST", "/fhir/R4/Observation/$stats", form, "subject=%ff", "http.subject"),
+    ] {
+        let mut request = client.request(method, path).body(body);
+        if !kind.is_empty() {
+            request = request.header("content-type", kind);
+        }
+        let (status, outcome) = read(request.send().await.unwrap()).await;
+        let what = format!("{method} {path} {body}: {outcome}");
+        assert_eq!((status, &outcome["resourceType"]), (400, &json!("OperationOutcome")), "{what}");
+        assert_eq!(outcome["issue"][0]["code"], "value", "{what}");
+        assert_eq!(outcome["issue"][0]["expression"], json!([place]), "{what}");
+    }
+    let (_, answer) = client.post("/fhir/R4", serde_json::from_str(batch).unwrap()).await;
+    let response = &answer["entry"][0]["response"];
+    assert!(response["status"].as_str().unwrap().starts_with("400"), "{answer}");
+    assert!(response["outcome"].to_string().contains("UTF-8"), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn references_to_nothing_are_refused() {
     let world = World::start().await;
     let client = world.client("system/*.cruds").await;

@@ -10,6 +10,35 @@ async fn world() -> (World, Signed) {
 }
 
 #[tokio::test]
+async fn decimals_come_back_as_written_in_every_form() {
+    let world = World::start().await;
+    let client = world.client("system/*.cruds").await;
+    let text = r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.0E3,"unit":"x"},
+        "component":[{"code":{"text":"y"},"valueQuantity":{"value":1.50e-07}}]}"#;
+    let put = client.request("PUT", "/fhir/R4/Observation/o").header("content-type", "application/fhir+json");
+    assert_eq!(put.body(text).send().await.unwrap().status(), 201);
+    for path in [
+        "/fhir/R4/Observation/o",
+        "/fhir/R4/Observation/o?_pretty=true",
+        "/fhir/R4/Observation/o?_format=xml",
+        "/fhir/R4/Observation/o?_format=xml&_pretty=true",
+        "/fhir/R4/Observation?_format=xml",
+        "/fhir/R4/Observation?_elements=valueQuantity,component",
+        "/fhir/R4/Observation/o/_history?_summary=data",
+        "/fhir/R4/Observation/o/_history?_format=xml",
+    ] {
+        let found = String::from_utf8(client.bytes(path).await).unwrap();
+        assert!(found.contains("1.0E3") && found.contains("1.50e-07"), "{path}: {found}");
+    }
+    let batch = serde_json::json!({"resourceType": "Bundle", "type": "batch",
+        "entry": [{"request": {"method": "GET", "url": "Observation/o"}}]});
+    let answer = client.request("POST", "/fhir/R4?_format=xml").json(&batch).send().await.unwrap();
+    let found = answer.text().await.unwrap();
+    assert!(found.contains("1.0E3") && found.contains("1.50e-07"), "{found}");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_resource_lives_through_its_versions() {
     let (world, client) = world().await;
     let base = format!("{}/fhir/R4", world.url());

@@ -3,7 +3,7 @@
 use super::table::{Operation, Parameter};
 use crate::http::body;
 use crate::http::error::FhirError;
-use crate::rest::negotiate::ACCEPTED_BODIES;
+use crate::rest::negotiate::{self, ACCEPTED_BODIES};
 use crate::rest::printable;
 use crate::state::App;
 use ::fhir::{Issue, IssueCode, Outcome, Resource};
@@ -125,6 +125,7 @@ impl Input {
             .and_then(|v| v.to_str().ok())
             .is_some_and(|v| v.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM));
         if is_form {
+            negotiate::require_utf8(&bytes)?;
             let form: Vec<(String, String)> = form_urlencoded::parse(&bytes).into_owned().collect();
             list.extend(from_pairs(operation, &form, &mut problems));
             return checked(operation, list, problems);

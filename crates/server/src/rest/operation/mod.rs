@@ -27,14 +27,14 @@ pub use reply::Output;
 pub use table::{Kinds, Levels, Operation, Parameter, Use};
 
 use super::negotiate::{self, Wishes};
-use super::{key_of, printable, type_of};
+use super::{Segments, key_of, printable, type_of};
 use crate::http::FhirCaller;
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::state::AppState;
 use ::fhir::{ResourceKey, TypeId};
 use access::Ctx;
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::routing::any;
@@ -153,7 +153,7 @@ pub fn router() -> Router<AppState> {
                     any(
                         move |State(app): State<AppState>,
                               FhirCaller(ctx): FhirCaller,
-                              Path(kind): Path<String>,
+                              Segments(kind): Segments<String>,
                               request: Request| {
                             run(app, ctx, code, Some(kind), None, request)
                         },
@@ -164,7 +164,7 @@ pub fn router() -> Router<AppState> {
                     any(
                         move |State(app): State<AppState>,
                               FhirCaller(ctx): FhirCaller,
-                              Path((kind, id)): Path<(String, String)>,
+                              Segments((kind, id)): Segments<(String, String)>,
                               request: Request| {
                             run(app, ctx, code, Some(kind), Some(id), request)
                         },
