@@ -142,9 +142,36 @@ fn slope_per_day(samples: &[Sample]) -> Option<f64> {
     (spread > 0.0).then(|| across / spread)
 }
 
+/// Digits that a float surely keeps.
+const DIGITS: i32 = 15;
+/// Decimals up to which a number is written without an exponent.
+const MAX_PLACES: usize = 30;
+
+/// The number of a FHIR decimal; `None` if it is too large or too small for a float.
+pub fn finite(text: &str) -> Option<f64> {
+    let value: f64 = text.parse().ok()?;
+    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
+    let is_zero = !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
+    (value.is_finite() && (is_zero || value.is_normal())).then_some(value)
+}
+
+/// Digits behind the point of a FHIR decimal as written: 2 of `1.50`, 8 of `1.5e-7`.
+pub fn decimals(text: &str) -> usize {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().unwrap_or(0)),
+        None => (text, 0),
+    };
+    let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i64);
+    usize::try_from(fraction.saturating_sub(exponent)).unwrap_or(0)
+}
+
 /// The number as a FHIR decimal: as many decimals as are sensible for values written with `decimals`.
 pub fn decimal(value: f64, decimals: usize) -> Option<Value> {
-    let places = (decimals + 2).min(10);
+    let magnitude = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
+    let places = usize::try_from(DIGITS - 1 - magnitude).unwrap_or(0).min(decimals + 2);
+    if places > MAX_PLACES {
+        return serde_json::from_str(&format!("{value:.*e}", DIGITS as usize - 1)).ok();
+    }
     let text = format!("{value:.places$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     let text = if text == "-0" { "0" } else { text };
@@ -208,8 +235,26 @@ mod tests {
             (-0.001, 0, "0"),
             (0.125, 1, "0.125"),
             (120.0, 0, "120"),
+            (1.5e-12, 13, "0.0000000000015"),
+            (1.0 / 3.0, 20, "0.333333333333333"),
+            (2.5e-40, 41, "2.50000000000000e-40"),
         ] {
             assert_eq!(decimal(value, decimals).unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_as_written_or_not_at_all() {
+        for (text, value, places) in [
+            ("1.50", Some(1.5), 2),
+            ("1.5e-7", Some(1.5e-7), 8),
+            ("2E3", Some(2000.0), 0),
+            ("0e-9999", Some(0.0), 9999),
+        ] {
+            assert_eq!((finite(text), decimals(text)), (value, places), "{text}");
+        }
+        for text in ["1e309", "-1e400", "1e-400", "4.9e-324"] {
+            assert_eq!(finite(text), None, "{text}");
         }
     }
 }

@@ -143,6 +143,33 @@ async fn numbers_about_numbers() {
     ] {
         assert_eq!(client.get(&format!("{base}{query}")).await.0, status, "{query}");
     }
+    // What a float cannot hold is said, not left out; small values are not rounded away.
+    let raw = |id: &str, code: &str, number: &str| {
+        let text = format!(
+            r#"{{"resourceType":"Observation","id":"{id}","status":"final","subject":{{"reference":"Patient/p"}},
+            "code":{{"coding":[{{"system":"http://loinc.org","code":"{code}"}}]}},"effectiveDateTime":"2026-01-01",
+            "valueQuantity":{{"value":{number},"unit":"1"}}}}"#
+        );
+        let request = client.request("PUT", &format!("/fhir/R4/Observation/{id}"));
+        request.header("content-type", "application/fhir+json").body(text).send()
+    };
+    for (id, code, number) in
+        [("n1", "1-8", "1e308"), ("n2", "1-8", "1.5e308"), ("n3", "2-6", "1e400"), ("n4", "3-4", "1.5e-12")]
+    {
+        assert_eq!(raw(id, code, number).await.unwrap().status(), 201, "{number}");
+    }
+    for (code, statistic, place) in
+        [("2-6", "count", "Observation/n3"), ("1-8", "sum", "`sum`"), ("1-8", "variance", "`variance`")]
+    {
+        let (status, outcome) = client.get(&format!("{base}&code={code}&statistic={statistic}")).await;
+        assert_eq!((status, &outcome["issue"][0]["code"]), (422, &json!("value")), "{outcome}");
+        assert!(outcome.to_string().contains(place), "{outcome}");
+    }
+    for (code, statistic, expected) in [("3-4", "maximum", "0.0000000000015"), ("1-8", "count", "2")] {
+        let (_, answer) = client.get(&format!("{base}&code={code}&statistic={statistic}")).await;
+        let found = value(&answer["parameter"][0]["resource"], statistic)["value"].to_string();
+        assert_eq!(found, expected, "{answer}");
+    }
     put(&client, "w6", &["29463-7"], "2026-01-05", kilos(1.0, "cm")).await;
     let (status, outcome) = client.get(&format!("{base}&code=29463-7&statistic=average")).await;
     assert!(status == 422 && outcome.to_string().contains("do not convert"), "{outcome}");

@@ -254,6 +254,7 @@ async fn stats(call: Call) -> Answer {
 }
 
 /// A value with its unit.
+#[derive(Debug)]
 struct Reading<'a> {
     at_us: i64,
     quantity: &'a Value,
@@ -268,12 +269,19 @@ fn answer(
     observations: &[Resource],
     (start, end): (Option<&str>, Option<&str>),
 ) -> Result<Value, FhirError> {
-    let values: Vec<Reading<'_>> = observations.iter().flat_map(|o| values(what, o.value())).collect();
+    let mut readings: Vec<Reading<'_>> = Vec::new();
+    for observation in observations {
+        readings.extend(values(what, observation.value())?);
+    }
+    let values = readings;
     // Newest first: its unit is the one that people use now.
     let unit = values.first().map(|v| v.quantity.clone()).unwrap_or_default();
     let mut samples = Vec::with_capacity(values.len());
     for value in &values {
         let number = converted(value, &unit)?;
+        if !number.is_finite() {
+            return Err(beyond("A value, converted to the unit of the newest one,"));
+        }
         samples.push(Sample { at_us: value.at_us, value: number });
     }
     let decimals = values.iter().map(|v| v.decimals).max().unwrap_or(0);
@@ -289,10 +297,10 @@ fn answer(
     if let Some(named) = named {
         coding = named.clone();
     }
-    let component: Vec<Value> = wanted
-        .iter()
-        .map(|statistic| component(*statistic, &samples, observations.len(), &unit, decimals))
-        .collect();
+    let mut components: Vec<Value> = Vec::with_capacity(wanted.len());
+    for statistic in wanted {
+        components.push(component(*statistic, &samples, observations.len(), &unit, decimals)?);
+    }
     let mut observation = json!({
         "resourceType": "Observation", "status": "final", "code": {"coding": [coding]},
         "subject": {"reference": subject},
@@ -312,20 +320,29 @@ fn answer(
     if !period.is_empty() {
         observation["effectivePeriod"] = Value::Object(period);
     }
-    observation["component"] = Value::Array(component);
+    observation["component"] = Value::Array(components);
     Ok(observation)
 }
 
-fn component(statistic: Statistic, samples: &[Sample], total: usize, unit: &Value, decimals: usize) -> Value {
+/// Errors: 422 for a result that is no number any more.
+fn component(
+    statistic: Statistic,
+    samples: &[Sample],
+    total: usize,
+    unit: &Value,
+    decimals: usize,
+) -> Result<Value, FhirError> {
     let mut part = json!({"code": {"coding": [
         {"system": STATISTICS, "code": statistic.code(), "display": statistic.display()}]}});
-    let value = statistics::evaluate(statistic, samples, total)
-        .and_then(|value| statistics::decimal(value, decimals));
-    let Some(value) = value else {
+    let value = statistics::evaluate(statistic, samples, total);
+    if value.is_some_and(|value| !value.is_finite()) {
+        return Err(beyond(&format!("The statistic `{}`", statistic.code())));
+    }
+    let Some(value) = value.and_then(|value| statistics::decimal(value, decimals)) else {
         part["dataAbsentReason"] = json!({"coding": [
             {"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "not-applicable"}],
             "text": "Too few values."});
-        return part;
+        return Ok(part);
     };
     let mut quantity = json!({ "value": value });
     let coded = unit["code"].as_str().filter(|_| unit["system"] == ucum::SYSTEM);
@@ -343,11 +360,18 @@ fn component(statistic: Statistic, samples: &[Sample], total: usize, unit: &Valu
         }
     }
     part["valueQuantity"] = quantity;
-    part
+    Ok(part)
 }
 
-/// The numbers of an observation that are about `what`: its own value, or those of its components.
-fn values<'a>(what: &Measured, observation: &'a Value) -> Vec<Reading<'a>> {
+/// 422: no number of the statistics' size.
+fn beyond(what: &str) -> FhirError {
+    let text = format!("{what} is beyond the numbers that statistics reckon with, about 1e-308 to 1.8e308.");
+    refused(IssueCode::Value, text)
+}
+
+/// The numbers of an observation that are about `what`: its own value, or those of its components. Errors: 422 for one
+/// that is too large or too small to reckon with; leaving it out would be a wrong answer.
+fn values<'a>(what: &Measured, observation: &'a Value) -> Result<Vec<Reading<'a>>, FhirError> {
     let when =
         ["effectiveDateTime", "effectiveInstant", "issued"].iter().find_map(|n| observation[*n].as_str());
     let when = when.or_else(|| observation["effectivePeriod"]["start"].as_str());
@@ -366,8 +390,11 @@ fn values<'a>(what: &Measured, observation: &'a Value) -> Vec<Reading<'a>> {
             };
             let number = number.filter(|v| v.is_number())?;
             let text = number.to_string();
-            let decimals = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-            Some(Reading { at_us, quantity, number: number.as_f64()?, decimals })
+            let Some(value) = statistics::finite(&text) else {
+                let id = observation["id"].as_str().unwrap_or_default();
+                return Some(Err(beyond(&format!("A value of Observation/{id}"))));
+            };
+            Some(Ok(Reading { at_us, quantity, number: value, decimals: statistics::decimals(&text) }))
         })
         .collect()
 }
