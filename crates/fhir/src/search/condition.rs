@@ -18,6 +18,32 @@ const MAX_WORDS: usize = 16;
 /// Parameters that hold for every type and are columns of their own or no values at all.
 pub(super) const COMMON: &[&str] = &["_id", "_lastUpdated", "_text", "_content", "_list", "_has", "_filter"];
 
+/// Parameters and their values.
+type Criteria = &'static [(&'static str, &'static str)];
+
+/// The functional lists that follow from what each resource says of itself: name, type, conditions. Those of one name
+/// stand together.
+const FUNCTIONAL_LISTS: &[(&str, &str, Criteria)] = &[
+    (
+        "$current-problems",
+        "Condition",
+        &[
+            ("clinical-status", "active,recurrence,relapse"),
+            ("verification-status:not", "refuted,entered-in-error"),
+        ],
+    ),
+    ("$current-medications", "MedicationStatement", &[("status", "active")]),
+    ("$current-medications", "MedicationRequest", &[("status", "active"), ("intent:not", "proposal,plan")]),
+    ("$current-allergies", "AllergyIntolerance", CURRENT_ALLERGIES),
+    (
+        "$current-drug-allergies",
+        "AllergyIntolerance",
+        &[CURRENT_ALLERGIES[0], CURRENT_ALLERGIES[1], ("category", "medication")],
+    ),
+];
+const CURRENT_ALLERGIES: Criteria =
+    &[("clinical-status", "active"), ("verification-status:not", "refuted,entered-in-error")];
+
 /// All that hold at once: one alone stays as it is.
 pub(super) fn all(mut conditions: Vec<Condition>) -> Condition {
     match conditions.pop() {
@@ -57,10 +83,7 @@ impl<'p> Conditions<'p> {
         depth: usize,
     ) -> Result<Condition, Vec<Problem>> {
         if depth > MAX_CHAIN {
-            return Err(vec![Problem::new(
-                IssueCode::TooCostly,
-                format!("A search follows at most {MAX_CHAIN} links."),
-            )]);
+            return Err(too_many_links());
         }
         if name == "_has" || name.starts_with("_has:") {
             return self.has(kind, name, value, depth);
@@ -119,7 +142,7 @@ impl<'p> Conditions<'p> {
             ("_id", None) => Ok(ids(&values)),
             ("_id", Some("not")) => Ok(Condition::Not(Box::new(ids(&values)))),
             ("_lastUpdated", None) => one(last_updated(&values)),
-            ("_list", None) => one(self.list(kind, &values)),
+            ("_list", None) => self.list(kind, &values),
             ("_text" | "_content", None) => one(words(code == "_content", value)),
             ("_id" | "_lastUpdated" | "_list" | "_text" | "_content", Some(modifier)) => {
                 let hint = if code == "_id" { " but `:not`" } else { "" };
@@ -193,6 +216,18 @@ impl<'p> Conditions<'p> {
         value: &str,
         depth: usize,
     ) -> Result<Condition, Vec<Problem>> {
+        self.follow(kind, link, rest, &mut |target| self.named(target, rest, value, depth + 1))
+    }
+
+    /// Rows of `kind` whose reference `link` (`subject`, `subject:Patient`) points at something that meets what `inner`
+    /// makes of its type. `rest` is what stands behind the link, for messages.
+    pub fn follow(
+        &self,
+        kind: TypeId,
+        link: &str,
+        rest: &str,
+        inner: &mut dyn FnMut(TypeId) -> Result<Condition, Vec<Problem>>,
+    ) -> Result<Condition, Vec<Problem>> {
         let (code, only) = match link.split_once(':') {
             Some((code, only)) => (code, Some(only)),
             None => (link, None),
@@ -228,7 +263,7 @@ impl<'p> Conditions<'p> {
         let canonical = reads.is_canonical();
         let (mut found, mut problems) = (Vec::new(), Vec::new());
         for target in types {
-            match self.named(target, rest, value, depth + 1) {
+            match inner(target) {
                 Ok(condition) => found.extend(self.link(p, target, canonical, condition)),
                 Err(more) => problems.extend(more),
             }
@@ -263,6 +298,17 @@ impl<'p> Conditions<'p> {
 
     /// `_has:Observation:patient:code`
     fn has(&self, kind: TypeId, name: &str, value: &str, depth: usize) -> Result<Condition, Vec<Problem>> {
+        self.backwards(kind, name, &mut |source, rest| self.named(source, rest, value, depth + 1))
+    }
+
+    /// Rows of `kind` that something points at which meets what `inner` makes of its type and of what stands behind
+    /// `_has:Type:reference:` in `name`.
+    pub fn backwards(
+        &self,
+        kind: TypeId,
+        name: &str,
+        inner: &mut dyn FnMut(TypeId, &str) -> Result<Condition, Vec<Problem>>,
+    ) -> Result<Condition, Vec<Problem>> {
         let form = || {
             Problem::new(
                 IssueCode::Value,
@@ -286,7 +332,7 @@ impl<'p> Conditions<'p> {
         if rest.is_empty() {
             return Err(vec![form()]);
         }
-        let condition = Box::new(self.named(source, rest, value, depth + 1)?);
+        let condition = Box::new(inner(source, rest)?);
         Ok(Condition::Has { kind: source, param: p.id, condition })
     }
 
@@ -330,24 +376,49 @@ impl<'p> Conditions<'p> {
         ))
     }
 
-    fn list(&self, kind: TypeId, values: &[&str]) -> Result<Condition, Problem> {
+    fn list(&self, kind: TypeId, values: &[&str]) -> Result<Condition, Vec<Problem>> {
         let list = TypeId::LIST;
-        let item = self.param(list, "item")?;
-        self.points_at(item, kind)?;
-        let mut found = Vec::new();
+        let (mut found, mut alternatives) = (Vec::new(), Vec::new());
         for raw in values {
             let text = unescape(raw);
             if text.starts_with('$') {
-                return Err(Problem::new(
-                    IssueCode::NotSupported,
-                    "`_list` takes the id of a List; the functional lists (`$current-…`) are not supported.",
-                ));
+                alternatives.push(self.functional_list(kind, &text)?);
+                continue;
             }
             let id = text.strip_prefix("List/").unwrap_or(&text);
             found.push(if valid_id(id) { id.to_owned() } else { NO_ID.to_owned() });
         }
-        Ok(Condition::Has { kind: list, param: item.id, condition: Box::new(Condition::Ids(found)) })
+        if !found.is_empty() {
+            let item = self.param(list, "item").map_err(|p| vec![p])?;
+            self.points_at(item, kind).map_err(|p| vec![p])?;
+            let condition = Box::new(Condition::Ids(found));
+            alternatives.push(Condition::Has { kind: list, param: item.id, condition });
+        }
+        Ok(any(alternatives))
     }
+
+    /// `$current-problems`: what is current by its own status. <http://hl7.org/fhir/R4/lifecycle.html#current>
+    fn functional_list(&self, kind: TypeId, name: &str) -> Result<Condition, Vec<Problem>> {
+        let of_name = || FUNCTIONAL_LISTS.iter().filter(|(list, ..)| *list == name);
+        if let Some((.., conditions)) = of_name().find(|(_, of, _)| *of == kind.name()) {
+            let one = |(name, value): &(&str, &str)| self.named(kind, name, value, 0);
+            return Ok(all(conditions.iter().map(one).collect::<Result<_, _>>()?));
+        }
+        let types: Vec<&str> = of_name().map(|(_, of, _)| *of).collect();
+        let text = if types.is_empty() {
+            let mut known: Vec<String> =
+                FUNCTIONAL_LISTS.iter().map(|(list, ..)| format!("`{list}`")).collect();
+            known.dedup();
+            format!("`_list` takes the id of a List, or one of {}.", known.join(", "))
+        } else {
+            format!("`{name}` is a list of {}, not of {}.", types.join(" and "), kind.name())
+        };
+        Err(vec![Problem::new(IssueCode::NotSupported, text)])
+    }
+}
+
+pub(super) fn too_many_links() -> Vec<Problem> {
+    vec![Problem::new(IssueCode::TooCostly, format!("A search follows at most {MAX_CHAIN} links."))]
 }
 
 fn dedup(operands: &mut Vec<Operand>) {

@@ -1,11 +1,12 @@
 //! `_filter`: the filter language of <http://hl7.org/fhir/R4/search_filter.html> as a tree of conditions.
 //!
-//! `and` binds tighter than `or`; `not (…)` and parentheses nest. A path is a search parameter, chained with dots. What
-//! the index cannot tell (`ew`, filters in brackets) is refused with a text that says so.
+//! `and` binds tighter than `or`; `not (…)` and parentheses nest. A path is a search parameter, chained with dots; a
+//! filter in brackets behind a reference says what else holds of the very resource that the reference points at:
+//! `subject[gender eq male].name co "ann"`. Values of strings compare without case and accents.
 
-use super::condition::{Conditions, all, any};
+use super::condition::{Conditions, all, any, too_many_links};
 use super::operand::Problem;
-use super::{Condition, Params};
+use super::{Condition, Filter, MAX_CHAIN, Match, Params};
 use crate::definitions::ParamType;
 use crate::suggest::nearest;
 use crate::{IssueCode, TypeId};
@@ -24,9 +25,28 @@ const OPERATORS: &[&str] = &[
 enum Token<'t> {
     Open,
     Close,
+    OpenBracket,
+    CloseBracket,
     /// A path, an operator, a word of logic, or a value without quotes.
     Word(&'t str),
     Text(String),
+}
+
+/// A filter that has not met its type yet.
+#[derive(Debug)]
+enum Expression<'t> {
+    All(Vec<Expression<'t>>),
+    Any(Vec<Expression<'t>>),
+    Not(Box<Expression<'t>>),
+    Comparison { path: Vec<Step<'t>>, operator: &'t str, value: String },
+}
+
+/// Part of a path: parameters with dots between them, and what holds where they lead.
+#[derive(Debug)]
+struct Step<'t> {
+    links: &'t str,
+    /// In the last step there is none.
+    filter: Option<Expression<'t>>,
 }
 
 fn wrong<T>(text: impl Into<String>) -> Result<T, Vec<Problem>> {
@@ -37,33 +57,23 @@ fn tokens(text: &str) -> Result<Vec<Token<'_>>, Vec<Problem>> {
     let mut out = Vec::new();
     let mut rest = text.trim_start();
     while let Some(c) = rest.chars().next() {
-        let length = match c {
-            '(' => {
-                out.push(Token::Open);
-                1
-            }
-            ')' => {
-                out.push(Token::Close);
-                1
-            }
+        let (token, length) = match c {
+            '(' => (Token::Open, 1),
+            ')' => (Token::Close, 1),
+            '[' => (Token::OpenBracket, 1),
+            ']' => (Token::CloseBracket, 1),
             '"' => {
                 let (value, length) = quoted(rest)?;
-                out.push(Token::Text(value));
-                length
-            }
-            '[' | ']' => {
-                return wrong(
-                    "`_filter` supports no brackets inside paths; chain the parameters with dots instead.",
-                );
+                (Token::Text(value), length)
             }
             _ => {
                 let end = rest
                     .find(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '"' | '[' | ']'))
                     .unwrap_or(rest.len());
-                out.push(Token::Word(&rest[..end]));
-                end
+                (Token::Word(&rest[..end]), end)
             }
         };
+        out.push(token);
         rest = rest[length..].trim_start();
     }
     Ok(out)
@@ -71,22 +81,18 @@ fn tokens(text: &str) -> Result<Vec<Token<'_>>, Vec<Problem>> {
 
 /// The text between the quotes and the length with them; JSON escapes.
 fn quoted(text: &str) -> Result<(String, usize), Vec<Problem>> {
-    let mut out = String::new();
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
-        if escaped {
-            out.push(match c {
-                'n' => '\n',
-                't' => '\t',
-                other => other,
-            });
-            escaped = false;
-        } else if c == '\\' {
-            escaped = true;
-        } else if c == '"' {
-            return Ok((out, at + 1));
-        } else {
-            out.push(c);
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => {
+                return match serde_json::from_str(&text[..=at]) {
+                    Ok(value) => Ok((value, at + 1)),
+                    Err(_) => wrong("`_filter` has a text in quotes that is no JSON string."),
+                };
+            }
+            _ => {}
         }
     }
     wrong("`_filter` has a text without closing quote.")
@@ -94,74 +100,74 @@ fn quoted(text: &str) -> Result<(String, usize), Vec<Problem>> {
 
 /// Reads a filter on resources of `kind`.
 pub(super) fn read(params: &Params, kind: TypeId, text: &str) -> Result<Condition, Vec<Problem>> {
-    let tokens = tokens(text)?;
-    let mut parser = Parser { conditions: Conditions { params }, kind, tokens, at: 0, comparisons: 0 };
-    let condition = parser.either(0)?;
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, comparisons: 0 };
+    let expression = parser.either(0)?;
     match parser.tokens.get(parser.at) {
-        None => Ok(condition),
+        None => Maker { conditions: Conditions { params } }.condition(kind, &expression, 0),
         Some(Token::Close) => wrong("`_filter` has a `)` too many."),
+        Some(Token::CloseBracket) => wrong("`_filter` has a `]` too many."),
         Some(_) => wrong("`_filter` needs `and` or `or` between its parts."),
     }
 }
 
-struct Parser<'p> {
-    conditions: Conditions<'p>,
-    kind: TypeId,
-    tokens: Vec<Token<'p>>,
+struct Parser<'t> {
+    tokens: Vec<Token<'t>>,
     at: usize,
     comparisons: usize,
 }
 
-impl<'p> Parser<'p> {
-    fn word(&self) -> Option<&'p str> {
+impl<'t> Parser<'t> {
+    fn word(&self) -> Option<&'t str> {
         match self.tokens.get(self.at) {
             Some(Token::Word(word)) => Some(word),
             _ => None,
         }
     }
 
-    fn either(&mut self, depth: usize) -> Result<Condition, Vec<Problem>> {
+    /// Whether this token comes next; it is taken.
+    fn takes(&mut self, token: &Token<'_>) -> bool {
+        let takes = self.tokens.get(self.at) == Some(token);
+        self.at += usize::from(takes);
+        takes
+    }
+
+    fn either(&mut self, depth: usize) -> Result<Expression<'t>, Vec<Problem>> {
         let mut parts = vec![self.both(depth)?];
         while self.word() == Some("or") {
             self.at += 1;
             parts.push(self.both(depth)?);
         }
-        Ok(any(parts))
+        Ok(Expression::Any(parts))
     }
 
-    fn both(&mut self, depth: usize) -> Result<Condition, Vec<Problem>> {
+    fn both(&mut self, depth: usize) -> Result<Expression<'t>, Vec<Problem>> {
         let mut parts = vec![self.one(depth)?];
         while self.word() == Some("and") {
             self.at += 1;
             parts.push(self.one(depth)?);
         }
-        Ok(all(parts))
+        Ok(Expression::All(parts))
     }
 
-    fn one(&mut self, depth: usize) -> Result<Condition, Vec<Problem>> {
+    fn one(&mut self, depth: usize) -> Result<Expression<'t>, Vec<Problem>> {
         if depth > MAX_DEPTH {
             return Err(vec![Problem::new(
                 IssueCode::TooCostly,
-                format!("`_filter` nests at most {MAX_DEPTH} parentheses."),
+                format!("`_filter` nests at most {MAX_DEPTH} parentheses and brackets."),
             )]);
         }
         if self.word() == Some("not") && self.tokens.get(self.at + 1) == Some(&Token::Open) {
             self.at += 1;
-            return Ok(Condition::Not(Box::new(self.one(depth + 1)?)));
+            return Ok(Expression::Not(Box::new(self.one(depth + 1)?)));
         }
-        if self.tokens.get(self.at) == Some(&Token::Open) {
-            self.at += 1;
+        if self.takes(&Token::Open) {
             let inner = self.either(depth + 1)?;
-            if self.tokens.get(self.at) != Some(&Token::Close) {
-                return wrong("`_filter` lacks a `)`.");
-            }
-            self.at += 1;
-            return Ok(inner);
+            return if self.takes(&Token::Close) { Ok(inner) } else { wrong("`_filter` lacks a `)`.") };
         }
-        self.comparison()
+        self.comparison(depth)
     }
 
-    fn comparison(&mut self) -> Result<Condition, Vec<Problem>> {
+    fn comparison(&mut self, depth: usize) -> Result<Expression<'t>, Vec<Problem>> {
         self.comparisons += 1;
         if self.comparisons > MAX_COMPARISONS {
             return Err(vec![Problem::new(
@@ -169,149 +175,213 @@ impl<'p> Parser<'p> {
                 format!("`_filter` takes at most {MAX_COMPARISONS} comparisons."),
             )]);
         }
-        let Some(path) = self.word() else {
-            return wrong("`_filter` is written `parameter operator value`, e.g. `name co \"ann\"`.");
-        };
-        self.at += 1;
+        let path = self.path(depth)?;
+        let name = shown(&path);
         let operator = match self.word() {
             Some(word) if OPERATORS.contains(&word) => word,
             Some(word) => {
                 let hint = nearest(word, OPERATORS.iter().copied()).map(|n| format!(" Did you mean `{n}`?"));
                 return wrong(format!(
-                    "`{path}` in `_filter` needs an operator, one of {}.{}",
+                    "`{name}` in `_filter` needs an operator, one of {}.{}",
                     OPERATORS.join(", "),
                     hint.unwrap_or_default()
                 ));
             }
-            None => return wrong(format!("`{path}` in `_filter` needs an operator and a value.")),
+            None => return wrong(format!("`{name}` in `_filter` needs an operator and a value.")),
         };
         self.at += 1;
         let value = match self.tokens.get(self.at) {
             Some(Token::Word(word)) => (*word).to_owned(),
             Some(Token::Text(text)) => text.clone(),
-            _ => return wrong(format!("`{path} {operator}` in `_filter` needs a value.")),
+            _ => return wrong(format!("`{name} {operator}` in `_filter` needs a value.")),
         };
         self.at += 1;
-        self.apply(path, operator, &value)
+        Ok(Expression::Comparison { path, operator, value })
     }
 
-    fn apply(&self, path: &str, operator: &str, value: &str) -> Result<Condition, Vec<Problem>> {
-        let read = |name: &str, value: &str| self.conditions.named(self.kind, name, value, 0);
-        let with = |modifier: &str, value: &str| read(&format!("{path}:{modifier}"), value);
+    /// `a.b[filter].c`
+    fn path(&mut self, depth: usize) -> Result<Vec<Step<'t>>, Vec<Problem>> {
+        let mut path: Vec<Step<'t>> = Vec::new();
+        loop {
+            let links = match self.word() {
+                // Behind a bracket the dot is the word's first character.
+                Some(word) if path.is_empty() => Some(word),
+                Some(word) => word.strip_prefix('.'),
+                None => None,
+            };
+            let Some(links) = links.filter(|links| !links.is_empty()) else {
+                return match path.is_empty() {
+                    true => wrong("`_filter` is written `parameter operator value`, e.g. `name co \"ann\"`."),
+                    false => wrong(
+                        "Behind a filter in brackets comes a dot and a parameter: `subject[gender eq male].name co ann`.",
+                    ),
+                };
+            };
+            self.at += 1;
+            if !self.takes(&Token::OpenBracket) {
+                path.push(Step { links, filter: None });
+                return Ok(path);
+            }
+            let filter = self.either(depth + 1)?;
+            if !self.takes(&Token::CloseBracket) {
+                return wrong("`_filter` lacks a `]`.");
+            }
+            path.push(Step { links, filter: Some(filter) });
+        }
+    }
+}
+
+fn shown(path: &[Step<'_>]) -> String {
+    path.iter().map(|step| step.links).collect::<Vec<_>>().join("[…].")
+}
+
+/// Makes conditions for a type of what was read.
+struct Maker<'p> {
+    conditions: Conditions<'p>,
+}
+
+impl Maker<'_> {
+    fn condition(
+        &self,
+        kind: TypeId,
+        expression: &Expression<'_>,
+        depth: usize,
+    ) -> Result<Condition, Vec<Problem>> {
+        let every = |parts: &[Expression<'_>]| -> Result<Vec<Condition>, Vec<Problem>> {
+            parts.iter().map(|part| self.condition(kind, part, depth)).collect()
+        };
+        match expression {
+            Expression::All(parts) => every(parts).map(all),
+            Expression::Any(parts) => every(parts).map(any),
+            Expression::Not(inner) => Ok(Condition::Not(Box::new(self.condition(kind, inner, depth)?))),
+            Expression::Comparison { path, operator, value } => match path.split_first() {
+                Some((first, others)) => {
+                    self.walk(kind, (first.links, first.filter.as_ref(), others), operator, value, depth)
+                }
+                None => wrong("`_filter` has a comparison without a path."),
+            },
+        }
+    }
+
+    /// What is left of a path: the links of its step, the filter behind them, and the other steps.
+    fn walk(
+        &self,
+        kind: TypeId,
+        (links, filter, others): (&str, Option<&Expression<'_>>, &[Step<'_>]),
+        operator: &str,
+        value: &str,
+        depth: usize,
+    ) -> Result<Condition, Vec<Problem>> {
+        if depth > MAX_CHAIN {
+            return Err(too_many_links());
+        }
+        if links.starts_with("_has:") {
+            return self.conditions.backwards(kind, links, &mut |source, rest| {
+                self.walk(source, (rest, filter, others), operator, value, depth + 1)
+            });
+        }
+        if let Some((link, rest)) = links.split_once('.') {
+            return self.conditions.follow(kind, link, rest, &mut |target| {
+                self.walk(target, (rest, filter, others), operator, value, depth + 1)
+            });
+        }
+        let (Some(filter), Some((next, others))) = (filter, others.split_first()) else {
+            return self.leaf(kind, links, operator, value);
+        };
+        self.conditions.follow(kind, links, next.links, &mut |target| {
+            let step = (next.links, next.filter.as_ref(), others);
+            Ok(all(vec![
+                self.condition(target, filter, depth + 1)?,
+                self.walk(target, step, operator, value, depth + 1)?,
+            ]))
+        })
+    }
+
+    fn leaf(&self, kind: TypeId, name: &str, operator: &str, value: &str) -> Result<Condition, Vec<Problem>> {
+        let read = |name: &str, value: &str| self.conditions.named(kind, name, value, 0);
+        let with = |modifier: &str, value: &str| read(&format!("{name}:{modifier}"), value);
         // A comma is a comma here.
         let plain = value.replace('\\', "\\\\").replace(',', "\\,");
         if operator == "pr" {
             return match value {
                 "true" => with("missing", "false"),
                 "false" => with("missing", "true"),
-                _ => wrong(format!("`{path} pr` in `_filter` takes `true` or `false`.")),
+                _ => wrong(format!("`{name} pr` in `_filter` takes `true` or `false`.")),
             };
         }
-        let Some(param_type) = self.type_of(path) else {
-            // Says what is wrong with the path.
-            return read(path, &plain);
+        let code = name.split(':').next().unwrap_or(name);
+        let param_type = match code {
+            "_id" => Some(ParamType::Token),
+            "_lastUpdated" => Some(ParamType::Date),
+            _ => self.conditions.params.param(kind, code).map(|p| p.param_type),
         };
         let refuse = |takes: &str| {
             Err(vec![Problem::new(
                 IssueCode::NotSupported,
                 format!(
-                    "`{operator}` does not fit the {} parameter `{path}` in `_filter`, which takes {takes}.",
-                    param_type.code()
+                    "`{operator}` does not fit the {} parameter `{name}` in `_filter`, which takes {takes}.",
+                    param_type.map_or("special", ParamType::code)
                 ),
             )])
         };
+        let not = |condition: Condition| Condition::Not(Box::new(condition));
+        let matching = |matching: Match| read(name, &plain).map(|condition| rematched(condition, matching));
         match param_type {
-            ParamType::String => match operator {
-                "eq" => with("exact", &plain),
-                "ne" => with("exact", &plain).map(negated),
+            Some(ParamType::String) => match operator {
+                "eq" => matching(Match::Whole),
+                "ne" => matching(Match::Whole).map(not),
                 "co" => with("contains", &plain),
-                "sw" => read(path, &plain),
-                _ => refuse("eq, ne, co, sw and pr"),
+                "sw" => read(name, &plain),
+                "ew" => matching(Match::Ends),
+                _ => refuse("eq, ne, co, sw, ew and pr"),
             },
-            ParamType::Token => match operator {
-                "eq" => read(path, &plain),
-                "ne" => read(path, &plain).map(negated),
+            Some(ParamType::Token) => match operator {
+                "eq" => read(name, &plain),
+                "ne" => read(name, &plain).map(not),
                 "in" => with("in", &plain),
                 "ni" => with("not-in", &plain),
-                "ss" => with("above", &plain),
-                "sb" => with("below", &plain),
+                // The value subsumes a concept of the resource, or is subsumed by one.
+                "ss" => with("below", &plain),
+                "sb" => with("above", &plain),
                 _ => refuse("eq, ne, in, ni, ss, sb and pr"),
             },
-            ParamType::Date | ParamType::Number | ParamType::Quantity => match operator {
+            Some(date @ (ParamType::Date | ParamType::Number | ParamType::Quantity)) => match operator {
                 "eq" | "ne" | "gt" | "lt" | "ge" | "le" | "ap" | "sa" | "eb" => {
-                    read(path, &format!("{operator}{plain}"))
+                    read(name, &format!("{operator}{plain}"))
                 }
-                "po" if param_type == ParamType::Date => read(path, &format!("ap{plain}")),
+                "po" if date == ParamType::Date => read(name, &format!("ap{plain}")),
                 _ => refuse("eq, ne, gt, lt, ge, le, ap, sa, eb and pr"),
             },
-            ParamType::Reference => match operator {
-                "eq" | "re" => read(path, &plain),
-                "ne" => read(path, &plain).map(negated),
-                "ss" => with("above", &plain),
-                "sb" => with("below", &plain),
+            Some(ParamType::Reference) => match operator {
+                "eq" | "re" => read(name, &plain),
+                "ne" => read(name, &plain).map(not),
+                "ss" => with("below", &plain),
+                "sb" => with("above", &plain),
                 _ => refuse("eq, ne, re, ss, sb and pr"),
             },
-            ParamType::Uri => match operator {
-                "eq" => read(path, &plain),
-                "ne" => read(path, &plain).map(negated),
-                "ss" => with("above", &plain),
-                "sb" => with("below", &plain),
+            Some(ParamType::Uri) => match operator {
+                "eq" => read(name, &plain),
+                "ne" => read(name, &plain).map(not),
+                "ss" => with("below", &plain),
+                "sb" => with("above", &plain),
                 _ => refuse("eq, ne, ss, sb and pr"),
             },
-            ParamType::Composite | ParamType::Special => match operator {
-                "eq" => read(path, &plain),
-                _ => refuse("eq and pr"),
+            Some(ParamType::Composite | ParamType::Special) | None => match operator {
+                "eq" => read(name, &plain),
+                "ne" => read(name, &plain).map(not),
+                // Says what is wrong with the name, if there is no such parameter.
+                _ => read(name, &plain).and_then(|_| refuse("eq and ne")),
             },
         }
-    }
-
-    /// The type of the parameter at the end of the path; for a link to several types, that of the first which has it.
-    fn type_of(&self, path: &str) -> Option<ParamType> {
-        let mut kinds = vec![self.kind];
-        let mut links = path.split('.').peekable();
-        while let Some(link) = links.next() {
-            let (code, only) = match link.split_once(':') {
-                Some((code, only)) => (code, TypeId::from_name(only)),
-                None => (link, None),
-            };
-            if links.peek().is_none() {
-                return match code {
-                    "_id" => Some(ParamType::Token),
-                    "_lastUpdated" => Some(ParamType::Date),
-                    _ => kinds
-                        .iter()
-                        .find_map(|k| self.conditions.params.param(*k, code))
-                        .map(|p| p.param_type),
-                };
-            }
-            let mut next = Vec::new();
-            for p in kinds.iter().filter_map(|k| self.conditions.params.param(*k, code)) {
-                match only {
-                    Some(only) => next.push(only),
-                    None if p.targets.is_empty() => next.extend(TypeId::all()),
-                    None => next.extend(p.targets.iter().copied()),
-                }
-            }
-            next.sort_unstable();
-            next.dedup();
-            kinds = next;
-        }
-        None
     }
 }
 
-/// Not so at the end of the chain: `subject.name ne x` is about subjects whose name is another.
-fn negated(condition: Condition) -> Condition {
+/// The plain filters of a string, compared in another way.
+fn rematched(condition: Condition, matching: Match) -> Condition {
     match condition {
-        Condition::Chain { param, kind, condition } => {
-            Condition::Chain { param, kind, condition: Box::new(negated(*condition)) }
+        Condition::Filter(filter) if filter.matching == Match::Default => {
+            Condition::Filter(Filter { matching, ..filter })
         }
-        Condition::CanonicalChain { param, kind, url, condition } => {
-            Condition::CanonicalChain { param, kind, url, condition: Box::new(negated(*condition)) }
-        }
-        Condition::Any(all) if all.iter().all(|c| matches!(c, Condition::Chain { .. })) => {
-            Condition::Any(all.into_iter().map(negated).collect())
-        }
-        other => Condition::Not(Box::new(other)),
+        other => other,
     }
 }

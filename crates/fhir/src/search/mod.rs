@@ -23,7 +23,7 @@ pub use condition::in_compartment;
 pub use definition::{Definition, MAX_BASES};
 pub use extract::{EXTRACTOR_VERSION, MAX_INDEXED_BYTES, compartment, extract, extract_stored};
 pub use fold::fold;
-pub use params::{Own, Params, State};
+pub use params::{Own, Params, State, known_codes};
 pub use query::{
     Handling, MAX_ALTERNATIVES, MAX_CHAIN, MAX_CONDITIONS, MAX_INCLUDES, MAX_PARAMETERS, MAX_SORT_KEYS, parse,
 };
@@ -171,6 +171,10 @@ pub enum Match {
     Default,
     Exact,
     Contains,
+    /// `ew` of `_filter`: some text ends with this, folded.
+    Ends,
+    /// `eq` of `_filter` on strings: the whole text is this, folded.
+    Whole,
     Not,
     Missing,
     Above,

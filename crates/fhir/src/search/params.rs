@@ -69,6 +69,30 @@ impl PartialEq for Params {
     }
 }
 
+/// Codes that [known_codes] gives at most.
+const MAX_KNOWN_CODES: usize = 32;
+
+/// All codes that a token parameter of R4 can have, ascending by bytes, if they are few: those of required bindings, and
+/// `false` and `true`. `None` for every other parameter.
+pub fn known_codes(param: ParamId) -> Option<Vec<&'static str>> {
+    let standard = Params::standard();
+    let types = standard.types(definitions::param_by_id(param)?);
+    let mut all: Vec<&'static str> = Vec::new();
+    for (name, binding) in types {
+        match (*name, binding) {
+            ("boolean", _) => all.extend(["false", "true"]),
+            ("code", Some(set)) => {
+                let set = Definitions::get().code_sets.get(usize::from(*set))?;
+                all.extend(set.systems.iter().flat_map(|(_, codes)| codes.iter().copied()));
+            }
+            _ => return None,
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    (1..=MAX_KNOWN_CODES).contains(&all.len()).then_some(all)
+}
+
 impl Params {
     /// Those of R4 alone.
     pub fn standard() -> Params {

@@ -118,6 +118,8 @@ fn one(params: &Params, filter: &Filter) -> String {
         Match::Default => "",
         Match::Exact => ":exact",
         Match::Contains => ":contains",
+        Match::Ends => " ew ",
+        Match::Whole => " eq ",
         Match::Not => ":not",
         Match::Missing => ":missing",
         Match::Above => ":above",

@@ -8,7 +8,7 @@ pub(super) fn holds(filter: &Filter, entries: &[IndexEntry]) -> Option<bool> {
     if let [Operand::Missing(missing)] = filter.any.as_slice() {
         return Some(values.peek().is_none() == *missing);
     }
-    if !matches!(filter.matching, Match::Default | Match::Exact | Match::Contains | Match::Not) {
+    if matches!(filter.matching, Match::Missing | Match::Above | Match::Below) {
         return None;
     }
     let mut any = false;
@@ -39,6 +39,8 @@ fn meets(matching: Match, operand: &Operand, value: &IndexValue) -> Option<bool>
         (Operand::String { folded, exact }, IndexValue::String { folded: f, exact: e }) => match matching {
             Match::Exact => e == exact,
             Match::Contains => f.contains(folded.as_str()),
+            Match::Ends => f.ends_with(folded.as_str()),
+            Match::Whole => f == folded,
             _ => f.starts_with(folded.as_str()),
         },
         (Operand::Reference { kinds, id }, IndexValue::Reference { target }) => {

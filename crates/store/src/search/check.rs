@@ -2,7 +2,7 @@
 
 use super::builder::Values;
 use super::composite::composite;
-use super::range::{ancestors, date_test, exact_test, near_test, open_test, prefix_test, quantity_test};
+use super::range::{ancestors, date_test, near_test, open_test, prefix_test, quantity_test, string_test};
 use super::wanted::Scope;
 use crate::ids::{encode_id, encode_target};
 use crate::index::{
@@ -146,14 +146,7 @@ impl<'a> Subject<'a> {
             }
             Operand::String { folded, exact } => {
                 let param = values.bind(number);
-                let test = match filter.matching {
-                    Match::Exact => exact_test(values, "", folded, exact),
-                    Match::Contains => {
-                        let folded = values.bind(folded.as_str());
-                        self.scope.dialect.contains("folded", &folded)
-                    }
-                    _ => prefix_test(values, "", folded),
-                };
+                let test = string_test(values, self.scope.dialect, "", (filter.matching, folded, exact));
                 format!(
                     "EXISTS (SELECT 1 FROM string WHERE rid = {rid} AND +param = {param} AND {test}{look_up})"
                 )

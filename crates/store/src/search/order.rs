@@ -7,7 +7,6 @@ use super::nested::is_reference;
 use super::source::{Maker, Rows, Source, Walk, is_prefix, walk_of};
 use crate::index::{NO_DATE, ODD, param_number};
 use crate::{Error, Result, Row};
-use fhir::TypeId;
 use fhir::definitions::ParamType;
 use fhir::search::Sort;
 
@@ -63,8 +62,8 @@ pub(super) fn keys(values: &mut Values, maker: &Maker<'_>, source: Source, rows:
     if maker.sort.is_empty() {
         return own_order(maker, source, rows).into_iter().collect();
     }
-    let kind = maker.wanted.kind;
-    maker.sort.iter().enumerate().map(|(n, sort)| key(values, kind, rows, n, sort)).collect()
+    let whole_type = matches!(source, Source::All(_));
+    maker.sort.iter().enumerate().map(|(n, sort)| key(values, maker, (rows, whole_type), n, sort)).collect()
 }
 
 /// Without `_sort`: as the source has them. What other rows made of a node may differ from page to page, so its rows
@@ -88,7 +87,14 @@ fn own_order(maker: &Maker<'_>, source: Source, rows: &Rows) -> Option<Key> {
     }
 }
 
-fn key(values: &mut Values, kind: TypeId, rows: &Rows, n: usize, sort: &Sort) -> Key {
+fn key(
+    values: &mut Values,
+    maker: &Maker<'_>,
+    (rows, whole_type): (&Rows, bool),
+    n: usize,
+    sort: &Sort,
+) -> Key {
+    let kind = maker.wanted.kind;
     let (param, param_type, descending) = match sort {
         Sort::LastUpdated { descending } => {
             return Key::of_resource("last_updated_us", *descending, Type::Int);
@@ -149,13 +155,17 @@ fn key(values: &mut Values, kind: TypeId, rows: &Rows, n: usize, sort: &Sort) ->
             );
             Key { needs_resource: true, ..Key::new(sql, descending, Type::Bytes) }
         }
-        // These have no index by row: the least values of all rows are collected once.
+        // These have no index by row: the least values of all rows of the type are collected once.
         ParamType::Uri => {
             let param = values.bind(number);
             let list = format!("SELECT rid, min(value) AS k FROM uri WHERE param = {param} GROUP BY rid");
             joined(n, rid, descending, Type::Text, "''", &list)
         }
         _ => {
+            // A look-up for each code there is beats the list, unless it is the whole type that is sorted.
+            if let Some(codes) = fhir::search::known_codes(param).filter(|_| !whole_type) {
+                return known_code(values, maker, rid, number, &codes, descending);
+            }
             let (kind, param) = (values.bind(i64::from(kind.0)), values.bind(number));
             let list = format!(
                 "SELECT rid, min(code) AS k FROM token WHERE type_id = {kind} AND param = {param} GROUP BY rid"
@@ -163,6 +173,29 @@ fn key(values: &mut Values, kind: TypeId, rows: &Rows, n: usize, sort: &Sort) ->
             joined(n, rid, descending, Type::Text, "''", &list)
         }
     }
+}
+
+/// The least of the codes that the row has, tried one after the other; `codes` ascend.
+fn known_code(
+    values: &mut Values,
+    maker: &Maker<'_>,
+    rid: &str,
+    number: i64,
+    codes: &[&str],
+    descending: bool,
+) -> Key {
+    let (kind, param) = (values.bind(i64::from(maker.wanted.kind.0)), values.bind(number));
+    let look_up = maker.scope.dialect.look_up();
+    let mut sql = String::from("CASE");
+    for code in codes {
+        let code = values.bind(*code);
+        sql.push_str(&format!(
+            " WHEN EXISTS (SELECT 1 FROM token WHERE type_id = {kind} AND code = {code} AND rid = {rid} \
+             AND param = {param}{look_up}) THEN {code}"
+        ));
+    }
+    sql.push_str(" ELSE '' END");
+    Key::new(sql, descending, Type::Text)
 }
 
 fn joined(n: usize, rid: &str, descending: bool, kind: Type, none: &str, list: &str) -> Key {

@@ -1,8 +1,9 @@
 //! Conditions on one index table for one operand: the bounds that make a narrow range, and the exact test.
 
 use super::builder::Values;
+use crate::Dialect;
 use crate::index::{MAX_CHARS, SHORT_US, cut, on_sphere};
-use fhir::search::Prefix;
+use fhir::search::{Match, Prefix};
 
 /// Past every text that starts with a prefix: texts compare by code point on both engines.
 pub(super) const LAST: char = '\u{10FFFF}';
@@ -101,6 +102,30 @@ pub(super) fn exact_test(values: &mut Values, alias: &str, folded: &str, exact: 
     let (folded, exact) = (cut(folded, MAX_CHARS), cut(exact, MAX_CHARS));
     let stored = if folded == exact { "" } else { exact };
     format!("{alias}folded = {} AND {alias}exact = {}", values.bind(folded), values.bind(stored))
+}
+
+/// The test of a stored string by the filter's way of comparing.
+pub(super) fn string_test(
+    values: &mut Values,
+    dialect: Dialect,
+    alias: &str,
+    (matching, folded, exact): (Match, &str, &str),
+) -> String {
+    match matching {
+        Match::Exact => exact_test(values, alias, folded, exact),
+        Match::Whole => format!("{alias}folded = {}", values.bind(cut(folded, MAX_CHARS))),
+        Match::Contains => {
+            let folded = values.bind(folded);
+            dialect.contains(&format!("{alias}folded"), &folded)
+        }
+        Match::Ends => {
+            let length = values.bind(folded.chars().count() as i64);
+            let folded = values.bind(folded);
+            // A text shorter than the ending is another text, wherever an engine starts to count.
+            format!("substr({alias}folded, CAST(length({alias}folded) + 1 - {length} AS INTEGER)) = {folded}")
+        }
+        _ => prefix_test(values, alias, folded),
+    }
 }
 
 pub(super) fn prefix_test(values: &mut Values, alias: &str, folded: &str) -> String {

@@ -6,6 +6,7 @@ use super::composite::composite;
 use super::nested::{is_reference, one_target, word_rows};
 use super::range::{
     Bounds, date_test, exact_test, near_test, open_test, prefix_test, quantity_test, short_bounds,
+    string_test,
 };
 use super::wanted::{Node, Scope, Wanted};
 use crate::ids::{encode_id, encode_target};
@@ -180,7 +181,7 @@ fn scans(filter: &Filter, operand: &Operand) -> bool {
         | Operand::Token { code: None, .. }
         | Operand::Identifier { value: None, .. } => true,
         Operand::Composite(parts) => !matches!(parts.first(), Some(Operand::Token { code: Some(_), .. })),
-        Operand::String { .. } => filter.matching == Match::Contains,
+        Operand::String { .. } => matches!(filter.matching, Match::Contains | Match::Ends),
         _ => false,
     }
 }
@@ -460,13 +461,20 @@ impl<'a> Maker<'a> {
                 }
                 return Ok(direct("token", conditions, None));
             }
-            [Operand::String { folded, exact }] if filter.matching != Match::Contains => {
+            [Operand::String { folded, exact }]
+                if !matches!(filter.matching, Match::Contains | Match::Ends) =>
+            {
                 let mut conditions = vec![format!("d.param = {}", values.bind(number))];
                 if filter.matching == Match::Exact {
                     conditions.push(exact_test(values, "d.", folded, exact));
                     return Ok(direct("string", conditions, None));
                 }
-                conditions.push(prefix_test(values, "d.", folded));
+                conditions.push(match filter.matching {
+                    Match::Whole => {
+                        string_test(values, self.scope.dialect, "d.", (Match::Whole, folded, exact))
+                    }
+                    _ => prefix_test(values, "d.", folded),
+                });
                 let length = cut(folded, MAX_CHARS).chars().count() as i64;
                 conditions.push(format!("d.shared < {}", values.bind(length)));
                 return Ok(direct("string", conditions, Some("d.folded")));
@@ -526,14 +534,7 @@ impl<'a> Maker<'a> {
             }
             Operand::String { folded, exact } => {
                 let param = values.bind(number);
-                let test = match filter.matching {
-                    Match::Exact => exact_test(values, "", folded, exact),
-                    Match::Contains => {
-                        let folded = values.bind(folded.as_str());
-                        self.scope.dialect.contains("folded", &folded)
-                    }
-                    _ => prefix_test(values, "", folded),
-                };
+                let test = string_test(values, self.scope.dialect, "", (filter.matching, folded, exact));
                 arms.push(format!("SELECT rid FROM string WHERE param = {param} AND {test}"));
             }
             Operand::Date { prefix, low_us, high_us } => {

@@ -102,7 +102,10 @@ fn random_filter(random: &mut Random) -> Filter {
             random.pick(&["code", "category"]),
             if random.below(4) == 0 { Match::Not } else { Match::Default },
         ),
-        2 => ("value-string", random.pick(&[Match::Default, Match::Default, Match::Exact, Match::Contains])),
+        2 => (
+            "value-string",
+            random.pick(&[Match::Default, Match::Exact, Match::Contains, Match::Ends, Match::Whole]),
+        ),
         3 => ("date", Match::Default),
         4 => ("value-quantity", Match::Default),
         5 => (random.pick(&["subject", "subject", "performer"]), Match::Default),
@@ -205,6 +208,8 @@ fn entry_meets(value: &IndexValue, operand: &Operand, matching: Match) -> bool {
         (IndexValue::String { folded, exact }, Operand::String { folded: f, exact: e }) => match matching {
             Match::Exact => exact == e,
             Match::Contains => folded.contains(f.as_str()),
+            Match::Ends => folded.ends_with(f.as_str()),
+            Match::Whole => folded == f,
             _ => folded.starts_with(f.as_str()),
         },
         (IndexValue::Date { low_us: l, high_us: h }, Operand::Date { prefix, low_us, high_us }) => {

@@ -65,6 +65,10 @@ fn no_scan(temp: &TempStore) {
         ("Observation", "code:text=systolic&patient=p1", &everything),
         ("Observation", "_content=malaria", &care),
         ("Observation", "patient=p1&_sort=-date,_id&_count=20", &everything),
+        ("Observation", "patient=p1&_sort=status&_count=20", &everything),
+        ("Patient", "_has:Observation:patient:code=8480-6", &everything),
+        ("Patient", "_has:Observation:patient:code=http://loinc.org|8480-6&_sort=family", &everything),
+        ("Patient", "_filter=name eq Amina or family ew ina", &care),
     ];
     let mut text = String::new();
     for (of, parameters, predicate) in cases {

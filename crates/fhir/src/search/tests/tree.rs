@@ -156,11 +156,39 @@ fn reverse_chains() {
         ("_has:Observation:subjekt:code=1", "Did you mean `subject`?"),
         ("_has:Observation:code:code=1", "no reference"),
         ("_has:Observation:encounter:code=1", "never points at Patient"),
-        ("_list=$current-allergies", "functional lists"),
+        ("_list=$current-allergies", "is a list of AllergyIntolerance, not of Patient"),
+        ("_list=$current-documents", "or one of `$current-problems`, `$current-medications`"),
         ("_id:exact=1", "takes no modifier"),
     ] {
         let outcome = try_parse(p, query).expect_err(query);
         assert!(outcome.to_string().contains(text), "{query}: {outcome}");
+    }
+}
+
+#[test]
+fn functional_lists() {
+    let kind = |name: &str| TypeId::from_name(name).unwrap();
+    for (of, query, expected) in [
+        (
+            "Condition",
+            "patient=1&_list=$current-problems",
+            "Condition.patient=Patient/1 & Condition.clinical-status=active,recurrence,relapse & \
+             Condition.verification-status:Not=refuted,entered-in-error",
+        ),
+        ("MedicationStatement", "_list=$current-medications", "MedicationStatement.status=active"),
+        (
+            "MedicationRequest",
+            "_list=$current-medications,7",
+            "((MedicationRequest.status=active and MedicationRequest.intent:Not=proposal,plan) or <- List.item[id 7])",
+        ),
+        (
+            "AllergyIntolerance",
+            "_list=$current-drug-allergies",
+            "AllergyIntolerance.clinical-status=active & \
+             AllergyIntolerance.verification-status:Not=refuted,entered-in-error & AllergyIntolerance.category=medication",
+        ),
+    ] {
+        assert_eq!(tree(kind(of), query), expected, "{of}?{query}");
     }
 }
 
@@ -228,7 +256,9 @@ fn special_parameters() {
 fn filters() {
     let p = TypeId::PATIENT;
     for (query, expected) in [
-        ("name eq Ann", "Patient.name:Exact=Ann"),
+        ("name eq Ann", "Patient.name:Whole=Ann"),
+        ("name ne \"\\u0041nn\"", "not Patient.name:Whole=Ann"),
+        ("family ew son", "Patient.family:Ends=son"),
         ("name co \"an, n\"", "Patient.name:Contains=an, n"),
         ("gender ne male", "not Patient.gender=male"),
         ("birthdate ge 2000 and name sw A", "Patient.birthdate=Ge 2000-01-01T00:00:00Z & Patient.name=A"),
@@ -242,13 +272,30 @@ fn filters() {
         ),
         (
             "organization.name eq \"St. Mary\"",
-            "Patient.organization -> Organization[Organization.name:Exact=St. Mary]",
+            "Patient.organization -> Organization[Organization.name:Whole=St. Mary]",
         ),
-        ("organization.name ne x", "Patient.organization -> Organization[not Organization.name:Exact=x]"),
+        ("organization.name ne x", "Patient.organization -> Organization[not Organization.name:Whole=x]"),
         ("deceased pr false", "Patient.deceased:Missing=true"),
         ("_id eq 5", "id 5"),
         ("_has:Observation:patient:code eq 1", "<- Observation.patient[Observation.code=1]"),
         ("identifier eq http://nid|7", "Patient.identifier=http://nid|7"),
+        (
+            "organization[active eq true and not (name sw Old)].name co \"clinic\"",
+            "Patient.organization -> Organization[((Organization.active=true and not Organization.name=Old) and Organization.name:Contains=clinic)]",
+        ),
+        (
+            "organization.partof[name eq a].partof[name eq b].name ew c",
+            "Patient.organization -> Organization[Organization.partof -> Organization[(Organization.name:Whole=a and \
+             Organization.partof -> Organization[(Organization.name:Whole=b and Organization.name:Ends=c)])]]",
+        ),
+        (
+            "_has:Observation:patient:encounter[status eq finished].type ne x",
+            "<- Observation.patient[Observation.encounter -> Encounter[(Encounter.status=finished and not Encounter.type=x)]]",
+        ),
+        (
+            "_has:Observation:patient:date ge 2020",
+            "<- Observation.patient[Observation.date=Ge 2020-01-01T00:00:00Z]",
+        ),
     ] {
         assert_eq!(tree(p, &format!("_filter={query}")), expected, "{query}");
     }
@@ -261,8 +308,15 @@ fn filters() {
         ("name eq x)", "too many", IssueCode::Value),
         ("name eq x gender eq y", "needs `and` or `or`", IssueCode::Value),
         ("nam eq x", "Did you mean `name`?", IssueCode::NotSupported),
-        ("name ew x", "does not fit the string", IssueCode::NotSupported),
-        ("name[use eq official].given eq x", "no brackets", IssueCode::Value),
+        ("gender ew x", "does not fit the token", IssueCode::NotSupported),
+        ("_text ew x", "does not fit the special", IssueCode::NotSupported),
+        ("name[use eq official].given eq x", "only references can be followed", IssueCode::NotSupported),
+        ("organization[name eq x", "lacks a `]`", IssueCode::Value),
+        ("organization[name eq x] eq y", "comes a dot and a parameter", IssueCode::Value),
+        ("organization[].name eq y", "is written", IssueCode::Value),
+        ("organization[nam eq x].name eq y", "Did you mean `name`?", IssueCode::NotSupported),
+        ("organization eq y]", "`]` too many", IssueCode::Value),
+        ("name eq \"\\x\"", "no JSON string", IssueCode::Value),
         ("birthdate eq soon", "A date is written", IssueCode::Value),
         ("deceased pr maybe", "`true` or `false`", IssueCode::Value),
         ("", "is written", IssueCode::Value),

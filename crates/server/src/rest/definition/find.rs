@@ -77,6 +77,8 @@ fn holds(matching: Match, operand: &Operand, value: &IndexValue) -> bool {
         (Operand::String { folded, exact }, IndexValue::String { folded: f, exact: e }) => match matching {
             Match::Exact => exact == e,
             Match::Contains => f.contains(folded.as_str()),
+            Match::Ends => f.ends_with(folded.as_str()),
+            Match::Whole => f == folded,
             _ => f.starts_with(folded.as_str()),
         },
         (Operand::Uri(wanted), IndexValue::Uri(uri)) => match matching {
