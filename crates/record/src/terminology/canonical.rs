@@ -225,18 +225,28 @@ impl Terminology {
     }
 }
 
-/// The concepts of a CodeSystem resource. Errors: one that cannot be read as a code system.
-pub(super) fn memory(definition: &Definition) -> Result<Option<Arc<Memory>>, Error> {
+/// What a supplement says of the concepts of another system. Errors: as [memory].
+pub(super) fn supplement(definition: &Definition) -> Result<Option<Arc<Memory>>, Error> {
+    let is_one = definition.value.get("content").and_then(Json::as_str) == Some("supplement");
+    if is_one { kept(definition) } else { Ok(None) }
+}
+
+fn kept(definition: &Definition) -> Result<Option<Arc<Memory>>, Error> {
     if let Some(made) = definition.memory.get() {
         return Ok(made.clone());
     }
+    let made = Memory::new(&definition.value).map_err(|f| refuse(IssueCode::Invariant, f.to_string()))?;
+    Ok(definition.memory.get_or_init(|| Some(Arc::new(made))).clone())
+}
+
+/// The concepts of a CodeSystem resource. Errors: one that cannot be read as a code system.
+pub(super) fn memory(definition: &Definition) -> Result<Option<Arc<Memory>>, Error> {
     let content = definition.value.get("content").and_then(Json::as_str);
     let has_concepts = definition.value.get("concept").is_some_and(Json::is_array);
-    let made = match content {
-        Some("not-present" | "supplement") if !has_concepts => None,
-        _ => Some(Arc::new(
-            Memory::new(&definition.value).map_err(|f| refuse(IssueCode::Invariant, f.to_string()))?,
-        )),
-    };
-    Ok(definition.memory.get_or_init(|| made).clone())
+    match content {
+        Some("not-present") if !has_concepts => Ok(None),
+        // What it adds belongs to the system it supplements.
+        Some("supplement") => Ok(None),
+        _ => kept(definition),
+    }
 }

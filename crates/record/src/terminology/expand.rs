@@ -1,11 +1,13 @@
 //! `$expand`: the codes of a value set.
 
 use super::compose::{Listed, Part, Set};
+use super::supplement::Supplements;
 use super::system::System;
 use super::words::Typed;
 use super::{Kind, MAX_EXPANSION, Source, Terminology, language, too_costly};
 use crate::Error;
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use store::Tx;
 use store::terminology::{Concept, Designation, Ranges};
 
@@ -100,6 +102,8 @@ impl Terminology {
                 None => (0, Vec::new()),
             },
         };
+        let mut page = page;
+        self.supplement(tx, &mut page.1)?;
         let wishes = language::wishes(&request.display_language);
         let of_kind = |kind: Kind| {
             set.used.iter().filter(|(k, _)| *k == kind).map(|(_, url)| url.clone()).collect::<Vec<_>>()
@@ -110,6 +114,19 @@ impl Terminology {
             used_systems: of_kind(Kind::CodeSystem),
             used_value_sets: of_kind(Kind::ValueSet),
         })
+    }
+
+    /// Gives the concepts of a page what supplements say of them.
+    fn supplement(&self, tx: &mut dyn Tx, hits: &mut [Hit]) -> Result<(), Error> {
+        let mut known: HashMap<(String, String), Supplements> = HashMap::new();
+        for hit in hits {
+            let (Some(system), Some(concept)) = (&hit.known, &mut hit.concept) else { continue };
+            match known.entry((system.url().to_owned(), system.version().to_owned())) {
+                Entry::Occupied(found) => found.get().add_to(concept),
+                Entry::Vacant(place) => place.insert(self.supplements(tx, system)?).add_to(concept),
+            }
+        }
+        Ok(())
     }
 
     /// All codes of a value set, at most `limit`. Errors: as [Terminology::expand]; `too-costly` for more.

@@ -63,7 +63,7 @@ impl Terminology {
     /// Errors: `Invalid` with `not-found` for an unknown system, version or code.
     pub fn lookup(&self, tx: &mut dyn Tx, request: &Lookup) -> Result<Concept, Error> {
         let system = self.known_system(tx, &request.system, request.version.as_deref())?;
-        let Some(concept) = system.concept(tx, &request.code)? else {
+        let Some(mut concept) = system.concept(tx, &request.code)? else {
             return Err(super::refuse(
                 fhir::IssueCode::NotFound,
                 format!(
@@ -74,6 +74,7 @@ impl Terminology {
                 ),
             ));
         };
+        self.supplements(tx, &system)?.add_to(&mut concept);
         let wishes = language::wishes(&request.display_language);
         let display = language::display(Some(&concept), None, &[], &wishes, system.text("language"));
         let mut properties = concept.detail.properties.clone();
@@ -105,7 +106,7 @@ impl Terminology {
                 system.brief(tx, &Ranges::one(number), &mut |_, _, d| d.clone_into(display))?;
             }
         }
-        properties.retain(|p| wants(&p.code));
+        properties.retain(|p| wants(&p.code) && p.code != wire::terminology::rf2::ROLE_GROUP);
         Ok(Concept {
             name: system.text("title").or(system.text("name")).unwrap_or(system.url()).to_owned(),
             version: system.version().to_owned(),

@@ -12,6 +12,7 @@
 
 mod built_in;
 mod canonical;
+pub mod closure;
 mod compose;
 mod ecl;
 mod expand;
@@ -23,6 +24,7 @@ mod language;
 mod lookup;
 mod memory;
 mod record;
+mod supplement;
 mod system;
 mod translate;
 mod validate;

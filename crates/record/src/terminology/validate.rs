@@ -125,7 +125,10 @@ impl Terminology {
         let mut checked = Checked::new(given);
         checked.version = Some(system.version().to_owned()).filter(|v| !v.is_empty());
         match system.concept(tx, &given.code)? {
-            Some(concept) => checked.found(&system, Some(concept), None, given, request, wishes, path),
+            Some(mut concept) => {
+                self.supplements(tx, &system)?.add_to(&mut concept);
+                checked.found(&system, Some(concept), None, given, request, wishes, path)
+            }
             None => checked.wrong(
                 IssueCode::CodeInvalid,
                 path,
@@ -172,7 +175,10 @@ impl Terminology {
                 match &part.known {
                     Some(system) => {
                         checked.version = Some(system.version().to_owned()).filter(|v| !v.is_empty());
-                        let concept = system.concept(tx, &given.code)?;
+                        let mut concept = system.concept(tx, &given.code)?;
+                        if let Some(concept) = &mut concept {
+                            self.supplements(tx, system)?.add_to(concept);
+                        }
                         let number = concept.as_ref().map(|c| c.number);
                         let listed = part.listed.iter().find(|l| l.number.is_some() && l.number == number);
                         checked.found(system, concept, listed, given, request, wishes, path);

@@ -4,6 +4,7 @@
 use fhir::search::fold;
 use store::terminology::Concept;
 use store::terminology::posting::MAX_KEY;
+use wire::terminology::rf2::ROLE_GROUP;
 
 /// Characters of a word that count.
 const MAX_WORD: usize = 40;
@@ -15,7 +16,7 @@ pub(crate) fn split(folded: &str) -> impl Iterator<Item = &str> {
     folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-fn cut(word: &str) -> &str {
+pub(crate) fn cut(word: &str) -> &str {
     word.char_indices().nth(MAX_WORD).map_or(word, |(at, _)| &word[..at])
 }
 
@@ -41,7 +42,8 @@ pub(crate) fn keys<'c>(
         }
         seen.push(folded);
     }
-    for property in &concept.detail.properties {
+    // Which attributes belong together is read from the concept itself.
+    for property in concept.detail.properties.iter().filter(|p| p.code != ROLE_GROUP) {
         let value = property.value.plain();
         each(format!("p:{}", property.code));
         if property.code.len() + value.len() + 3 <= MAX_KEY {

@@ -3,6 +3,7 @@
 //! A version is written under a new [Id] while nobody can find it, put in use in one transaction, and removed piece
 //! by piece after another took its place. So a search never sees half a system.
 
+pub mod closure;
 pub mod concept;
 pub mod mapping;
 pub mod posting;
@@ -56,8 +57,8 @@ pub struct Entry {
     pub header: String,
 }
 
-/// Rows removed in one transaction.
-pub const REMOVE_ROWS: u32 = 20_000;
+/// Rows of a table removed in one transaction: other writers wait some milliseconds at most.
+pub const REMOVE_ROWS: u32 = 500;
 
 fn key(id: Id, number: u32) -> i64 {
     (id.0 << 32) | i64::from(number)

@@ -284,6 +284,26 @@ impl Reader {
     }
 }
 
+/// Which attributes of a concept belong together: a property of it whose text is the group's number, a blank, and
+/// `attribute=value`, for each relationship that is in a group.
+pub const ROLE_GROUP: &str = "609096000";
+
+fn grouped(
+    table: &Table<'_>,
+    code: &str,
+    name: &str,
+    target: &str,
+    sink: &mut dyn Sink,
+) -> Result<(), Fault> {
+    match table.column("relationshipGroup").map(|column| table.get(column)) {
+        None | Some("" | "0") => Ok(()),
+        Some(group) => {
+            let text = format!("{group} {name}={target}");
+            sink.take(Item::Property { code, name: ROLE_GROUP, value: Value::Text(&text) })
+        }
+    }
+}
+
 /// Columns that [Table::open] has found to be there.
 fn columns<const N: usize>(table: &Table<'_>, names: [&str; N]) -> Columns<N> {
     Columns(names.map(|name| table.column(name).unwrap_or(usize::MAX)))
@@ -337,11 +357,11 @@ fn plain(part: Part, table: &Table<'_>, sink: &mut dyn Sink) -> Result<(), Fault
             let (code, target) = (table.get(source), table.get(target));
             match table.get(kind) {
                 IS_A => sink.take(Item::Parent { code, parent: target }),
-                name => sink.take(Item::Property {
-                    code,
-                    name,
-                    value: Value::Coding { system: SYSTEM, code: target, display: "" },
-                }),
+                name => {
+                    let value = Value::Coding { system: SYSTEM, code: target, display: "" };
+                    sink.take(Item::Property { code, name, value })?;
+                    grouped(table, code, name, target, sink)
+                }
             }
         }
         Part::ConcreteValue => {

@@ -178,6 +178,7 @@ fn rf2_rows_become_facts() {
         format!(
             "{low} 363698007=Coding {{ system: \"http://snomed.info/sct\", code: \"{top}\", display: \"\" }}"
         ),
+        format!("{low} 609096000=Text(\"1 363698007={top}\")"),
         format!("{top} [en-US] 900000000000013009 Moon \"dust\" preferred"),
         format!("{top} [en] 900000000000003001 Moon dust (substance)"),
         format!("{top} means What lies on the moon"),

@@ -1,23 +1,35 @@
-//! SNOMED CT Expression Constraint Language, its core: `<` `<<` `<!` `>` `>>` `>!` `^` `*`, concepts with their terms,
-//! AND, OR, MINUS, brackets, and refinements by attributes (`: attribute = value, …`) without groups and cardinalities.
-//! <http://snomed.org/ecl>
+//! SNOMED CT Expression Constraint Language: `<` `<<` `<!` `>` `>>` `>!` `^` `*`, concepts with their terms, AND, OR, MINUS,
+//! brackets, refinements by attributes (`: attribute = value, …`) with attribute groups (`{ … }`) and cardinalities
+//! (`[0..1]`), and filters by description (`{{ term = "heart att", language = en, type = syn }}`) and by concept
+//! (`{{ C active = true }}`). <http://snomed.org/ecl>
+//!
+//! What the index knows is answered by sets of numbers. Groups, cardinalities and most filters are about single concepts:
+//! the index narrows them down, then each of at most [MAX_CHECKED] is read.
+
+mod check;
+mod read;
 
 use super::refuse;
 use super::system::System;
+use super::words;
 use crate::Error;
 use fhir::IssueCode;
+use read::{Attribute, Comparison, Filter, Refinement, Times, Tree, Walk};
 use store::Tx;
-use store::terminology::{Ranges, Union};
+use store::terminology::{Concept, Ranges, Union};
 
 /// Characters of an expression.
 const MAX_LENGTH: usize = 8_000;
 /// Values of an attribute that are looked up one by one; for more, all values in use are gone through.
 const FEW_VALUES: usize = 2_000;
-/// Brackets within brackets.
-const MAX_DEPTH: usize = 40;
+/// Concepts that are read one by one for one group, cardinality or filter.
+const MAX_CHECKED: usize = 50_000;
+/// Concepts that are held at once for that.
+const CHECKED_AT_ONCE: usize = 1_000;
 
 /// The numbers that an expression selects. Errors: `value` with the place where it cannot be read; a concept that is
-/// not in the system; parts of the language that are not supported, by name.
+/// not in the system; parts of the language that are not supported, by name; `too-costly` for groups, cardinalities and
+/// filters of too many concepts.
 pub(crate) fn evaluate(tx: &mut dyn Tx, system: &System, expression: &str) -> Result<Ranges, Error> {
     if expression.len() > MAX_LENGTH {
         return Err(refuse(
@@ -25,236 +37,8 @@ pub(crate) fn evaluate(tx: &mut dyn Tx, system: &System, expression: &str) -> Re
             format!("An expression has at most {MAX_LENGTH} characters."),
         ));
     }
-    let mut parser = Parser { text: expression, at: 0, depth: 0 };
-    let tree = parser.constraint()?;
-    parser.blank()?;
-    if parser.at < expression.len() {
-        return Err(parser.wrong("the expression should end"));
-    }
+    let tree = read::expression(expression)?;
     Evaluator { system }.numbers(tx, &tree)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Walk {
-    Below,
-    BelowOrThis,
-    Children,
-    ChildrenOrThis,
-    Above,
-    AboveOrThis,
-    Parents,
-    ParentsOrThis,
-}
-
-#[derive(Debug)]
-enum Tree {
-    Any,
-    Concept(String),
-    Walk(Walk, Box<Tree>),
-    Members(Box<Tree>),
-    And(Vec<Tree>),
-    Or(Vec<Tree>),
-    Minus(Box<Tree>, Box<Tree>),
-    Refined(Box<Tree>, Box<Refinement>),
-}
-
-#[derive(Debug)]
-enum Refinement {
-    Attribute { name: Tree, is_equal: bool, value: Tree },
-    All(Vec<Refinement>),
-    Any(Vec<Refinement>),
-}
-
-struct Parser<'e> {
-    text: &'e str,
-    at: usize,
-    depth: usize,
-}
-
-impl Parser<'_> {
-    fn wrong(&self, what: &str) -> Error {
-        let place = self.text.get(..self.at).map_or(0, |t| t.chars().count()) + 1;
-        refuse(IssueCode::Value, format!("The expression cannot be read at character {place}: {what}."))
-    }
-    fn rest(&self) -> &str {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-    /// Passes white space and comments.
-    fn blank(&mut self) -> Result<(), Error> {
-        loop {
-            let rest = self.rest();
-            let trimmed = rest.trim_start();
-            let skipped = rest.len() - trimmed.len();
-            if trimmed.starts_with("/*") {
-                let Some(end) = trimmed.find("*/") else { return Err(self.wrong("a comment does not end")) };
-                self.at += skipped + end + 2;
-            } else {
-                self.at += skipped;
-                return Ok(());
-            }
-        }
-    }
-    fn take(&mut self, token: &str) -> Result<bool, Error> {
-        self.blank()?;
-        let found = self.rest().starts_with(token);
-        if found {
-            self.at += token.len();
-        }
-        Ok(found)
-    }
-    fn take_word(&mut self, word: &str) -> Result<bool, Error> {
-        self.blank()?;
-        let rest = self.rest();
-        let found = rest.get(..word.len()).is_some_and(|w| w.eq_ignore_ascii_case(word))
-            && !rest[word.len()..].starts_with(|c: char| c.is_alphanumeric());
-        if found {
-            self.at += word.len();
-        }
-        Ok(found)
-    }
-
-    fn constraint(&mut self) -> Result<Tree, Error> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(self.wrong("brackets are nested too deep"));
-        }
-        let first = self.refined()?;
-        let tree = if self.take_word("MINUS")? {
-            let second = self.refined()?;
-            Tree::Minus(Box::new(first), Box::new(second))
-        } else if self.take_word("OR")? {
-            let mut all = vec![first, self.refined()?];
-            while self.take_word("OR")? {
-                all.push(self.refined()?);
-            }
-            Tree::Or(all)
-        } else if self.take_word("AND")? || self.take(",")? {
-            let mut all = vec![first, self.refined()?];
-            while self.take_word("AND")? || self.take(",")? {
-                all.push(self.refined()?);
-            }
-            Tree::And(all)
-        } else {
-            first
-        };
-        for other in ["AND", "OR", "MINUS"] {
-            let before = self.at;
-            if self.take_word(other)? {
-                self.at = before;
-                return Err(self.wrong("AND, OR and MINUS can only be mixed with brackets"));
-            }
-        }
-        self.depth -= 1;
-        Ok(tree)
-    }
-
-    fn refined(&mut self) -> Result<Tree, Error> {
-        let focus = self.simple()?;
-        if self.take("{{")? {
-            return Err(self.wrong("filters in {{ }} are not supported"));
-        }
-        if self.take(":")? {
-            let refinement = self.refinement()?;
-            return Ok(Tree::Refined(Box::new(focus), Box::new(refinement)));
-        }
-        if self.rest().starts_with('.') {
-            return Err(self.wrong("dotted attributes are not supported"));
-        }
-        Ok(focus)
-    }
-
-    fn simple(&mut self) -> Result<Tree, Error> {
-        const WALKS: &[(&str, Walk)] = &[
-            ("<<!", Walk::ChildrenOrThis),
-            ("<<", Walk::BelowOrThis),
-            ("<!", Walk::Children),
-            ("<", Walk::Below),
-            (">>!", Walk::ParentsOrThis),
-            (">>", Walk::AboveOrThis),
-            (">!", Walk::Parents),
-            (">", Walk::Above),
-        ];
-        for (token, walk) in WALKS {
-            if self.take(token)? {
-                let inner =
-                    if self.take("^")? { Tree::Members(Box::new(self.focus()?)) } else { self.focus()? };
-                return Ok(Tree::Walk(*walk, Box::new(inner)));
-            }
-        }
-        if self.take("^")? {
-            return Ok(Tree::Members(Box::new(self.focus()?)));
-        }
-        self.focus()
-    }
-
-    fn focus(&mut self) -> Result<Tree, Error> {
-        if self.take("(")? {
-            let inner = self.constraint()?;
-            if !self.take(")")? {
-                return Err(self.wrong("a bracket is not closed"));
-            }
-            return Ok(inner);
-        }
-        if self.take("*")? {
-            return Ok(Tree::Any);
-        }
-        self.blank()?;
-        let digits: String = self.rest().chars().take_while(char::is_ascii_digit).collect();
-        if digits.is_empty() {
-            return Err(self.wrong("a concept id, `*` or a bracket should stand here"));
-        }
-        self.at += digits.len();
-        if self.take("|")? {
-            let Some(end) = self.rest().find('|') else {
-                return Err(self.wrong("a term does not end with |"));
-            };
-            self.at += end + 1;
-        }
-        Ok(Tree::Concept(digits))
-    }
-
-    fn refinement(&mut self) -> Result<Refinement, Error> {
-        let first = self.attribute()?;
-        if self.take_word("OR")? {
-            let mut all = vec![first, self.attribute()?];
-            while self.take_word("OR")? {
-                all.push(self.attribute()?);
-            }
-            return Ok(Refinement::Any(all));
-        }
-        let mut all = vec![first];
-        while self.take(",")? || self.take_word("AND")? {
-            all.push(self.attribute()?);
-        }
-        Ok(if all.len() == 1 { all.remove(0) } else { Refinement::All(all) })
-    }
-
-    fn attribute(&mut self) -> Result<Refinement, Error> {
-        self.blank()?;
-        if self.rest().starts_with(['{', '[']) {
-            return Err(self.wrong("attribute groups and cardinalities are not supported"));
-        }
-        if self.take("(")? {
-            let inner = self.refinement()?;
-            if !self.take(")")? {
-                return Err(self.wrong("a bracket is not closed"));
-            }
-            return Ok(inner);
-        }
-        let name = self.simple()?;
-        let is_equal = if self.take("!=")? {
-            false
-        } else if self.take("=")? {
-            true
-        } else {
-            return Err(self.wrong("`=` or `!=` should follow the attribute"));
-        };
-        self.blank()?;
-        if self.rest().starts_with(['#', '"']) {
-            return Err(self.wrong("numbers and texts as values are not supported"));
-        }
-        Ok(Refinement::Attribute { name, is_equal, value: self.simple()? })
-    }
 }
 
 struct Evaluator<'s> {
@@ -321,7 +105,11 @@ impl Evaluator<'_> {
             Tree::Minus(one, other) => self.numbers(tx, one)?.minus(&self.numbers(tx, other)?),
             Tree::Refined(focus, refinement) => {
                 let found = self.numbers(tx, focus)?;
-                found.intersect(&self.refine(tx, refinement)?)
+                self.refine(tx, found, refinement)?
+            }
+            Tree::Filtered(focus, filter) => {
+                let found = self.numbers(tx, focus)?;
+                self.filter(tx, found, filter)?
             }
         })
     }
@@ -383,34 +171,156 @@ impl Evaluator<'_> {
         Ok(found)
     }
 
-    fn refine(&self, tx: &mut dyn Tx, refinement: &Refinement) -> Result<Ranges, Error> {
+    /// Those of `focus` that meet the refinement.
+    fn refine(&self, tx: &mut dyn Tx, focus: Ranges, refinement: &Refinement) -> Result<Ranges, Error> {
         match refinement {
+            Refinement::All(all) => all.iter().try_fold(focus, |found, one| self.refine(tx, found, one)),
+            Refinement::Any(all) => {
+                let mut found = Ranges::new();
+                for one in all {
+                    found = found.union(&self.refine(tx, focus.clone(), one)?);
+                }
+                Ok(found)
+            }
+            Refinement::Attribute(attribute) => {
+                let with = focus.intersect(&self.having(tx, attribute)?);
+                match attribute.times {
+                    Times { least: 0, most: None } => Ok(focus),
+                    Times { least: 0, most: Some(0) } => Ok(focus.minus(&with)),
+                    Times { least: 1, most: None } => Ok(with),
+                    times => {
+                        let check = check::Check::attribute(self, tx, attribute)?;
+                        let mut places = check::Places::default();
+                        self.counted(tx, &focus, &with, times, &mut |tx, concept| {
+                            check.count(self, tx, &mut places, &check::relations(concept))
+                        })
+                    }
+                }
+            }
+            Refinement::Group { times, inner } => {
+                let with = focus.intersect(&self.possible(tx, inner)?);
+                let check = check::Check::new(self, tx, inner)?;
+                let mut places = check::Places::default();
+                self.counted(tx, &focus, &with, *times, &mut |tx, concept| {
+                    let mut met = 0;
+                    for group in check::groups(concept) {
+                        met += u32::from(check.holds(self, tx, &mut places, &group)?);
+                    }
+                    Ok(met)
+                })
+            }
+        }
+    }
+
+    /// Those of `focus` that have what `count` counts so many times. Only those `with` have it at all.
+    fn counted(
+        &self,
+        tx: &mut dyn Tx,
+        focus: &Ranges,
+        with: &Ranges,
+        times: Times,
+        count: &mut dyn FnMut(&mut dyn Tx, &Concept) -> Result<u32, Error>,
+    ) -> Result<Ranges, Error> {
+        let without = if times.allows(0) { focus.minus(with) } else { Ranges::new() };
+        let met = self.checked(tx, with, &mut |tx, concept| Ok(times.allows(count(tx, concept)?)))?;
+        Ok(without.union(&met))
+    }
+
+    /// Those of the concepts that meet a test which needs to read them.
+    fn checked(
+        &self,
+        tx: &mut dyn Tx,
+        concepts: &Ranges,
+        test: &mut dyn FnMut(&mut dyn Tx, &Concept) -> Result<bool, Error>,
+    ) -> Result<Ranges, Error> {
+        let count = concepts.len();
+        if count > MAX_CHECKED {
+            return Err(super::too_costly("What a group, cardinality or filter must look at", MAX_CHECKED));
+        }
+        let mut met = Vec::new();
+        for start in (0..count).step_by(CHECKED_AT_ONCE) {
+            for concept in self.system.concepts(tx, &concepts.slice(start, CHECKED_AT_ONCE))? {
+                if test(tx, &concept)? {
+                    met.push(concept.number);
+                }
+            }
+        }
+        Ok(Ranges::of(met))
+    }
+
+    /// All that might have a group which meets this.
+    fn possible(&self, tx: &mut dyn Tx, inner: &Refinement) -> Result<Ranges, Error> {
+        Ok(match inner {
             Refinement::All(all) => {
                 let mut found = self.system.all();
                 for one in all {
-                    found = found.intersect(&self.refine(tx, one)?);
+                    found = found.intersect(&self.possible(tx, one)?);
                 }
-                Ok(found)
+                found
             }
             Refinement::Any(all) => {
                 let mut found = Ranges::new();
                 for one in all {
-                    found = found.union(&self.refine(tx, one)?);
+                    found = found.union(&self.possible(tx, one)?);
                 }
-                Ok(found)
+                found
             }
-            Refinement::Attribute { name, is_equal, value } => self.attribute(tx, name, *is_equal, value),
+            Refinement::Attribute(attribute) if !attribute.times.allows(0) => self.having(tx, attribute)?,
+            Refinement::Attribute(_) | Refinement::Group { .. } => self.system.all(),
+        })
+    }
+
+    /// Those of `focus` that have a description, or are themselves, as the filter wants.
+    fn filter(&self, tx: &mut dyn Tx, focus: Ranges, filter: &Filter) -> Result<Ranges, Error> {
+        match filter {
+            Filter::Active { is } => {
+                let inactive = self.system.inactive(tx)?;
+                Ok(if *is { focus.minus(&inactive) } else { focus.intersect(&inactive) })
+            }
+            Filter::Descriptions(comparisons) => {
+                let mut found = focus;
+                for comparison in comparisons {
+                    if let Comparison::Term { is_equal: true, any } = comparison {
+                        let mut possible = Union::default();
+                        for term in any {
+                            possible.add(&self.with_words(tx, &found, &term.words)?);
+                        }
+                        found = found.intersect(&possible.finish());
+                    }
+                }
+                self.checked(tx, &found, &mut |_, concept| Ok(check::is_described(concept, comparisons)))
+            }
         }
     }
 
-    fn attribute(&self, tx: &mut dyn Tx, name: &Tree, is_equal: bool, value: &Tree) -> Result<Ranges, Error> {
-        let system = self.system;
+    /// Those with words that begin so, in whichever of their descriptions.
+    fn with_words(&self, tx: &mut dyn Tx, focus: &Ranges, beginnings: &[String]) -> Result<Ranges, Error> {
+        let mut found = focus.clone();
+        for word in beginnings {
+            if found.is_empty() {
+                break;
+            }
+            found = found.intersect(&self.system.any_posting(tx, &format!("w:{word}"))?);
+        }
+        Ok(found)
+    }
+
+    /// Codes of the attributes that a name stands for.
+    fn attributes(&self, tx: &mut dyn Tx, name: &Tree) -> Result<Vec<String>, Error> {
         let names = self.numbers(tx, name)?;
-        let mut attributes = Vec::new();
-        if names == system.all() {
+        if names == self.system.all() {
             return Err(refuse(IssueCode::NotSupported, "`*` as an attribute is not supported.".to_owned()));
         }
-        system.brief(tx, &names, &mut |_, code, _| attributes.push(code.to_owned()))?;
+        let mut codes = Vec::new();
+        self.system.brief(tx, &names, &mut |_, code, _| codes.push(code.to_owned()))?;
+        Ok(codes)
+    }
+
+    /// All that have the attribute at least once.
+    fn having(&self, tx: &mut dyn Tx, attribute: &Attribute) -> Result<Ranges, Error> {
+        let Attribute { name, is_equal, value, .. } = attribute;
+        let (system, is_equal) = (self.system, *is_equal);
+        let attributes = self.attributes(tx, name)?;
         let any = matches!(value, Tree::Any);
         let wanted = if any { Ranges::new() } else { self.numbers(tx, value)? };
         let mut found = Ranges::new();

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use store::terminology::{self, Concept, Detail, Id, Kind, Mapping, Ranges, RangesWriter};
 use wire::terminology::{Fault, Item, Sink};
 
-/// Rows of one write transaction: other writers wait some milliseconds at most.
-const ROWS: usize = 2_000;
+/// Rows of one write transaction: other writers wait some milliseconds at most, also where a server runs meanwhile.
+const ROWS: usize = 500;
 /// Mappings of one transaction.
-const MAPPINGS: usize = 5_000;
+const MAPPINGS: usize = 500;
 
 /// Goes through all files of a distribution; the first time only what has concepts and parents.
 pub(super) type Files<'f> = &'f mut dyn FnMut(Round, &mut dyn Sink) -> Result<(), ImportError>;
@@ -343,6 +343,7 @@ impl Loader<'_> {
             return Err(ImportError::Refused(format!("No concept of `{}` was found.", target.url)));
         }
         (self.progress)(Progress::Concepts { system: target.url.clone(), count: u64::from(count) });
+        (self.progress)(Progress::Writing { rows: u64::from(count) });
         let id = writer.stage(Kind::CodeSystem, &target.url, &target.version, &target.header)?;
         let mut facts = Facts {
             numbered: &numbered,

@@ -47,6 +47,10 @@ pub enum Progress {
         system: String,
         count: u64,
     },
+    /// So many rows will be written.
+    Writing {
+        rows: u64,
+    },
     Written {
         rows: u64,
     },

@@ -143,6 +143,61 @@ async fn resources_are_terminology_as_soon_as_they_are_written() {
 }
 
 #[tokio::test]
+async fn supplements_add_names() {
+    each_engine(|bench| async move {
+        bench.record.write(&bench.system(), set(vec![update(planets(), None)])).await.unwrap();
+        let url = planets()["url"].as_str().unwrap().to_owned();
+        let code = planets()["concept"][0]["code"].as_str().unwrap().to_owned();
+        let mut supplement = json!({"resourceType": "CodeSystem", "url": "http://example.org/planets-sw",
+            "status": "active", "content": "supplement", "supplements": url, "language": "sw",
+            "property": [{"code": "moons", "type": "integer"}],
+            "concept": [{"code": code, "display": "Sayari", "property": [{"code": "moons", "valueInteger": 2}],
+                "designation": [{"language": "fr", "value": "Planète"}]}]});
+        bench.record.write(&bench.system(), set(vec![create(supplement.clone())])).await.unwrap();
+        // Neither a draft nor what is for another version counts.
+        supplement["url"] = json!("http://example.org/other");
+        supplement["concept"][0]["designation"] = json!([{"language": "de", "value": "Planet!"}]);
+        supplement["status"] = json!("draft");
+        bench.record.write(&bench.system(), set(vec![create(supplement.clone())])).await.unwrap();
+        supplement["status"] = json!("active");
+        supplement["supplements"] = json!(format!("{url}|99"));
+        bench.record.write(&bench.system(), set(vec![create(supplement)])).await.unwrap();
+        let doctor = bench.doctor();
+        let lookup = |language: &str| {
+            let request = Lookup {
+                system: url.clone(),
+                code: code.clone(),
+                display_language: language.into(),
+                ..Lookup::default()
+            };
+            bench.record.lookup(&doctor, request)
+        };
+        assert_eq!(lookup("sw").await.unwrap().display, "Sayari");
+        assert_eq!(lookup("fr").await.unwrap().display, "Planète");
+        let plain = lookup("").await.unwrap();
+        assert_eq!(plain.display, planets()["concept"][0]["display"]);
+        assert!(plain.properties.iter().any(|p| p.code == "moons"), "{plain:?}");
+        assert!(!plain.designations.iter().any(|d| d.value == "Planet!"), "{plain:?}");
+        let set = json!({"resourceType": "ValueSet", "status": "active",
+            "compose": {"include": [{"system": url}]}});
+        let found = expand_value(&bench, set, |e| e.display_language = "sw".into()).await.unwrap();
+        let one = found.contains.iter().find(|c| c.code == code).unwrap();
+        assert_eq!(one.display.as_deref(), Some("Sayari"));
+        let checked = check(&bench, None, &url, &code, Some("Sayari")).await;
+        assert!(checked.result, "{checked:?}");
+        // It is no code system of its own.
+        let (issue, _) = issue(
+            bench
+                .record
+                .lookup(&doctor, Lookup { system: "http://example.org/planets-sw".into(), code, ..Lookup::default() })
+                .await,
+        );
+        assert_eq!(issue, fhir::IssueCode::NotFound);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn filters_and_combinations() {
     each_engine(|bench| async move {
         bench.record.write(&bench.system(), set(vec![create(planets())])).await.unwrap();

@@ -10,6 +10,7 @@ pub const VERSION: &str = "http://snomed.info/sct/900000000000207008/version/209
 /// The reference sets that the release has.
 pub const MOONS: &str = "723264001";
 pub const SITE: &str = "363698007";
+pub const CAUSE: &str = "246075003";
 
 /// A made-up id with the right check digit; kind 0 concept, 1 description, 2 relationship.
 pub fn id(number: u64, kind: u64) -> String {
@@ -23,6 +24,7 @@ pub fn concept(number: u64) -> String {
         0 => "138875005".to_owned(),
         1 => SITE.to_owned(),
         2 => MOONS.to_owned(),
+        11 => CAUSE.to_owned(),
         n => id(n, 0),
     }
 }
@@ -43,6 +45,7 @@ pub const CONCEPTS: &[Row] = &[
     (8, &[4], "Old fever", &[], true),
     (9, &[0], "Lung structure", &[], false),
     (10, &[9], "Left lung structure", &[], false),
+    (11, &[0], "Cause", &[], false),
 ];
 
 fn row(table: &mut String, fields: &[&str]) {
@@ -62,7 +65,7 @@ pub fn write(folder: &Path) -> PathBuf {
     let mut spanish = texts.clone();
     let mut languages = format!("{head}refsetId\treferencedComponentId\tacceptabilityId\r\n");
     let mut number = 0;
-    let mut relation = |relations: &mut String, from: &str, to: &str, kind: &str| {
+    let mut relation = |relations: &mut String, from: &str, to: &str, kind: &str, group: &str| {
         number += 1;
         row(
             relations,
@@ -73,7 +76,7 @@ pub fn write(folder: &Path) -> PathBuf {
                 CORE,
                 from,
                 to,
-                "0",
+                group,
                 kind,
                 "900000000000011006",
                 "900000000000451002",
@@ -84,7 +87,7 @@ pub fn write(folder: &Path) -> PathBuf {
         let code = concept(*n);
         row(&mut concepts, &[&code, date, if *inactive { "0" } else { "1" }, CORE, "900000000000074008"]);
         for parent in *parents {
-            relation(&mut relations, &code, &concept(*parent), "116680003");
+            relation(&mut relations, &code, &concept(*parent), "116680003", "0");
         }
         let case = "900000000000448009";
         let fsn = format!("{name} (thing)");
@@ -105,8 +108,16 @@ pub fn write(folder: &Path) -> PathBuf {
             );
         }
     }
-    relation(&mut relations, &concept(6), &concept(9), SITE);
-    relation(&mut relations, &concept(7), &concept(10), SITE);
+    relation(&mut relations, &concept(6), &concept(9), SITE, "0");
+    // Old fever is due to dust in the left lung and to the moon in the lung; fever sits twice, in no group with a cause.
+    relation(&mut relations, &concept(7), &concept(10), SITE, "1");
+    relation(&mut relations, &concept(8), &concept(10), SITE, "1");
+    relation(&mut relations, &concept(8), &concept(6), CAUSE, "1");
+    relation(&mut relations, &concept(8), &concept(9), SITE, "2");
+    relation(&mut relations, &concept(8), &concept(3), CAUSE, "2");
+    relation(&mut relations, &concept(4), &concept(9), SITE, "1");
+    relation(&mut relations, &concept(4), &concept(10), SITE, "2");
+    relation(&mut relations, &concept(4), &concept(3), CAUSE, "0");
     let mut members = format!("{head}refsetId\treferencedComponentId\r\n");
     for n in [5, 6] {
         row(&mut members, &["u", date, "1", CORE, MOONS, &concept(n)]);

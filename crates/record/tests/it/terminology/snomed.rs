@@ -1,6 +1,6 @@
 //! A loaded SNOMED CT release: expressions, hierarchy, reference sets, names, maps.
 
-use super::release::{self, MOONS, SITE, VERSION, concept};
+use super::release::{self, CAUSE, MOONS, SITE, VERSION, concept};
 use super::{check, codes, expand, issue, load};
 use crate::each_engine;
 use fhir::IssueCode;
@@ -23,7 +23,7 @@ async fn a_release_is_loaded_and_asked() {
         let loaded = load(&bench, &zip, |_| {}).await.unwrap();
         assert_eq!(loaded.len(), 1);
         assert_eq!((loaded[0].url.as_str(), loaded[0].version.as_str()), (SCT, VERSION));
-        assert_eq!((loaded[0].concepts, loaded[0].members), (11, 2));
+        assert_eq!((loaded[0].concepts, loaded[0].members), (12, 2));
         assert_eq!(loaded[0].maps, [(format!("{SCT}?fhir_cm=447562003"), 3)]);
         assert!(loaded[0].warnings.is_empty(), "{:?}", loaded[0].warnings);
 
@@ -52,8 +52,8 @@ async fn a_release_is_loaded_and_asked() {
             (format!("< {moon} : {SITE} = << {}", concept(9)), c(&[6, 7])),
             (format!("< {moon} : {SITE} = {}", concept(9)), c(&[6])),
             (format!("< {moon} : {SITE} |Finding site| = *"), c(&[6, 7])),
-            (format!("* : {SITE} != {}", concept(9)), c(&[7])),
-            ("*".to_owned(), c(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])),
+            (format!("* : {SITE} != {}", concept(9)), c(&[4, 7, 8])),
+            ("*".to_owned(), c(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])),
         ] {
             let found = expand(&bench, &vs(&format!("=ecl/{expression}")), |_| {}).await.unwrap();
             let mut all: Vec<String> = found.contains.iter().map(|c| c.code.clone()).collect();
@@ -65,7 +65,13 @@ async fn a_release_is_loaded_and_asked() {
             (format!("<< ({moon}"), "a bracket is not closed"),
             ("<<".to_owned(), "should stand here"),
             ("<< 138875006".to_owned(), "no concept"),
-            (format!("< {moon} : {{ {SITE} = * }}"), "groups"),
+            (format!("< {moon} : {{ {{ {SITE} = * }} }}"), "no groups in it"),
+            (format!("< {moon} : {{ {SITE} = *"), "a group is not closed"),
+            (format!("< {moon} : [2..1] {SITE} = *"), "a cardinality is written"),
+            (format!("< {moon} {{{{ effectiveTime = \"20990131\" }}}}"), "only `term`, `language`"),
+            (format!("< {moon} {{{{ M active = true }}}}"), "members are not supported"),
+            (format!("< {moon} {{{{ C moduleId = {fever} }}}}"), "only `active`"),
+            (format!("< {moon} {{{{ term = \"a }}}}"), "a text does not end"),
             (format!("{moon} |never ends"), "term does not end"),
             (format!("{moon} {fever}"), "at character"),
         ] {
@@ -86,6 +92,63 @@ async fn a_release_is_loaded_and_asked() {
         assert_eq!(named.total, 4);
         assert!(check(&bench, Some(&vs(&format!("=isa/{moon}"))), SCT, &concept(7), None).await.result);
         assert!(!check(&bench, Some(&vs(&format!("=isa/{moon}"))), SCT, &concept(4), None).await.result);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn groups_cardinalities_and_filters() {
+    each_engine(|bench| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("release");
+        release::write(&path);
+        load(&bench, &path, |_| {}).await.unwrap();
+        let (moon, fever, dust, lung, left) = (concept(3), concept(4), concept(6), concept(9), concept(10));
+        for (expression, expected) in [
+            // Fever has both, but not in one group.
+            (format!("* : {SITE} = {lung}, {CAUSE} = {moon}"), &[4, 8][..]),
+            (format!("* : {{ {SITE} = {lung}, {CAUSE} = {moon} }}"), &[8]),
+            (format!("* : {{ {SITE} = {left}, {CAUSE} = {moon} }}"), &[]),
+            (format!("* : {{ {SITE} = << {lung}, {CAUSE} = << {moon} }}"), &[8]),
+            (format!("* : {{ {SITE} = {lung} OR {CAUSE} = {dust} }}, {SITE} = {left}"), &[4, 8]),
+            (format!("* : [2..*] {{ {SITE} = << {lung} }}"), &[4, 8]),
+            (format!("* : [1..1] {{ {SITE} = << {lung} }}"), &[6, 7]),
+            (format!("* : {{ {SITE} = *, [0..0] {CAUSE} = * }}"), &[4, 6, 7]),
+            (format!("<< {moon} : [0..0] {{ {SITE} = {left} }}"), &[3, 5, 6]),
+            (format!("<< {moon} : [0..0] {SITE} = *"), &[3, 5]),
+            (format!("<< {moon} : [0..1] {SITE} = *"), &[3, 5, 6, 7]),
+            (format!("* : [2..2] {SITE} = << {lung}"), &[4, 8]),
+            (format!("* : [1..1] {SITE} != {lung}"), &[4, 7, 8]),
+            (format!("<< {fever} {{{{ term = \"lunar pyr\" }}}}"), &[5]),
+            ("* {{ term = \"moon DUST\" }}".to_owned(), &[7]),
+            ("* {{ D term = (\"pyrexia\" match:\"pneumoc\") }}".to_owned(), &[4, 5, 6]),
+            ("* {{ term = wild:\"dust*\" }}".to_owned(), &[6, 7]),
+            ("* {{ term = wild:\"*moon fever\" }}".to_owned(), &[5, 7]),
+            ("* {{ term = \"fiebre\", language = es }}".to_owned(), &[4]),
+            ("* {{ term = \"fiebre\", language = en }}".to_owned(), &[]),
+            ("* {{ language != en }}".to_owned(), &[4]),
+            ("* {{ term = \"thing\", type = syn }}".to_owned(), &[]),
+            (format!("< {fever} {{{{ term = \"thing\", type = (fsn syn) }}}}"), &[5, 7, 8]),
+            (format!("<< {fever} {{{{ C active = false }}}}"), &[8]),
+            (format!("<< {fever} {{{{ C active = 1 }}}} {{{{ term = \"moon\" }}}}"), &[5, 7]),
+            (
+                format!(
+                    "< {moon} {{{{ term = \"dust\" }}}} : {SITE} = << ({lung} {{{{ term = \"lung\" }}}})"
+                ),
+                &[6, 7],
+            ),
+        ] {
+            let found = expand(&bench, &vs(&format!("=ecl/{expression}")), |_| {}).await.unwrap();
+            let mut all: Vec<String> = found.contains.iter().map(|c| c.code.clone()).collect();
+            let mut expected: Vec<String> = expected.iter().map(|n| concept(*n)).collect();
+            all.sort();
+            expected.sort();
+            assert_eq!(all, expected, "{expression}");
+        }
+        // Groups are no property that a client sees.
+        let request = Lookup { system: SCT.into(), code: concept(8), ..Lookup::default() };
+        let found = bench.record.lookup(&bench.doctor(), request).await.unwrap();
+        assert!(found.properties.iter().all(|p| p.code != wire::terminology::rf2::ROLE_GROUP));
     })
     .await;
 }
