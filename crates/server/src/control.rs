@@ -1,17 +1,21 @@
-//! The control socket: `uzima admin …` beside a running server.
+//! The control socket: `uzima admin …` and `uzima terminology …` beside a running server.
 //!
 //! The embedded database belongs to one process, so the commands of an operator go through the server that runs. The
 //! socket lies in the data folder with mode 0600: who may open it may read the database as well.
 
 use crate::admin::{self, Command};
 use crate::state::AppState;
+use crate::terminologies::{self, Ended, Step, Work};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 const NAME: &str = "control.sock";
@@ -20,9 +24,26 @@ const LINE_BYTES: u64 = 64 * 1024;
 /// Commands answered at once.
 const CONNECTIONS: usize = 4;
 
+/// Longest conversation about terminologies, bytes: a line for each five hundred rows.
+const TOLD_BYTES: u64 = 256 * 1024 * 1024;
+
 #[derive(Serialize, Deserialize)]
 enum Answer {
     Done(Value),
+    Failed(String),
+}
+
+/// What is asked about terminologies; tells itself from a [Command] by its name.
+#[derive(Serialize, Deserialize)]
+enum Asked {
+    Terminology(Work),
+}
+
+/// Lines of the answer to [Asked]; the last one is no step.
+#[derive(Serialize, Deserialize)]
+enum Told {
+    Step(Step),
+    Ended(Ended),
     Failed(String),
 }
 
@@ -39,7 +60,7 @@ pub fn listen(app: &AppState) -> std::io::Result<JoinHandle<()>> {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let app = app.clone();
     Ok(tokio::spawn(async move {
-        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             tokio::select! {
                 () = app.stopping.cancelled() => break,
@@ -64,6 +85,9 @@ async fn answer(app: &AppState, stream: UnixStream) -> anyhow::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(LINE_BYTES)).read_line(&mut line).await?;
+    if let Ok(Asked::Terminology(work)) = serde_json::from_str(&line) {
+        return tell(app, work, &mut write).await;
+    }
     let answer = match serde_json::from_str::<Command>(&line) {
         Err(error) => Answer::Failed(format!("this server does not know the command: {error}")),
         Ok(command) => match admin::run(&app.record, command).await {
@@ -80,6 +104,68 @@ async fn answer(app: &AppState, stream: UnixStream) -> anyhow::Result<()> {
     text.push('\n');
     write.write_all(text.as_bytes()).await?;
     Ok(())
+}
+
+/// Works through it and writes a line for each step. Who asked may go: what was begun is finished.
+async fn tell(app: &AppState, work: Work, write: &mut OwnedWriteHalf) -> anyhow::Result<()> {
+    // Two imports would take each other's unfinished rows for rubbish.
+    static BUSY: Semaphore = Semaphore::const_new(1);
+    let Ok(_place) = BUSY.try_acquire() else {
+        return line(write, &Told::Failed("another import or removal is running".to_owned())).await;
+    };
+    // Unbounded, because it is filled from a thread that must not wait for a reader; it holds a few thousand short lines.
+    let (send, mut steps) = tokio::sync::mpsc::unbounded_channel();
+    let step = Arc::new(move |step| {
+        let _ = send.send(step);
+    });
+    let running = terminologies::run(&app.record, work, step);
+    tokio::pin!(running);
+    let mut is_heard = true;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            Some(step) = steps.recv() => {
+                if is_heard {
+                    is_heard = line(write, &Told::Step(step)).await.is_ok();
+                }
+            }
+            ended = &mut running => break ended,
+        }
+    };
+    while let Ok(step) = steps.try_recv() {
+        line(write, &Told::Step(step)).await?;
+    }
+    let last = match ended {
+        Ok(ended) => Told::Ended(ended),
+        Err(error) => Told::Failed(error.to_string()),
+    };
+    line(write, &last).await
+}
+
+async fn line(write: &mut OwnedWriteHalf, told: &Told) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string(told)?;
+    text.push('\n');
+    Ok(write.write_all(text.as_bytes()).await?)
+}
+
+/// Has the server of this data folder do it; `step` hears what happens meanwhile. `None` if none runs there.
+/// Errors: what the server gave, or that it went away.
+pub async fn work(data: &Path, work: &Work, step: &dyn Fn(Step)) -> anyhow::Result<Option<Ended>> {
+    let Ok(stream) = UnixStream::connect(path(data)).await else { return Ok(None) };
+    let (read, mut write) = stream.into_split();
+    let mut text = serde_json::to_string(&Asked::Terminology(work.clone()))?;
+    text.push('\n');
+    anyhow::ensure!(text.len() as u64 <= LINE_BYTES, "too many paths at once");
+    write.write_all(text.as_bytes()).await?;
+    let mut lines = BufReader::new(read.take(TOLD_BYTES)).lines();
+    while let Some(line) = lines.next_line().await? {
+        match serde_json::from_str(&line).context("the server gave no answer that can be read")? {
+            Told::Step(told) => step(told),
+            Told::Ended(ended) => return Ok(Some(ended)),
+            Told::Failed(text) => anyhow::bail!(text),
+        }
+    }
+    anyhow::bail!("the server went away")
 }
 
 /// Runs the command on the server of this data folder. `None` if none runs there. Errors: what the command gave.

@@ -17,6 +17,7 @@ pub mod rest;
 mod start;
 pub mod state;
 mod storage;
+pub mod terminologies;
 pub mod web;
 pub mod worker;
 pub mod ws;

@@ -1,20 +1,15 @@
 //! `uzima terminology …`
 
 use crate::config::Config;
-use crate::{start, storage};
-use access::Ctx;
+use crate::terminologies::{self, Ended, Step, Work};
+use crate::{control, start, storage};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use record::Record;
-use record::terminology::import::{Loaded, Progress, Request};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Warnings and refusals printed.
-const PRINTED: usize = 20;
 
 #[derive(Subcommand)]
 pub enum Order {
@@ -58,111 +53,72 @@ pub struct Import {
     use_it: bool,
 }
 
-/// Runs the command; works on the database itself, so a server on an embedded database must be stopped.
+/// Runs the command: in the server of an embedded database, if one runs, else on the database itself.
 pub async fn run(config: Config, order: Order) -> anyhow::Result<ExitCode> {
-    let record = tokio::task::spawn_blocking(move || storage::open(&config, start::clock())).await??;
-    let result = act(&record, order).await;
-    tokio::task::spawn_blocking(move || record.store().close()).await?;
-    result
-}
-
-async fn act(record: &Record, order: Order) -> anyhow::Result<ExitCode> {
-    let ctx = Ctx::system("terminology", record.now());
-    match order {
-        Order::Import(import) => return import_all(record, &ctx, import).await,
-        Order::List => {
-            for entry in record.loaded_terminologies(&ctx).await? {
-                let mark = if entry.is_default { "*" } else { " " };
-                println!("{mark} {:<40} {:<60} {:>9}  {}", entry.url, entry.version, entry.entries, entry.at);
-            }
-        }
-        Order::Remove { url, version } => {
-            let gone = record
-                .remove_terminology(&ctx, &url, version.as_deref())
-                .await
-                .with_context(|| format!("cannot remove {url}"))?;
-            println!("removed {} {} ({} entries)", gone.url, gone.version, gone.entries);
-        }
-        Order::Use { url, version } => {
-            let used = record
-                .use_terminology(&ctx, &url, &version)
-                .await
-                .with_context(|| format!("cannot use {url} {version}"))?;
-            println!("{} now means version {}", used.url, used.version);
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn import_all(record: &Record, ctx: &Ctx, import: Import) -> anyhow::Result<ExitCode> {
-    let dry_run = import.dry_run;
-    let request = Request {
-        paths: import.paths,
-        system: import.system,
-        version: import.version,
-        dry_run,
-        use_it: import.use_it,
-    };
+    let work = work(order)?;
+    let dry_run = matches!(work, Work::Import { dry_run: true, .. });
+    let is_import = matches!(work, Work::Import { .. });
     let template = "{elapsed_precise} [{wide_bar}] {pos}/{len} {msg}";
     let style = ProgressStyle::with_template(template).context("progress bar")?.progress_chars("=> ");
-    let bar = Arc::new(ProgressBar::new(0).with_style(style));
-    let shown = bar.clone();
+    let bar = Arc::new(match is_import {
+        true => ProgressBar::new(0).with_style(style),
+        false => ProgressBar::hidden(),
+    });
     let begun = Instant::now();
-    let done = record.import_terminology(ctx, request, Arc::new(move |p| show(&shown, p))).await;
+    let ended = act(config, work, &bar).await;
     bar.finish_and_clear();
-    let mut is_clean = true;
-    for loaded in done? {
-        is_clean &= loaded.refused.is_empty();
-        print(&loaded);
+    let ended = ended?;
+    for line in &ended.lines {
+        println!("{line}");
     }
-    println!("{:.1} s{}", begun.elapsed().as_secs_f64(), if dry_run { ", nothing was written" } else { "" });
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if is_import {
+        let seconds = begun.elapsed().as_secs_f64();
+        println!("{seconds:.1} s{}", if dry_run { ", nothing was written" } else { "" });
+    }
+    Ok(if ended.is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show(bar: &ProgressBar, progress: Progress) {
-    match progress {
-        Progress::Reading { file, round, .. } => {
-            let name = file.rsplit('/').next().unwrap_or_default().to_owned();
-            bar.set_message(format!("reading {name} ({round} of 2)"));
-        }
-        Progress::Concepts { system, count } => {
-            bar.println(format!("{system}: {count} concepts"));
-            bar.set_length(count);
+async fn act(config: Config, work: Work, bar: &Arc<ProgressBar>) -> anyhow::Result<Ended> {
+    let shown = bar.clone();
+    let step = move |step| show(&shown, step);
+    let is_embedded = config.database_url.as_ref().is_none_or(|url| url.expose().starts_with("sqlite:"));
+    if is_embedded && let Some(ended) = control::work(&config.data, &work, &step).await? {
+        return Ok(ended);
+    }
+    let record = tokio::task::spawn_blocking(move || storage::open(&config, start::clock())).await??;
+    let result = terminologies::run(&record, work, Arc::new(step)).await;
+    tokio::task::spawn_blocking(move || record.store().close()).await?;
+    Ok(result?)
+}
+
+fn work(order: Order) -> anyhow::Result<Work> {
+    Ok(match order {
+        Order::Import(import) => Work::Import {
+            // A server has another working folder.
+            paths: import.paths.iter().map(std::path::absolute).collect::<Result<_, _>>()?,
+            system: import.system,
+            version: import.version,
+            dry_run: import.dry_run,
+            use_it: import.use_it,
+        },
+        Order::List => Work::List,
+        Order::Remove { url, version } => Work::Remove { url, version },
+        Order::Use { url, version } => Work::Use { url, version },
+    })
+}
+
+fn show(bar: &ProgressBar, step: Step) {
+    match step {
+        Step::Doing(text) => bar.set_message(text),
+        Step::Said(text) => bar.println(text),
+        Step::Begin(length) => {
+            bar.set_length(length);
             bar.set_position(0);
         }
-        Progress::Written { rows } => bar.inc(rows),
-        Progress::Indexing { keys } => {
-            bar.set_message("index");
-            bar.set_length(keys);
-            bar.set_position(0);
-        }
-        Progress::Indexed { keys } => bar.inc(keys),
-        Progress::Resources { count } => {
+        Step::Done(count) => bar.inc(count),
+        Step::Also(count) => {
             bar.inc_length(count);
             bar.inc(count);
         }
-    }
-}
-
-fn print(loaded: &Loaded) {
-    println!("{}: {} {}", loaded.format, loaded.url, loaded.version);
-    for (name, count) in [
-        ("concepts", loaded.concepts),
-        ("names", loaded.names),
-        ("properties", loaded.properties),
-        ("members of sets", loaded.members),
-        ("resources", loaded.resources),
-        ("resources unchanged", loaded.unchanged),
-        ("resources refused", loaded.refused.len() as u64),
-    ] {
-        if count > 0 {
-            println!("  {name:<22} {count:>10}");
-        }
-    }
-    for (url, count) in &loaded.maps {
-        println!("  {:<22} {count:>10}  {url}", "mappings");
-    }
-    for line in loaded.warnings.iter().chain(&loaded.refused).take(PRINTED) {
-        println!("  {line}");
     }
 }

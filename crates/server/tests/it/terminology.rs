@@ -232,6 +232,126 @@ async fn diagnoses_come_from_the_clinics_list_and_from_icd_10() {
     assert_eq!(after["items"][0]["code"], "Q99", "{after}");
 }
 
+#[tokio::test]
+async fn a_closure_table_grows_and_is_told_again() {
+    let world = World::start().await;
+    let client = world.client("system/*.cruds").await;
+    let system = "http://example.org/animals";
+    let codes = json!({"resourceType": "CodeSystem", "id": "animals", "url": system, "status": "active",
+        "content": "complete", "concept": [{"code": "animal", "concept": [
+            {"code": "dog", "concept": [{"code": "poodle"}]}, {"code": "cat"}]}]});
+    assert_eq!(client.put("/fhir/R4/CodeSystem/animals", codes).await.0, 201);
+    let parameters = |version: Option<&str>, codes: &[&str]| {
+        let mut list = vec![json!({"name": "name", "valueString": "pets"})];
+        list.extend(version.map(|v| json!({"name": "version", "valueString": v})));
+        list.extend(
+            codes
+                .iter()
+                .map(|code| json!({"name": "concept", "valueCoding": {"system": system, "code": code}})),
+        );
+        json!({"resourceType": "Parameters", "parameter": list})
+    };
+    let call = |version: Option<&'static str>, codes: &'static [&'static str]| {
+        let body = parameters(version, codes);
+        let client = client.clone();
+        async move { client.post("/fhir/R4/$closure", body).await }
+    };
+    let shown = |map: &Value| -> Vec<String> {
+        let mut all = Vec::new();
+        for group in map["group"].as_array().into_iter().flatten() {
+            assert_eq!((&group["source"], &group["target"]), (&json!(system), &json!(system)));
+            for element in group["element"].as_array().unwrap() {
+                for target in element["target"].as_array().unwrap() {
+                    let equivalence = target["equivalence"].as_str().unwrap();
+                    let code = target["code"].as_str().unwrap_or("-");
+                    all.push(format!("{} {equivalence} {code}", element["code"].as_str().unwrap()));
+                }
+            }
+        }
+        all
+    };
+    assert_eq!(call(None, &["dog"]).await.0, 404, "a table is started first");
+    let (status, empty) = call(None, &[]).await;
+    assert_eq!(
+        (status, &empty["resourceType"], &empty["version"]),
+        (200, &json!("ConceptMap"), &json!("0")),
+        "{empty}"
+    );
+    for (codes, version, expected) in [
+        (&["dog", "cat"][..], "1", &[][..]),
+        (
+            &["poodle", "animal"],
+            "2",
+            &["cat subsumes animal", "dog subsumes animal", "poodle subsumes animal", "poodle subsumes dog"],
+        ),
+        (&["dog"], "2", &[]),
+        (&["fish"], "3", &["fish unmatched -"]),
+    ] {
+        let (status, map) = call(None, codes).await;
+        assert_eq!((status, &map["version"]), (200, &json!(version)), "{map}");
+        assert_eq!(shown(&map), expected, "{map}");
+    }
+    assert_eq!(shown(&call(Some("2"), &[]).await.1), ["fish unmatched -"]);
+    assert_eq!(shown(&call(Some("0"), &[]).await.1).len(), 5);
+    assert_eq!(call(Some("2"), &["cat"]).await.0, 400);
+    assert_eq!(call(Some("x"), &[]).await.0, 400);
+    assert_eq!(client.get("/fhir/R4/$closure?name=pets").await.0, 405);
+    // A table is its owner's; patients have none.
+    let other = world.client("system/*.cruds").await;
+    assert_eq!(other.post("/fhir/R4/$closure", parameters(Some("0"), &[])).await.0, 404);
+    let patient = world.patient("Asha").await;
+    assert_eq!(patient.post("/fhir/R4/$closure", parameters(None, &[])).await.0, 403);
+    // Started anew, it is empty.
+    call(None, &[]).await;
+    assert_eq!(shown(&call(Some("0"), &[]).await.1).len(), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_running_server_imports_while_others_write() {
+    let world = World::start().await;
+    let client = world.client("system/*.cruds").await;
+    let mut table = String::from("code,display\n");
+    for n in 0..3_000 {
+        table.push_str(&format!("C{n},Concept number {n}\n"));
+    }
+    std::fs::write(world.folder.path().join("t.csv"), table).unwrap();
+    let uzima = |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_uzima"));
+        command
+            .current_dir(world.folder.path())
+            .env_clear()
+            .env("UZIMA_DATA", world.folder.path().join("data"))
+            .env("UZIMA_LOG_FILTER", "error")
+            .arg("terminology")
+            .args(arguments);
+        async move {
+            let output = command.output().await.unwrap();
+            let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (output.status.success(), told(&output.stdout) + &told(&output.stderr))
+        }
+    };
+    let url = "http://example.org/t";
+    let importing = uzima(&["import", "t.csv", "--system", url, "--version", "1"]);
+    let writing = async {
+        for _ in 0..20 {
+            let (status, answer) = client.post("/fhir/R4/Patient", json!({"resourceType": "Patient"})).await;
+            assert_eq!(status, 201, "{answer}");
+        }
+    };
+    let ((good, text), ()) = tokio::join!(importing, writing);
+    assert!(good && text.contains("concepts") && text.contains("3000"), "{text}");
+    let (status, found) = client.get(&format!("/fhir/R4/CodeSystem/$lookup?system={url}&code=C2999")).await;
+    assert_eq!(status, 200, "{found}");
+    let (good, text) = uzima(&["list"]).await;
+    assert!(good && text.contains(url), "{text}");
+    let (good, text) = uzima(&["import", "missing.csv", "--system", url]).await;
+    assert!(!good && text.contains("missing.csv"), "{text}");
+    let (good, text) = uzima(&["remove", url]).await;
+    assert!(good && text.contains("removed"), "{text}");
+    world.stop().await;
+}
+
 #[test]
 fn the_command_imports_lists_and_removes() {
     let folder = tempfile::tempdir().unwrap();
