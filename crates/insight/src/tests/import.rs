@@ -151,3 +151,44 @@ async fn nothing_is_fetched_from_where_it_is_not_allowed() {
     assert_eq!((job.progress["taken"].as_u64(), job.progress["refused"].as_u64()), (Some(1), Some(2)));
     server.join().unwrap();
 }
+
+/// Profiles that are stored hold for lines too; a Subscription is taken and said to be off.
+#[tokio::test]
+async fn lines_that_claim_profiles_and_subscriptions_are_told() {
+    for world in worlds() {
+        let url = "http://example.org/fhir/StructureDefinition/named";
+        world
+            .put(json!({"resourceType": "StructureDefinition", "id": "named", "url": url, "name": "Named",
+                "status": "active", "kind": "resource", "abstract": false, "type": "Patient", "derivation": "constraint",
+                "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Patient",
+                "differential": {"element": [{"id": "Patient", "path": "Patient"},
+                    {"id": "Patient.name", "path": "Patient.name", "min": 1}]}}))
+            .await;
+        let ctx = world.client("system/*.cruds").await;
+        let mut upload = world.insight.upload(&ctx).await.unwrap();
+        for resource in [
+            json!({"resourceType": "Patient", "id": "a", "meta": {"profile": [url]}, "name": [{"family": "Wanjiru"}]}),
+            json!({"resourceType": "Patient", "id": "b", "meta": {"profile": [url]}}),
+            json!({"resourceType": "Subscription", "id": "s", "status": "active", "reason": "x", "criteria": "Patient?",
+                "channel": {"type": "rest-hook", "endpoint": "https://old.example.org/", "header": ["A: hush"]}}),
+        ] {
+            upload.write(line(resource).as_bytes()).unwrap();
+        }
+        let id = world.insight.start_upload(&ctx, upload, String::new(), None).await.unwrap();
+        world.finish(Kind::Import).await;
+        let job = world.insight.job(&ctx, id).await.unwrap().job;
+        let number = |name: &str| job.progress[name].as_u64().unwrap();
+        assert_eq!((number("taken"), number("refused")), (2, 1));
+        let files = world.files(&ctx, id).await;
+        let told: Vec<Value> = files[0].1.iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let about = |n: usize| {
+            let issue = &told[n]["issue"][0];
+            (issue["severity"].as_str().unwrap().to_owned(), issue.to_string())
+        };
+        assert!(about(0).0 == "error" && about(0).1.contains("line 2, Patient/b"), "{told:?}");
+        assert!(about(1).0 == "information" && about(1).1.contains("line 3, Subscription/s"), "{told:?}");
+        let stored = world.record.read(&world.system(), &ResourceKey::parse("Subscription/s").unwrap()).await;
+        let stored = stored.unwrap().parse().unwrap().to_json();
+        assert!(stored.contains("\"off\"") && !stored.contains("hush"), "{stored}");
+    }
+}
