@@ -31,6 +31,11 @@ pub trait Environment<'a> {
     fn conforms_to(&self, _profile: &str, _value: &Value) -> Option<bool> {
         None
     }
+    /// `slice()`: whether the element belongs to the slice of this name in the profile; `None` if the profile is not known
+    /// or has no such slice.
+    fn in_slice(&self, _profile: &str, _slice: &str, _element: &Item<'_>) -> Option<bool> {
+        None
+    }
     /// `%name`, after [Env::variables] and before the built-in names.
     fn variable(&self, _name: &str) -> Option<Vec<Item<'a>>> {
         None

@@ -1,7 +1,7 @@
 //! What FHIR adds to FHIRPath (<http://hl7.org/fhir/R4/fhirpath.html#functions>), and the keys of SQL on FHIR
 //! (<https://build.fhir.org/ig/FHIR/sql-on-fhir-v2/>).
 //!
-//! Not here: `elementDefinition()` and `slice()`, which only mean something to the editor of a profile.
+//! Not here: `elementDefinition()`; see the README.
 
 use super::evaluate::{Evaluated, Evaluator, Scope, fail};
 use super::function::argument;
@@ -52,6 +52,9 @@ pub(super) fn call<'a>(
             .collect()),
         ("resolve", []) => Ok(input.iter().filter_map(|i| resolve(ev, i)).map(Item::Node).collect()),
         ("conformsTo", [_]) => argument(ev, arguments, 0, scope).and_then(|a| conforms(ev, input, &a)),
+        ("slice", [_, _]) => argument(ev, arguments, 0, scope)
+            .and_then(|profile| Ok((profile, argument(ev, arguments, 1, scope)?)))
+            .and_then(|(profile, name)| slice(ev, input, &profile, &name)),
         ("memberOf", [_]) => argument(ev, arguments, 0, scope).and_then(|a| member_of(ev, input, &a)),
         ("subsumes" | "subsumedBy", [_]) => argument(ev, arguments, 0, scope)
             .and_then(|other| if name == "subsumes" { below(ev, input, &other) } else { below(ev, &other, input) }),
@@ -116,6 +119,25 @@ fn conforms<'a>(ev: &Evaluator<'_, 'a>, input: &[Item<'a>], profile: &[Item<'a>]
         Some(conforms) => truth(conforms),
         None => fail("conformsTo() names a profile that is not known here"),
     }
+}
+
+/// The elements that belong to a slice of a profile.
+fn slice<'a>(
+    ev: &Evaluator<'_, 'a>,
+    input: &[Item<'a>],
+    profile: &[Item<'a>],
+    name: &[Item<'a>],
+) -> Evaluated<'a> {
+    let (Some(url), Some(name)) = (ev.string(profile)?, ev.string(name)?) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for item in input {
+        match ev.env.host.and_then(|host| host.in_slice(&url, &name, item)) {
+            Some(true) => found.push(item.clone()),
+            Some(false) => {}
+            None => return fail("slice() names a profile or a slice that is not known here"),
+        }
+    }
+    Ok(found)
 }
 
 /// System and code of a code, a Coding or each coding of a CodeableConcept.

@@ -266,6 +266,7 @@ fn errors() {
         ("@2024-01-01 + 1 'mo'", "calendar words"),
         ("elementDefinition()", "unknown function"),
         ("conformsTo('http://x')", "not known here"),
+        ("name.slice('http://x', 'y')", "not known here"),
         ("repeat($this + 1)", "has no value"),
         ("1.repeat($this + 1)", "does not end"),
     ] {
@@ -344,6 +345,10 @@ impl<'a> Environment<'a> for Host<'a> {
     fn conforms_to(&self, profile: &str, value: &Value) -> Option<bool> {
         (profile == "http://x/named").then_some(value.get("name").is_some())
     }
+    fn in_slice(&self, profile: &str, slice: &str, element: &Item<'_>) -> Option<bool> {
+        let is = element.value().and_then(|v| v.get("use")).is_some_and(|word| word == slice);
+        (profile == "http://x/named").then_some(is)
+    }
     fn variable(&self, name: &str) -> Option<Vec<Item<'a>>> {
         (name == "answer").then(|| vec![Item::Integer(42)])
     }
@@ -370,6 +375,8 @@ fn the_environment_answers() {
         ("conformsTo('http://x/named')", "true"),
         ("conformsTo('http://hl7.org/fhir/StructureDefinition/DomainResource')", "true"),
         ("name.first().conformsTo('http://hl7.org/fhir/StructureDefinition/Address')", "false"),
+        ("name.slice('http://x/named', 'official').count()", "1"),
+        ("name.slice('http://x/named', {}).count()", "0"),
         ("%answer + 1", "43"),
         ("name.trace('names', given).count()", "3"),
         ("getResourceKey()", "p"),

@@ -617,7 +617,7 @@ fn beyond(node: Node, bound: &Bound, least: bool) -> bool {
     matches!(result.and_then(|items| path::truth(&items)), Ok(Some(true)))
 }
 
-/// Calls of `conformsTo()` within each other.
+/// Calls of `conformsTo()` and `slice()` within each other.
 const MAX_CONFORMS_DEEP: usize = 4;
 
 /// What rules may ask while a profile is checked.
@@ -653,5 +653,17 @@ impl<'x, 'o: 'x> Environment<'x> for Host<'_, 'o> {
         };
         let spot = Spot { node: node_of(&item), path: String::new() };
         Some(checker.quietly(|c| c.profile(&profile, &spot)))
+    }
+    fn in_slice(&self, profile: &str, slice: &str, element: &Item<'_>) -> Option<bool> {
+        let profile = self.options.profiles?.profile(profile)?;
+        let slices = super::slice::named(&profile.root, "", slice);
+        if slices.is_empty() || self.depth.get() >= MAX_CONFORMS_DEEP {
+            return None;
+        }
+        let Item::Node(node) = element else { return Some(false) };
+        let host = Host { options: self.options, depth: Cell::new(self.depth.get() + 1) };
+        let mut checker = Checker::new(self.options, &host, node.value);
+        let spot = Spot { node: *node, path: String::new() };
+        Some(slices.iter().any(|(slicing, slice)| checker.belongs(slicing, slice, &spot)))
     }
 }

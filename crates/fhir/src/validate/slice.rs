@@ -28,6 +28,35 @@ enum Said {
     Value(Value),
 }
 
+/// How an element of this name is sliced.
+fn slicing_of(element: &Element, child_name: &str) -> Slicing {
+    match (&element.slicing, child_name) {
+        (Some(slicing), _) => slicing.clone(),
+        // Extensions are told apart by their URL, whether or not the profile says so.
+        (None, "extension" | "modifierExtension") => Slicing {
+            discriminators: vec![("value".to_owned(), "url".to_owned())],
+            rules: "open".to_owned(),
+            ordered: false,
+        },
+        (None, _) => Slicing { discriminators: Vec::new(), rules: "open".to_owned(), ordered: false },
+    }
+}
+
+/// The slices of this name below an element called `child_name`, each with how its element is sliced.
+pub(super) fn named(element: &Arc<Element>, child_name: &str, name: &str) -> Vec<(Slicing, Arc<Element>)> {
+    let mut found = Vec::new();
+    for (slice_name, slice) in &element.slices {
+        if slice_name == name {
+            found.push((slicing_of(element, child_name), slice.clone()));
+        }
+        found.extend(named(slice, child_name, name));
+    }
+    for (child, element) in &element.children {
+        found.extend(named(element, child, name));
+    }
+    found
+}
+
 impl<'a> Checker<'_, '_, 'a> {
     /// Sorts the elements into the slices, counts them and checks each against its slice.
     pub fn slices(
@@ -38,16 +67,7 @@ impl<'a> Checker<'_, '_, 'a> {
         found: &[Spot<'a>],
         path: &str,
     ) {
-        let slicing = match (&element.slicing, child_name) {
-            (Some(slicing), _) => slicing.clone(),
-            // Extensions are told apart by their URL, whether or not the profile says so.
-            (None, "extension" | "modifierExtension") => Slicing {
-                discriminators: vec![("value".to_owned(), "url".to_owned())],
-                rules: "open".to_owned(),
-                ordered: false,
-            },
-            (None, _) => Slicing { discriminators: Vec::new(), rules: "open".to_owned(), ordered: false },
-        };
+        let slicing = slicing_of(element, child_name);
         let mut counts = vec![0usize; element.slices.len()];
         let (mut last, mut unmatched_before) = (0, false);
         for spot in found {
@@ -84,7 +104,7 @@ impl<'a> Checker<'_, '_, 'a> {
         }
     }
 
-    fn belongs(&mut self, slicing: &Slicing, slice: &Arc<Element>, spot: &Spot<'a>) -> bool {
+    pub fn belongs(&mut self, slicing: &Slicing, slice: &Arc<Element>, spot: &Spot<'a>) -> bool {
         if slicing.discriminators.is_empty() {
             // Nothing tells them apart but the whole of what the slice says.
             let mut only = slice.as_ref().clone();

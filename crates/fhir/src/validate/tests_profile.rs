@@ -142,6 +142,22 @@ fn invariants() {
 }
 
 #[test]
+fn rules_ask_for_slices() {
+    check(
+        "Patient",
+        json!([{"path": "Patient", "constraint": [{"key": "p-1", "severity": "error", "human": "An old name has a family",
+                "expression": "name.slice('http://example.org/StructureDefinition/p', 'old').all(family.exists())"}]},
+            {"id": "Patient.name", "path": "Patient.name", "slicing": {"discriminator": [{"type": "value", "path": "use"}], "rules": "open"}},
+            {"id": "Patient.name:old", "path": "Patient.name", "sliceName": "old"},
+            {"id": "Patient.name:old.use", "path": "Patient.name.use", "fixedCode": "old"}]),
+        &[
+            (json!({"name": [{"use": "old", "family": "a"}, {"use": "usual", "text": "x"}]}), &[]),
+            (json!({"name": [{"use": "old", "text": "x"}]}), &["An old name has a family (p-1)."]),
+        ],
+    );
+}
+
+#[test]
 fn slices_by_value() {
     let elements = |rules: &str, ordered: bool| {
         json!([{"id": "Observation.component", "path": "Observation.component", "min": 2,
