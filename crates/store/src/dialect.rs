@@ -2,7 +2,7 @@
 //!
 //! Change numbers ([crate::Counter::Change]) on PostgreSQL: `next_change()` first takes a shared advisory lock whose
 //! key holds the sequence's current value, then draws the next number, which is therefore larger than the key. The
-//! lock lives as long as the transaction. `change_horizon()` is the smallest key among such locks, or the
+//! lock lives as long as the transaction, whose further numbers are larger still and need none. `change_horizon()` is the smallest key among such locks, or the
 //! sequence's value if there is none: every number up to it belongs to a transaction that has ended. Readers of
 //! the outbox first ask for the horizon and then, in a later statement of a READ COMMITTED transaction, read up to
 //! it, so nothing can appear behind them; and writers never wait for each other.

@@ -11,8 +11,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -146,7 +146,16 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
+/// Starts the library, once, while everybody else waits. SQLite says that it has started before SQLCipher's part of it
+/// has: a connection opened in between by another thread has no codec yet, and setting its key fails.
+fn start_library() {
+    static STARTED: Once = Once::new();
+    // What is wrong here is found and told by whoever opens a file next.
+    STARTED.call_once(|| drop(Connection::open_in_memory()));
+}
+
 fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connection> {
+    start_library();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -154,10 +163,15 @@ fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connec
     let mut connection = Connection::open_with_flags(path, flags)?;
     if let Some(key) = key {
         // A raw key needs no key derivation. SHA-256 has instructions on every processor of today, SHA-512 has not.
-        connection.execute_batch(&format!(
+        let keyed = connection.execute_batch(&format!(
             "PRAGMA cipher_log_level = NONE; PRAGMA key = \"x'{}'\"; PRAGMA cipher_page_size = 4096; PRAGMA cipher_hmac_algorithm = HMAC_SHA256;",
             key.to_hex()
-        ))?;
+        ));
+        // The error's own text may quote the statement, and with it the key.
+        keyed.map_err(|error| {
+            let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+            Error::Database(format!("SQLCipher does not take a key (SQLite error {code})"))
+        })?;
     }
     // The first statement that reads the file is the one that fails with a wrong key.
     connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;

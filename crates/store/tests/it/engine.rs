@@ -51,9 +51,64 @@ fn isolation(temp: &TempStore) {
     });
 }
 
+/// The first databases of a process are opened at once. A process starts the library once, so each try is one.
+#[test]
+fn the_first_databases_open_together() {
+    const CHILD: &str = "UZIMA_TEST_OPENS_FIRST";
+    const THREADS: usize = 4;
+    if std::env::var_os(CHILD).is_some() {
+        let barrier = Arc::new(std::sync::Barrier::new(THREADS));
+        let open = || {
+            let barrier = barrier.clone();
+            std::thread::spawn(move || {
+                barrier.wait();
+                drop(sqlite());
+            })
+        };
+        let threads: Vec<_> = std::iter::repeat_with(open).take(THREADS).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        return;
+    }
+    for _ in 0..6 {
+        let own = std::env::current_exe().unwrap();
+        let run = std::process::Command::new(own)
+            .args(["--exact", "engine::the_first_databases_open_together"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+    }
+}
+
 #[test]
 fn a_failing_write_undoes_only_itself() {
     both().iter().for_each(isolation);
+}
+
+/// However many changes a transaction makes, it takes one place in PostgreSQL's table of locks; and takes it again when
+/// the savepoint is undone in which it took it.
+#[test]
+fn changes_take_one_lock() {
+    let Some(temp) = postgres() else { return };
+    let counts = temp.store.write_blocking(|tx| {
+        let locks = |tx: &mut dyn Tx| {
+            let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
+                       AND pid = pg_backend_pid()";
+            tx.one(sql, &[], |row| row.int(0))
+        };
+        let undone: Result<(), Fault> = savepoint(tx, |tx| {
+            insert(tx, &Doc::new("Observation/undone"))?;
+            Err(Fault::Rule(1))
+        });
+        assert_eq!(undone, Err(Fault::Rule(1)));
+        let mut counts = vec![locks(tx)?.unwrap()];
+        for n in 0..40 {
+            insert(tx, &Doc::new(&format!("Observation/o{n}")))?;
+        }
+        counts.push(locks(tx)?.unwrap());
+        Ok::<_, Error>(counts)
+    });
+    assert_eq!(counts.unwrap(), [0, 1]);
 }
 
 #[test]
