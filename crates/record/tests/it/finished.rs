@@ -33,6 +33,10 @@ fn because(value: Value) -> Value {
     with(value, "extension", json!([{"url": CHANGE_REASON, "valueString": "wrong patient"}]))
 }
 
+fn reason_again(value: Value) -> Value {
+    with(value, "extension", json!([{"url": CHANGE_REASON, "valueString": "written twice"}]))
+}
+
 #[tokio::test]
 async fn finished_documents_stay() {
     each_engine(|bench| async move {
@@ -61,7 +65,22 @@ async fn finished_documents_stay() {
                 "Rule finished-reason",
             ),
             ("amended", because(with(note("amended"), "title", json!("Changed"))), "written"),
-            ("taken back", because(note("entered-in-error")), "written"),
+            ("amended again for the old reason", because(note("amended")), "Rule finished-reason"),
+            (
+                "amended for another patient",
+                because(with(note("amended"), "subject", json!({"reference": "Patient/p2"}))),
+                "Denied",
+            ),
+            (
+                "the signature taken off",
+                because(with(
+                    note("amended"),
+                    "attester",
+                    json!([{"mode": "legal", "party": {"reference": "Practitioner/d2"}}]),
+                )),
+                "Rule finished-content",
+            ),
+            ("taken back", reason_again(note("entered-in-error")), "written"),
             (
                 "a prescription, rewritten",
                 with(prescription("active"), "medicationCodeableConcept", json!({"text": "Warfarin"})),
@@ -94,20 +113,150 @@ async fn finished_documents_stay() {
             }
         }
         assert!(failures.is_empty(), "{failures:#?}");
+    })
+    .await;
+}
 
-        // Another system changes its own records, but not what was signed here; and deletes neither.
+/// What the stored version says decides: other systems' clients are bound as people are.
+#[tokio::test]
+async fn finished_documents_stay_for_other_systems_too() {
+    each_engine(|bench| async move {
         let client = bench.client(&["system/*.cruds"]);
-        let own = json!({"resourceType": "Composition", "id": "own", "status": "final", "date": "2026-11-21",
-            "type": {"text": "Note"}, "title": "Letter", "author": [{"display": "Other system"}]});
+        let subject = json!({"reference": "Patient/p1"});
+        let report = |status: &str, conclusion: &str| {
+            json!({"resourceType": "DiagnosticReport", "id": "report", "status": status, "subject": subject,
+                "code": {"text": "Malaria smear"}, "conclusion": conclusion})
+        };
+        let document = |status: &str, state: &str, title: &str| {
+            json!({"resourceType": "DocumentReference", "id": "document", "status": status, "docStatus": state,
+                "subject": subject, "content": [{"attachment": {"title": title}}]})
+        };
+        let pulse = |status: &str, value: &str| {
+            let mut pulse = crate::observation("pulse", "p1", value);
+            pulse["status"] = json!(status);
+            pulse
+        };
+        let theirs = |status: &str, medicine: &str| {
+            let mut theirs = prescription(status);
+            theirs["id"] = json!("theirs");
+            theirs["medicationCodeableConcept"] = json!({"text": medicine});
+            theirs.as_object_mut().unwrap().shift_remove("groupIdentifier");
+            theirs
+        };
+        let letter = |status: &str, title: &str| {
+            json!({"resourceType": "Composition", "id": "letter", "status": status, "date": "2026-11-21",
+                "type": {"text": "Note"}, "title": title, "author": [{"display": "Other system"}]})
+        };
+        let diagnosed = |value: Value| with(value, "reasonCode", json!([{"text": "malaria"}]));
+        let extended = with(
+            prescription("active"),
+            "extension",
+            json!([{"url": "https://uzima.health/fhir/StructureDefinition/dose", "valueString": "9"}]),
+        );
+        let changed_stop = with(
+            with(prescription("active"), "statusReason", json!({"text": "stopped in error"})),
+            "note",
+            json!([{"text": "goes on"}]),
+        );
+        let cases = vec![
+            ("a letter", letter("final", "Letter"), "written"),
+            ("the letter again", letter("final", "Letter"), "written"),
+            ("the letter, rewritten", letter("final", "New"), "Rule finished-status"),
+            ("the letter, no longer final", letter("preliminary", "Letter"), "Rule finished-status"),
+            ("the letter, amended without a reason", letter("amended", "New"), "Rule finished-reason"),
+            ("the letter, amended", because(letter("amended", "New")), "written"),
+            (
+                "a label",
+                with(
+                    because(letter("amended", "New")),
+                    "meta",
+                    json!({"tag": [{"system": "urn:x", "code": "y"}]}),
+                ),
+                "written",
+            ),
+            (
+                "the letter, amended into another kind",
+                reason_again(with(letter("amended", "New"), "type", json!({"text": "Bill"}))),
+                "Rule finished-content",
+            ),
+            ("a visit", visit("finished"), "written"),
+            ("the visit, reopened", visit("in-progress"), "Rule finished-status"),
+            ("the visit, with a diagnosis", diagnosed(visit("finished")), "Rule finished-reason"),
+            ("the visit, with a diagnosis and a reason", because(diagnosed(visit("finished"))), "written"),
+            (
+                "the visit, of another patient",
+                reason_again(with(visit("finished"), "subject", json!({"reference": "Patient/p2"}))),
+                "Rule finished-content",
+            ),
+            ("the visit, taken back", reason_again(diagnosed(visit("entered-in-error"))), "written"),
+            ("a report", report("final", "no parasites"), "written"),
+            ("the report, rewritten", report("final", "parasites"), "Rule finished-status"),
+            ("the report, corrected", report("corrected", "parasites"), "written"),
+            ("a document", document("current", "final", "Scan"), "written"),
+            ("the document, rewritten", document("current", "final", "Other"), "Rule finished-status"),
+            ("the document, replaced", document("superseded", "final", "Scan"), "written"),
+            ("a result", pulse("final", "60"), "written"),
+            ("the result, amended", pulse("amended", "61"), "written"),
+            ("the result, corrected", pulse("corrected", "62"), "written"),
+            ("their prescription", theirs("active", "Amoxicillin"), "written"),
+            ("theirs runs and changes", theirs("active", "Doxycycline"), "written"),
+            ("theirs ends", theirs("completed", "Doxycycline"), "written"),
+            ("theirs, rewritten when ended", theirs("completed", "Warfarin"), "Rule finished-content"),
+            ("a prescription signed here", prescription("active"), "written"),
+            ("ours, with another dose", extended, "Rule finished-content"),
+            (
+                "ours, stopped",
+                with(prescription("stopped"), "statusReason", json!({"text": "allergy"})),
+                "written",
+            ),
+            (
+                "ours, running again without a word",
+                with(prescription("active"), "statusReason", json!({"text": "allergy"})),
+                "Rule finished-reason",
+            ),
+            ("ours, running again", changed_stop, "written"),
+        ];
+        let mut failures = Vec::new();
+        for (case, value, expected) in cases {
+            let change = Change::Update { resource: resource(value), if_match: None };
+            let found = bench.record.write(&client, set(vec![change])).await;
+            let found = found.map_or_else(|error| name(&error), |_| "written".into());
+            if found != expected {
+                failures.push(format!("{case}: {found}, not {expected}"));
+            }
+        }
+        for (what, expected) in [
+            ("Composition/letter", "Rule finished-delete"),
+            ("Encounter/visit", "Rule finished-delete"),
+            ("DiagnosticReport/report", "Rule finished-delete"),
+            ("DocumentReference/document", "Rule finished-delete"),
+            ("MedicationRequest/theirs", "Rule finished-delete"),
+            ("Observation/pulse", "written"),
+        ] {
+            let delete = Change::Delete { key: crate::key(what), if_match: None };
+            let found = bench.record.write(&client, set(vec![delete])).await;
+            let found = found.map_or_else(|error| name(&error), |_| "written".into());
+            if found != expected {
+                failures.push(format!("delete {what}: {found}, not {expected}"));
+            }
+        }
+        assert!(failures.is_empty(), "{failures:#?}");
+
+        // The standard's own way to say why, for who knows nothing of our extension.
         let put = |value: Value| Change::Update { resource: resource(value), if_match: None };
-        bench.record.write(&client, set(vec![put(own.clone())])).await.unwrap();
-        bench.record.write(&client, set(vec![put(with(own, "title", json!("New")))])).await.unwrap();
-        let ours =
-            bench.record.write(&client, set(vec![put(with(note("final"), "title", json!("X")))])).await;
-        assert_eq!(name(&ours.unwrap_err()), "Rule finished-status");
-        let delete = Change::Delete { key: crate::key("Composition/note"), if_match: None };
-        let ours = bench.record.write(&client, set(vec![delete])).await;
-        assert_eq!(name(&ours.unwrap_err()), "Rule finished-delete");
+        let provenance = |reason: Value| {
+            let mut provenance = json!({"resourceType": "Provenance", "recorded": "2026-11-21T09:00:00Z",
+                "target": [{"reference": "Composition/letter"}], "agent": [{"who": {"display": "Registrar"}}]});
+            if !reason.is_null() {
+                provenance["reason"] = json!([reason]);
+            }
+            create(provenance)
+        };
+        let again = || put(because(letter("amended", "Newer")));
+        let mute = bench.record.write(&client, set(vec![again(), provenance(Value::Null)])).await;
+        assert_eq!(name(&mute.unwrap_err()), "Rule finished-reason");
+        let told = set(vec![again(), provenance(json!({"text": "a misspelt name"}))]);
+        bench.record.write(&client, told).await.unwrap();
         bench.record.write(&client, set(vec![create(patient("x", "Free"))])).await.unwrap();
     })
     .await;
