@@ -72,6 +72,7 @@ pub(crate) struct Inner {
     last_local: AtomicI64,
     search_parameters: search_parameter::Current,
     subscriptions: subscription::Shared,
+    turns: write::Turns,
 }
 
 impl Record {
@@ -95,6 +96,7 @@ impl Record {
                 last_local: AtomicI64::new(0),
                 search_parameters: search_parameter::Current::default(),
                 subscriptions: subscription::Shared::default(),
+                turns: write::Turns::default(),
             }),
         }
     }

@@ -7,21 +7,23 @@
 //! **Invariant:** a query uses a parameter only if every resource is indexed by it.
 //! **Invariant:** nothing waits for a walk: its transactions are short, and searches and writes go on with what they have.
 
+use crate::write::entries::{cut, entries_of, stored_entries};
 use crate::{Error, Record, Rule};
 use access::policy::{self, Action};
 use access::{Ctx, Predicate};
-use fhir::search::{Definition, EXTRACTOR_VERSION, Own, Params, State, extract, extract_stored};
+use fhir::search::{Definition, EXTRACTOR_VERSION, Own, Params, State};
 use fhir::{ParamId, Resource, ResourceKey, TypeId};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use store::resource::Step;
 use store::search_parameter::{self as stored, Parameter};
 use store::{Dialect, Tx, setting};
 
-/// Resources of one step of a walk: a few milliseconds of the one writer.
-const BATCH: u32 = 100;
+/// One step of a walk: a few milliseconds of the one writer, or one large resource.
+const STEP: Step = Step { resources: 100, bytes: 1024 * 1024 };
 /// How often other servers' changes are looked for.
 const REFRESH: Duration = Duration::from_millis(700);
 /// Until then every other server writes by the new parameter: the refresh, and writes under way.
@@ -150,9 +152,9 @@ impl Record {
             let begun = state.get("version") == Some(&json!(EXTRACTOR_VERSION));
             let after = if begun { state.get("after").and_then(Value::as_i64).unwrap_or(0) } else { 0 };
             let params = record.params();
-            let (done, last) = store::resource::complete_index(tx, after, BATCH, &mut |row| {
+            let (done, last) = store::resource::complete_index(tx, after, STEP, &mut |row| {
                 let resource = Resource::parse(&row.content).ok()?;
-                Some(extract(&params, &resource))
+                Some(entries_of(&params, &resource))
             })?;
             match last {
                 Some(last) => {
@@ -246,20 +248,25 @@ fn step(tx: &mut dyn Tx, params: &Params, param: ParamId) -> Result<(usize, bool
         stored::drop(tx, param, now)?;
         return Ok((0, true));
     }
-    let (rows, end) = stored::batch(tx, parameter.kind, parameter.after, BATCH)?;
-    for row in &rows {
+    let batch = stored::batch(tx, parameter.kind, parameter.after, STEP)?;
+    let done = batch.rows.len();
+    for row in &batch.rows {
         let Ok(resource) = Resource::parse(&row.content) else { continue };
-        let (mut old, mut new) = (extract_stored(params, &resource), extract(params, &resource));
+        let (mut old, mut new) = (stored_entries(params, &resource), entries_of(params, &resource));
         match parameter.state {
             State::Dropping => new.retain(|entry| entry.param != param),
-            _ => old.retain(|entry| entry.param != param),
+            _ => {
+                old.retain(|entry| entry.param != param);
+                cut(&mut new, param);
+            }
         }
         stored::reindex(tx, row, &old, &new)?;
     }
-    if rows.len() < BATCH as usize {
+    if batch.last {
         stored::finish(tx, &parameter)?;
-        return Ok((rows.len(), true));
+        return Ok((done, true));
     }
-    stored::advance(tx, &parameter, end, rows.len() as i64)?;
-    Ok((rows.len(), false))
+    stored::advance(tx, &parameter, batch.end, done as i64)?;
+    // A step that met nothing but what was deleted meanwhile is a step.
+    Ok((done.max(1), false))
 }

@@ -5,7 +5,7 @@ use crate::index::Rows;
 use crate::page::clamp;
 use crate::{Content, Counter, Error, Page, Param, Result, Tx, params};
 use fhir::search::IndexEntry;
-use fhir::{ResourceKey, TypeId};
+use fhir::{ParamId, ResourceKey, TypeId};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -142,6 +142,40 @@ pub fn exists_for_reference(tx: &mut dyn Tx, key: &ResourceKey) -> Result<bool> 
     let lock = tx.dialect().key_share();
     let sql = format!("SELECT 1 FROM resource WHERE type_id = $1 AND id = $2 AND deleted = 0{lock}");
     Ok(tx.one(&sql, params![key.kind.0, &encode_id(&key.id)], |_| Ok(()))?.is_some())
+}
+
+/// What a reference to a Patient finds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PatientFound {
+    /// Not there, or deleted.
+    Absent,
+    InUse,
+    /// `active` is false; the content.
+    OutOfUse(Arc<[u8]>),
+}
+
+/// As [exists_for_reference] for a Patient, and whether it is in use. `active` is the number of that search parameter.
+pub fn patient_for_reference(tx: &mut dyn Tx, key: &ResourceKey, active: ParamId) -> Result<PatientFound> {
+    let (lock, active) = (tx.dialect().key_share(), crate::index::param_number(active));
+    // Who waited for the row sees its new version, but the index as it was before: then it is looked at once more.
+    let sql = format!(
+        "SELECT r.rid, EXISTS (SELECT 1 FROM token t WHERE t.type_id = $1 AND t.code = 'false' AND t.rid = r.rid \
+         AND t.param = $3), r.version = (SELECT o.version FROM resource o WHERE o.rid = r.rid) \
+         FROM resource r WHERE r.type_id = $1 AND r.id = $2 AND r.deleted = 0{lock}"
+    );
+    let id = encode_id(&key.id);
+    let values = params![key.kind.0, &id, active];
+    let mut found = tx.one(&sql, values, |row| Ok((row.int(0)?, row.bool(1)?, row.bool(2)?)))?;
+    if matches!(found, Some((_, _, false))) {
+        found = tx.one(&sql, values, |row| Ok((row.int(0)?, row.bool(1)?, row.bool(2)?)))?;
+    }
+    let Some((rid, out_of_use, _)) = found else { return Ok(PatientFound::Absent) };
+    if !out_of_use {
+        return Ok(PatientFound::InUse);
+    }
+    let content =
+        tx.one("SELECT content FROM resource WHERE rid = $1", params![rid], |row| read_content(row, 0))?;
+    Ok(content.map_or(PatientFound::Absent, PatientFound::OutOfUse))
 }
 
 fn head_with(tx: &mut dyn Tx, key: &ResourceKey, lock: &str) -> Result<Option<Head>> {
@@ -352,27 +386,45 @@ pub fn rebuild_index(
     Ok(all.last().map(|(stored, _)| stored.rid))
 }
 
-/// Adds what the index lacks of the next `limit` resources after row `after` (0 at first), as `extract` gives it; `None`
+/// Adds what the index lacks of the next `most` resources after row `after` (0 at first), as `extract` gives it; `None`
 /// leaves a resource as it is. Searches go on meanwhile. For an upgrade whose extractor gives more than the one
 /// before. Returns how many it looked at and the last row, `None` when there is no more.
 pub fn complete_index(
     tx: &mut dyn Tx,
     after: i64,
-    limit: u32,
+    most: Step,
     extract: &mut dyn FnMut(&Stored) -> Option<Vec<IndexEntry>>,
 ) -> Result<(usize, Option<i64>)> {
-    let lock = match tx.dialect() {
-        crate::Dialect::Sqlite => "",
-        crate::Dialect::Postgres => " FOR UPDATE OF r",
-    };
-    let sql = format!("SELECT {COLUMNS} FROM resource r WHERE r.rid > $1 ORDER BY r.rid LIMIT $2{lock}");
-    let all = tx.all(&sql, params![after, i64::from(clamp(limit))], read_stored)?;
-    for (stored, _) in all.iter().filter(|(stored, _)| !stored.deleted) {
-        if let Some(entries) = extract(stored) {
+    let sql = "SELECT rid FROM resource WHERE rid > $1 ORDER BY rid LIMIT $2";
+    let rids = tx.all(sql, params![after, i64::from(clamp(most.resources))], |row| row.int(0))?;
+    let (mut done, mut bytes, mut last) = (0, 0, None);
+    for rid in rids {
+        if bytes >= most.bytes {
+            break;
+        }
+        (done, last) = (done + 1, Some(rid));
+        let Some(stored) = load_row(tx, rid)? else { continue };
+        bytes += stored.content.len();
+        if let Some(entries) = extract(&stored) {
             reindex(tx, &stored.key, &[], &entries)?;
         }
     }
-    Ok((all.len(), all.last().map(|(stored, _)| stored.rid)))
+    Ok((done, last))
+}
+
+/// What one step of a walk may take: it is one transaction, and others wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    pub resources: u32,
+    /// Of JSON. The resource that goes beyond it is still done, so that every walk ends.
+    pub bytes: usize,
+}
+
+/// A row that is not deleted, without its further patients; on PostgreSQL nobody else changes it meanwhile.
+pub(crate) fn load_row(tx: &mut dyn Tx, rid: i64) -> Result<Option<Stored>> {
+    let lock = tx.dialect().for_update();
+    let sql = format!("SELECT {COLUMNS} FROM resource r WHERE r.rid = $1 AND r.deleted = 0{lock}");
+    Ok(tx.one(&sql, params![rid], read_stored)?.map(|(stored, _)| stored))
 }
 
 fn current(tx: &mut dyn Tx, key: &ResourceKey, from: u32) -> Result<Option<Head>> {

@@ -1,7 +1,7 @@
 //! The numbers of a server's own search parameters, and how far the index has come with them.
 
 use crate::page::clamp;
-use crate::resource::{self, COLUMNS, Stored, read_stored};
+use crate::resource::{self, Step, Stored};
 use crate::{Error, Result, Row, Tx, lock, params, setting};
 use fhir::search::{IndexEntry, State};
 use fhir::{ParamId, TypeId};
@@ -195,26 +195,41 @@ pub fn advance(tx: &mut dyn Tx, parameter: &Parameter, after: (i64, i64), done: 
     Ok(())
 }
 
-/// The next resources of a type on the walk, and where it then is. In order of their last change: what is written
-/// meanwhile comes later again, and is indexed by its writer.
-pub fn batch(
-    tx: &mut dyn Tx,
-    kind: TypeId,
-    after: (i64, i64),
-    limit: u32,
-) -> Result<(Vec<Stored>, (i64, i64))> {
-    let lock = match tx.dialect() {
-        crate::Dialect::Sqlite => "",
-        crate::Dialect::Postgres => " FOR UPDATE OF r",
-    };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM resource r WHERE r.type_id = $1 AND r.deleted = 0 AND r.last_updated_us >= $2 \
-         AND (r.last_updated_us > $2 OR r.rid > $3) ORDER BY r.last_updated_us, r.rid LIMIT $4{lock}"
-    );
-    let found = tx.all(&sql, params![kind.0, after.0, after.1, i64::from(clamp(limit))], read_stored)?;
-    let rows: Vec<Stored> = found.into_iter().map(|(stored, _)| stored).collect();
-    let end = rows.last().map_or(after, |last| (last.last_updated.as_microsecond(), last.rid));
-    Ok((rows, end))
+/// What one step of a walk is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    pub rows: Vec<Stored>,
+    /// Where the walk then is.
+    pub end: (i64, i64),
+    /// There is nothing behind.
+    pub last: bool,
+}
+
+/// The next resources of a type on the walk. In order of their last change: what is written meanwhile comes later again,
+/// and is indexed by its writer.
+pub fn batch(tx: &mut dyn Tx, kind: TypeId, after: (i64, i64), most: Step) -> Result<Batch> {
+    let limit = clamp(most.resources);
+    let sql = "SELECT rid, last_updated_us FROM resource WHERE type_id = $1 AND deleted = 0 \
+               AND last_updated_us >= $2 AND (last_updated_us > $2 OR rid > $3) \
+               ORDER BY last_updated_us, rid LIMIT $4";
+    let places = tx.all(sql, params![kind.0, after.0, after.1, i64::from(limit)], |row| {
+        Ok((row.int(1)?, row.int(0)?))
+    })?;
+    let mut batch = Batch { rows: Vec::new(), end: after, last: places.len() < limit as usize };
+    let mut bytes = 0;
+    for place in places {
+        if bytes >= most.bytes {
+            batch.last = false;
+            break;
+        }
+        // What is deleted meanwhile has no values any more.
+        if let Some(stored) = resource::load_row(tx, place.1)? {
+            bytes += stored.content.len();
+            batch.rows.push(stored);
+        }
+        batch.end = place;
+    }
+    Ok(batch)
 }
 
 /// Replaces the index rows of one resource of a [batch]; both lists by the extractor of now.

@@ -9,8 +9,9 @@ use serde_json::Value;
 use std::cmp::Ordering;
 
 /// Changes whenever [extract] or [compartment] gives other entries for the same resource than before: what is
-/// stored was then made by another extractor, and the index has to be built anew.
-pub const EXTRACTOR_VERSION: u32 = 2;
+/// stored was then made by another extractor, and the index has to be built anew. 3: `record` adds references to patients
+/// that no parameter indexes.
+pub const EXTRACTOR_VERSION: u32 = 3;
 /// Currency codes of Money, as a token system.
 const CURRENCY: &str = "urn:iso:std:iso:4217";
 /// Longest text kept in the index; longer text is cut at a character boundary. Exact search on longer

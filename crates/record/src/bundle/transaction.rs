@@ -65,6 +65,7 @@ impl Record {
         ctx: &Ctx,
         entries: &[Entry],
     ) -> Result<(Committed, Vec<usize>), Error> {
+        let _turn = self.wait_turn(&names(entries)).await?;
         for _ in 0..MAX_TRIES {
             let plan = match self.plan(ctx, entries.to_vec()).await {
                 Ok(plan) => plan,
@@ -204,6 +205,16 @@ fn parse(entries: Vec<Value>, base: &str, delete_most: u32) -> Result<Vec<Entry>
         }
     }
     if problems.issues.is_empty() { Ok(parsed) } else { Err(Error::Malformed(problems)) }
+}
+
+/// What the entries plan on: see [crate::write::Turns].
+fn names(entries: &[Entry]) -> Vec<String> {
+    let name = |entry: &Entry| match &entry.action {
+        Action::Patch { key, .. } => Some(key.to_string()),
+        Action::Conditional(conditional) => Some(conditional.name()),
+        Action::Create(_) | Action::Update { .. } | Action::Delete { .. } | Action::Call(_) => None,
+    };
+    entries.iter().filter_map(name).collect()
 }
 
 /// For the audit of a bundle that did not get as far as a plan.

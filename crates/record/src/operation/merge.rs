@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use store::chart::{self, Bond};
 use uuid::Uuid;
 
-/// Resources moved by one merge; what a transaction may change, less the two Patients and the Provenance.
-pub const MAX_MOVED: usize = crate::MAX_CHANGES - 10;
+/// Resources moved by one merge; what the record may change at once, less the two Patients and the Provenance.
+pub const MAX_MOVED: usize = crate::write::MAX_OWN_CHANGES - 10;
 /// Plans made anew because somebody wrote meanwhile.
 const ATTEMPTS: usize = 4;
 /// Rows loaded at once.
@@ -334,8 +334,8 @@ impl Record {
         let update = |(resource, version)| Change::Update { resource, if_match: Some(version) };
         request.push(update(old), String::new());
         request.push(update(kept), String::new());
-        for (key, (before, after)) in spans {
-            let pair = self.pair(&key, before).await?;
+        let pairs = self.pairs(spans.iter().map(|(key, span)| (key.clone(), span.0)).collect()).await?;
+        for ((key, (_, after)), pair) in spans.into_iter().zip(pairs) {
             // Deleted since: stays deleted.
             let Some((now, version, before)) = pair else { continue };
             let back = if version == after {
@@ -377,7 +377,7 @@ impl Record {
     }
 
     /// Everything but [STAYS] that refers to the source, and the row numbers of what refers to it and stays all the same
-    /// (a reference to one version of it). Errors: `Rule` `record-too-large`.
+    /// (what the caller changes itself). Errors: `Rule` `record-too-large`.
     async fn referring(
         &self,
         source: &ResourceKey,
@@ -419,7 +419,8 @@ impl Record {
         mend: impl FnOnce(&mut Resource, &Resource),
     ) -> Result<(Resource, u32), Error> {
         let (mut now, version) = self.patient(system, key).await?;
-        let (_, _, then) = self.pair(key, before).await?.ok_or(Error::NotFound)?;
+        let found = self.pairs(vec![(key.clone(), before)]).await?.pop().flatten();
+        let (_, _, then) = found.ok_or(Error::NotFound)?;
         if version == after {
             return Ok((then, version));
         }
@@ -432,22 +433,33 @@ impl Record {
         Ok((now, version))
     }
 
-    /// A resource now, its version, and as it was in version `before`; `None` if it is deleted.
-    async fn pair(&self, key: &ResourceKey, before: u32) -> Result<Option<(Resource, u32, Resource)>, Error> {
-        let key = key.clone();
-        self.reading(move |tx| {
-            let Some(row) = store::resource::load(tx, &key)?.filter(|row| !row.deleted) else {
-                return Ok(None);
-            };
-            let then = store::resource::read_version(tx, &key, before)?
-                .filter(|version| !version.deleted)
-                .ok_or_else(|| Error::Internal(format!("{key} has lost version {before}")))?;
-            let then = Resource::parse(&then.content)
-                .map_err(|o| Error::Internal(format!("stored {key} version {before}: {o}")))?;
-            Ok(Some((parse(&row)?, row.version, then)))
-        })
-        .await
+    /// Each resource now, its version, and as it was in the version named; `None` if it is deleted.
+    async fn pairs(&self, wanted: Vec<(ResourceKey, u32)>) -> Result<Vec<Option<Pair>>, Error> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for step in wanted.chunks(STEP) {
+            let step = step.to_vec();
+            found.extend(
+                self.reading(move |tx| {
+                    step.iter().map(|(key, before)| pair(tx, key, *before)).collect::<Result<Vec<_>, _>>()
+                })
+                .await?,
+            );
+        }
+        Ok(found)
     }
+}
+
+/// A resource now, its version, and as it was.
+type Pair = (Resource, u32, Resource);
+
+fn pair(tx: &mut dyn store::Tx, key: &ResourceKey, before: u32) -> Result<Option<Pair>, Error> {
+    let Some(row) = store::resource::load(tx, key)?.filter(|row| !row.deleted) else { return Ok(None) };
+    let then = store::resource::read_version(tx, key, before)?
+        .filter(|version| !version.deleted)
+        .ok_or_else(|| Error::Internal(format!("{key} has lost version {before}")))?;
+    let then = Resource::parse(&then.content)
+        .map_err(|o| Error::Internal(format!("stored {key} version {before}: {o}")))?;
+    Ok(Some((parse(&row)?, row.version, then)))
 }
 
 fn rule(code: &'static str, text: &str) -> Error {
@@ -462,17 +474,19 @@ fn account_to(account: i64, patient: &ResourceKey) -> Effect {
     })
 }
 
-/// Turns every reference to `from` into one to `to`; references to one version of it stay.
+/// Turns every reference to `from` into one to `to`, and one to a version of it too: the other record has no such version.
 fn point(resource: &mut Resource, from: &ResourceKey, to: &ResourceKey) {
     let (from, to) = (from.to_string(), to.to_string());
-    rewrite_references(resource, &mut |text| (text == from).then(|| to.clone()));
+    let means_it = |text: &str| {
+        text.strip_prefix(&from).is_some_and(|rest| rest.is_empty() || rest.starts_with("/_history/"))
+    };
+    rewrite_references(resource, &mut |text| means_it(text).then(|| to.clone()));
 }
 
-/// Whether the resource refers to the current `key`.
+/// Whether the resource refers to `key`, extensions included.
 fn local(resource: &Resource, key: &ResourceKey) -> bool {
-    references(resource).into_iter().any(
-        |(_, reference)| matches!(reference, Reference::Local { key: found, version: None } if found == *key),
-    )
+    let is_it = |(_, reference)| matches!(reference, Reference::Local { key: found, .. } if found == *key);
+    references(resource).into_iter().any(is_it)
 }
 
 fn link_of(patient: &Resource, kind: &str) -> Option<ResourceKey> {

@@ -1,13 +1,14 @@
 //! Inside the transaction: idempotency, versions, policy, references, rows, audit, outbox.
 
+use super::entries::{local_targets, stored_entries};
 use super::idempotency::Idempotency;
 use super::prepare::same_content;
-use super::{Prepared, Put, Request, Stop, criteria, effect, finished, time};
+use super::{Prepared, Put, Request, Stop, criteria, effect, finished, merged, time};
 use crate::change::ABSENT;
 use crate::{Committed, Error, Record, Rule, Written};
 use access::policy::{self, RowFacts};
 use access::{Action, Ctx};
-use fhir::search::{IndexEntry, extract_stored};
+use fhir::search::IndexEntry;
 use fhir::{Outcome, Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -157,6 +158,10 @@ impl Job {
                 }
                 count(done.seq);
             }
+            // Of a chart that moves nobody looks at the new versions but those of the patients; they are many.
+            if self.request.on_behalf && idempotency.is_none() && done.key.kind != TypeId::PATIENT {
+                done.resource = None;
+            }
             written.push(done);
         }
         if !problems.issues.is_empty() {
@@ -243,7 +248,7 @@ impl Job {
         next.set_version(current.version + 1, self.now);
         let content = Content::new(&next.to_json());
         let params = self.record.params();
-        let old = before.as_ref().map(|r| extract_stored(&params, r)).unwrap_or_default();
+        let old = before.as_ref().map(|r| stored_entries(&params, r)).unwrap_or_default();
         let entries = put.entries(&params);
         // Somebody else was faster: the next try meets what is there then.
         let Some(written) =
@@ -327,16 +332,16 @@ impl Job {
             unchanged,
             resource: None,
         };
+        if if_match.is_some_and(|expected| expected != current.version) {
+            return Err(Error::VersionConflict { current: (!current.deleted).then_some(current.version) });
+        }
         if current.deleted {
             return Ok(done(current.version, current.seq, current.last_updated, true));
-        }
-        if if_match.is_some_and(|expected| expected != current.version) {
-            return Err(Error::VersionConflict { current: Some(current.version) });
         }
         let before = parse(&current)?;
         self.check_finished(before.as_ref(), None)?;
         let params = self.record.params();
-        let old = before.as_ref().map(|r| extract_stored(&params, r)).unwrap_or_default();
+        let old = before.as_ref().map(|r| stored_entries(&params, r)).unwrap_or_default();
         let Some(written) = resource::delete(tx, key, current.version, &old, self.now)? else {
             return Err(tx.conflict().into());
         };
@@ -374,10 +379,21 @@ impl Job {
     fn check_finished(&self, before: Option<&Resource>, after: Option<&Resource>) -> Result<(), Error> {
         match before {
             Some(before) if self.request.command.is_none() && !self.request.on_behalf => {
-                finished::check(&self.ctx.principal, before, after).map_err(Error::Rule)
+                let explained = || before.key().is_some_and(|key| self.is_explained(&key));
+                finished::check(&self.ctx.principal, before, after, explained).map_err(Error::Rule)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a Provenance that is written along says why this resource is changed.
+    fn is_explained(&self, key: &ResourceKey) -> bool {
+        self.prepared.iter().any(|change| match change {
+            Prepared::Put(put) if put.key.kind.name() == "Provenance" => {
+                finished::explains(&put.resource, key)
+            }
+            _ => false,
+        })
     }
 
     /// Steps 6 and 8. Errors: `Denied`, or `NotFound` where existence is private.
@@ -433,21 +449,36 @@ impl Job {
             if self.keys.contains(target) || known.contains(target) {
                 continue;
             }
-            if resource::exists_for_reference(tx, target)? {
+            let problem = if target.kind == TypeId::PATIENT && self.minds_merges(put) {
+                match merged::look(tx, target)? {
+                    merged::Found::InUse => None,
+                    merged::Found::Absent => Some(absent(target, expression)),
+                    merged::Found::Replaced(survivor) => Some(merged::refusal(target, &survivor, expression)),
+                }
+            } else if resource::exists_for_reference(tx, target)? {
+                None
+            } else {
+                Some(absent(target, expression))
+            };
+            let Some(problem) = problem else {
                 known.insert(target);
                 continue;
-            }
-            // What was deleted since stays referred to by what is already there.
+            };
+            // What was deleted or merged since stays referred to by what is already there.
             let old = old.get_or_insert_with(|| before.map(local_targets).unwrap_or_default());
             if !old.contains(target) {
-                problems.issues.push(fhir::Issue::error(
-                    fhir::IssueCode::NotFound,
-                    expression.clone(),
-                    format!("There is no {} with this id.", target.kind.name()),
-                ));
+                problems.issues.push(problem);
             }
         }
         Ok(())
+    }
+
+    /// Whether this version may not newly refer to a record that was merged away. What the program does by itself, on
+    /// events of before the merge, is not lost for it; a Patient and a Provenance tell of the record.
+    fn minds_merges(&self, put: &Put) -> bool {
+        !self.request.on_behalf
+            && !matches!(self.ctx.principal, access::Principal::System(_))
+            && !crate::operation::merge::STAYS.contains(&put.key.kind)
     }
 
     fn links(&self, tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
@@ -513,6 +544,11 @@ impl Job {
     }
 }
 
+fn absent(target: &ResourceKey, expression: &str) -> fhir::Issue {
+    let text = format!("There is no {} with this id.", target.kind.name());
+    fhir::Issue::error(fhir::IssueCode::NotFound, expression, text)
+}
+
 fn never_there(key: &ResourceKey, now: Timestamp) -> Written {
     Written {
         key: key.clone(),
@@ -562,14 +598,4 @@ pub(super) fn parse(stored: &resource::Stored) -> Result<Option<Resource>, Error
     Resource::parse(&stored.content)
         .map(Some)
         .map_err(|o| Error::Internal(format!("stored {}: {o}", stored.key)))
-}
-
-fn local_targets(resource: &Resource) -> HashSet<ResourceKey> {
-    fhir::search::references(resource)
-        .into_iter()
-        .filter_map(|(_, reference)| match reference {
-            fhir::Reference::Local { key, .. } => Some(key),
-            _ => None,
-        })
-        .collect()
 }

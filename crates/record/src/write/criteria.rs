@@ -10,6 +10,10 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use store::Tx;
 
+/// Locks in all: a bundle of thousands of conditions must not fill PostgreSQL's table of locks. Conditions that share one
+/// only wait for each other.
+const LOCKS: i32 = 1024;
+
 /// Parameters that shape an answer and narrow nothing down.
 const RESULT_PARAMETERS: &[&str] = &[
     "_sort",
@@ -134,7 +138,7 @@ pub(super) fn still_hold(
     expectations: &[Expectation],
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let mut locks: Vec<i32> = expectations.iter().map(|e| e.criteria.lock).collect();
+    let mut locks: Vec<i32> = expectations.iter().map(|e| e.criteria.lock.rem_euclid(LOCKS)).collect();
     locks.sort_unstable();
     locks.dedup();
     for lock in locks {

@@ -6,7 +6,7 @@ use super::prepare::same_content;
 use crate::Error;
 use crate::import::Taken;
 use fhir::ResourceKey;
-use fhir::search::{IndexEntry, Params, extract_stored};
+use fhir::search::{IndexEntry, Params};
 use jiff::Timestamp;
 use std::collections::HashSet;
 use store::{Content, Tx, resource};
@@ -36,7 +36,8 @@ pub(crate) fn import_put(
     let mut next = put.resource.clone();
     next.set_version(current.version + 1, now);
     let content = Content::new(&next.to_json());
-    let old: Vec<IndexEntry> = before.as_ref().map(|r| extract_stored(params, r)).unwrap_or_default();
+    let old: Vec<IndexEntry> =
+        before.as_ref().map(|r| super::entries::stored_entries(params, r)).unwrap_or_default();
     let mut new = new_version(put, &content, &entries);
     new.last_updated = now;
     match resource::update(tx, current.version, &old, &new)? {

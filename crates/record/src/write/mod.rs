@@ -3,13 +3,16 @@
 mod apply;
 pub(crate) mod criteria;
 mod effect;
+pub(crate) mod entries;
 mod finished;
 mod idempotency;
 mod import;
+mod merged;
 pub(crate) mod patch;
 mod prepare;
 pub(crate) mod resolve;
 mod time;
+mod turn;
 
 use crate::{Change, ChangeSet, Committed, Error, Event, Record};
 use access::Ctx;
@@ -22,11 +25,15 @@ pub(crate) use import::{import_put, missing};
 pub use patch::{JSON_PATCH, MERGE_PATCH};
 use prepare::Prepared;
 pub(crate) use prepare::{Put, at, compartment, prepare_put};
+pub(crate) use turn::Turns;
 
 /// Changes prepared on the async worker itself; more are validated and extracted on the blocking pool.
 const INLINE_CHANGES: usize = 4;
 /// Most changes one transaction may have: what a bundle may have.
 pub const MAX_CHANGES: usize = crate::bundle::MAX_ENTRIES;
+/// Most changes the record itself makes at once on somebody's behalf: the chart of a merged patient. About 13 KB of memory
+/// each until they are written.
+pub(crate) const MAX_OWN_CHANGES: usize = 30_000;
 
 /// A ChangeSet and what the record must know about where it came from.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +52,8 @@ pub(crate) struct Request {
     pub criteria: Vec<criteria::Expectation>,
     /// Versions that patches were applied to; another one voids the plan.
     pub based_on: Vec<(ResourceKey, u32)>,
+    /// What the Subscriptions among the changes carry and no resource shows.
+    pub headers: Vec<crate::subscription::Headers>,
     /// The record itself acts for the caller, who had the right to ask for it: rows are not checked again.
     pub on_behalf: bool,
 }
@@ -52,8 +61,6 @@ pub(crate) struct Request {
 /// Why a request was not committed.
 pub(crate) enum Stop {
     Error(Error),
-    /// What the Subscriptions among the changes carry and no resource shows.
-    pub headers: Vec<crate::subscription::Headers>,
     /// What the plan rested on has changed: plan again.
     Stale,
 }
@@ -97,7 +104,7 @@ impl Record {
     ///   is there makes no new version and no event (`unchanged`); it is audited.
     /// - A Delete of a deleted resource changes nothing.
     /// - A [Change::Conditional] and a [Change::Patch] are planned on what is there, and planned again if that has changed
-    ///   when they are written. A conditional delete gives one [crate::Written] per resource.
+    ///   when they are written; those that meet take turns. A conditional delete gives one [crate::Written] per resource.
     ///
     /// Errors: every variant of [Error] but `Throttled`.
     pub async fn write(&self, ctx: &Ctx, set: ChangeSet) -> Result<Committed, Error> {
@@ -138,8 +145,9 @@ impl Record {
         if matches!(ctx.principal, access::Principal::Anonymous) {
             return Err(Error::Unauthenticated.into());
         }
-        if request.changes.len() > MAX_CHANGES {
-            let text = format!("At most {MAX_CHANGES} changes at once.");
+        let most = if request.on_behalf { MAX_OWN_CHANGES } else { MAX_CHANGES };
+        if request.changes.len() > most {
+            let text = format!("At most {most} changes at once.");
             let outcome = fhir::Outcome::one(fhir::IssueCode::TooCostly, "", text);
             return Err(Error::Malformed(outcome).into());
         }

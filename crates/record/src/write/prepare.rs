@@ -1,6 +1,6 @@
 //! What can be done before the write lock is held: ids, validation, index values, compartments.
 
-use super::Request;
+use super::{Request, entries};
 use crate::{Change, Error};
 use access::CareLink;
 use fhir::search::{IndexEntry, Params};
@@ -40,7 +40,7 @@ impl Put {
         if *now == self.params {
             Cow::Borrowed(&self.entries)
         } else {
-            Cow::Owned(fhir::search::extract(now, &self.resource))
+            Cow::Owned(entries::entries_of(now, &self.resource))
         }
     }
 }
@@ -173,16 +173,20 @@ pub(crate) fn prepare_put(
     };
     // versionId and lastUpdated are the server's, whatever was sent.
     resource.set_version(1, now);
-    let entries = fhir::search::extract(params, &resource);
     let patients = compartment(&resource);
     let links = access::care::links(&resource, now);
-    let targets = fhir::search::references(&resource)
+    let targets: Vec<(String, ResourceKey)> = fhir::search::references(&resource)
         .into_iter()
         .filter_map(|(expression, reference)| match reference {
             Reference::Local { key, .. } => Some((at(place, &expression), key)),
             _ => None,
         })
         .collect();
+    let entries = entries::entries(params, &resource, targets.iter().map(|(_, key)| key));
+    entries::check(params, &resource, &entries).map_err(|mut issue| {
+        issue.expression = at(place, &issue.expression);
+        Outcome { issues: vec![issue] }
+    })?;
     let content = Content::new(&resource.to_json());
     Ok(Put {
         key,

@@ -9,12 +9,14 @@ use access::{Action, Ctx};
 use fhir::{IssueCode, Outcome, Resource, ResourceKey};
 use store::Tx;
 
-/// Plans that others may void before the caller is asked to come again.
-pub(crate) const MAX_TRIES: usize = 8;
+/// Plans that others may void before the caller is asked to come again. Who plans on the same thing in this process
+/// waits for its turn; what is left are plain updates and other servers.
+pub(crate) const MAX_TRIES: usize = 24;
 
 impl Record {
     /// Plans and writes until a plan holds. `self.write` for sets with conditional changes or patches.
     pub(super) async fn write_resolved(&self, ctx: &Ctx, set: ChangeSet) -> Result<Committed, Error> {
+        let _turn = self.wait_turn(&names(&set)).await?;
         for _ in 0..MAX_TRIES {
             let request = match self.resolve(ctx, &set).await {
                 Ok(request) => request,
@@ -113,6 +115,11 @@ pub(crate) fn current(
 }
 
 impl Conditional {
+    /// `Type?parameters`: equal conditions have equal names.
+    pub(crate) fn name(&self) -> String {
+        format!("{}?{}", self.kind.name(), crate::bundle::query_text(&self.criteria))
+    }
+
     /// Matches that the action can take.
     pub(crate) fn most(&self) -> u32 {
         match self.action {
@@ -194,6 +201,16 @@ impl Conditional {
             }
         }
     }
+}
+
+/// What the set plans on: see [super::turn].
+fn names(set: &ChangeSet) -> Vec<String> {
+    let name = |change: &Change| match change {
+        Change::Patch { key, .. } => Some(key.to_string()),
+        Change::Conditional(conditional) => Some(conditional.name()),
+        Change::Create { .. } | Change::Update { .. } | Change::Delete { .. } | Change::Keep { .. } => None,
+    };
+    set.changes.iter().filter_map(name).collect()
 }
 
 /// Whether the set needs a plan.

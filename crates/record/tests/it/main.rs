@@ -13,13 +13,14 @@ mod history;
 mod import;
 mod import_rules;
 mod import_tables;
+mod merge;
 mod policy;
 mod read;
 mod registration;
 mod search;
+mod subscription;
 mod terminology;
 mod times;
-mod subscription;
 mod write;
 
 pub use bench::{Bench, each_engine};

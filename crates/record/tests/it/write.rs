@@ -58,6 +58,11 @@ async fn a_resource_lives_through_its_versions() {
         let delete = Change::Delete { key: first.key.clone(), if_match: None };
         let again = bench.record.write(&client, set(vec![delete])).await.unwrap();
         assert!(again.written[0].unchanged && again.written[0].version == 3);
+        // A version that is named is the one that must be there, deleted or not.
+        let named = |version| set(vec![Change::Delete { key: first.key.clone(), if_match: Some(version) }]);
+        let stale = bench.record.write(&client, named(2)).await.unwrap_err();
+        assert_eq!(name(&stale), "VersionConflict None");
+        assert!(bench.record.write(&client, named(3)).await.unwrap().written[0].unchanged);
 
         let history = bench.record.history(&ctx, &first.key, None, 10).await.unwrap();
         let methods: Vec<String> = history

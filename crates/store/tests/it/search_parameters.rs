@@ -63,6 +63,54 @@ fn numbers_are_given_and_taken_back() {
     both().iter().for_each(numbers);
 }
 
+fn step(resources: u32) -> resource::Step {
+    resource::Step { resources, bytes: 1 << 20 }
+}
+
+/// A step takes no more bytes than it may, but for the resource that goes beyond; and both walks meet everything.
+fn bytes(temp: &TempStore) {
+    for n in 0..9 {
+        let doc = Doc::new(&format!("Observation/o{n}")).updated(n);
+        temp.store.write_blocking(move |tx| insert(tx, &doc)).unwrap();
+    }
+    let one = temp
+        .store
+        .read_blocking(|tx| resource::load(tx, &key("Observation/o0")))
+        .unwrap()
+        .unwrap()
+        .content
+        .len();
+    let two = resource::Step { resources: 100, bytes: one + 1 };
+    let (mut after, mut sizes) = ((i64::MIN, 0), Vec::new());
+    loop {
+        let batch = temp
+            .store
+            .write_blocking(move |tx| search_parameter::batch(tx, TypeId::OBSERVATION, after, two))
+            .unwrap();
+        sizes.push(batch.rows.len());
+        after = batch.end;
+        if batch.last {
+            break;
+        }
+    }
+    assert_eq!(sizes, [2, 2, 2, 2, 1], "{}", temp.engine);
+    let (mut after, mut sizes) = (Some(0), Vec::new());
+    while let Some(from) = after {
+        let (done, next) = temp
+            .store
+            .write_blocking(move |tx| resource::complete_index(tx, from, two, &mut |_| None))
+            .unwrap();
+        sizes.push(done);
+        after = next;
+    }
+    assert_eq!(sizes, [2, 2, 2, 2, 1, 0], "{}", temp.engine);
+}
+
+#[test]
+fn a_step_of_a_walk_is_bounded_by_bytes() {
+    both().iter().for_each(bytes);
+}
+
 fn walk(temp: &TempStore) {
     for n in 0..7 {
         let doc = Doc::new(&format!("Observation/o{n}")).updated(i64::from(n % 3));
@@ -72,13 +120,14 @@ fn walk(temp: &TempStore) {
     temp.store.write_blocking(move |tx| insert(tx, &doc)).unwrap();
     let (mut after, mut seen) = ((i64::MIN, 0), Vec::new());
     loop {
-        let (rows, next) = temp
+        let batch = temp
             .store
-            .write_blocking(move |tx| search_parameter::batch(tx, TypeId::OBSERVATION, after, 3))
+            .write_blocking(move |tx| search_parameter::batch(tx, TypeId::OBSERVATION, after, step(3)))
             .unwrap();
-        seen.extend(rows.iter().map(|row| row.key.id.clone()));
-        after = next;
-        if rows.len() < 3 {
+        assert!(batch.rows.len() <= 3);
+        seen.extend(batch.rows.iter().map(|row| row.key.id.clone()));
+        after = batch.end;
+        if batch.last {
             break;
         }
     }
@@ -114,7 +163,7 @@ fn complete(temp: &TempStore) {
         let (done, next) = temp
             .store
             .write_blocking(move |tx| {
-                resource::complete_index(tx, from, 2, &mut |stored| {
+                resource::complete_index(tx, from, step(2), &mut |stored| {
                     let token = |code: &str, value: &str| IndexEntry {
                         param: param("Observation", code),
                         value: IndexValue::Token { system: String::new(), code: value.into() },

@@ -1,0 +1,69 @@
+//! References to a patient's record that was merged into another one: see `docs/adr/006-patient-merge.md`.
+//!
+//! Nobody looks into a record out of use, so what is newly written there would be lost to care. It is refused, and the
+//! refusal names the record that is in use: who sends it looks at whose it is, while nobody could tell any more once
+//! it lay among the other's.
+
+use crate::Error;
+use fhir::{Issue, IssueCode, ParamId, Resource, ResourceKey, TypeId};
+use serde_json::Value;
+use store::Tx;
+use store::resource::{self, PatientFound};
+
+/// Links from one merged record to the next that are followed.
+const MAX_STEPS: usize = 16;
+
+pub(super) enum Found {
+    InUse,
+    Absent,
+    /// By the record that is in use.
+    Replaced(ResourceKey),
+}
+
+/// Looks a Patient up that is newly referred to. On PostgreSQL it stays as it is until this transaction ends.
+pub(super) fn look(tx: &mut dyn Tx, key: &ResourceKey) -> Result<Found, Error> {
+    let Some(active) = fhir::definitions::param(TypeId::PATIENT, "active").map(|param| param.id) else {
+        return Err(Error::Internal("Patient has no search parameter `active`".into()));
+    };
+    let mut found = None;
+    let mut at = key.clone();
+    for _ in 0..MAX_STEPS {
+        match step(tx, &at, active)? {
+            Step::Absent if found.is_none() => return Ok(Found::Absent),
+            Step::Next(next) if next != *key => {
+                at = next.clone();
+                found = Some(next);
+            }
+            Step::Absent | Step::End | Step::Next(_) => break,
+        }
+    }
+    Ok(found.map_or(Found::InUse, Found::Replaced))
+}
+
+enum Step {
+    Absent,
+    End,
+    Next(ResourceKey),
+}
+
+fn step(tx: &mut dyn Tx, key: &ResourceKey, active: ParamId) -> Result<Step, Error> {
+    let content = match resource::patient_for_reference(tx, key, active)? {
+        PatientFound::Absent => return Ok(Step::Absent),
+        PatientFound::InUse => return Ok(Step::End),
+        PatientFound::OutOfUse(content) => content,
+    };
+    let patient = Resource::parse(&content).map_err(|o| Error::Internal(format!("stored {key}: {o}")))?;
+    Ok(successor(&patient).map_or(Step::End, Step::Next))
+}
+
+/// The record that took the place of this one.
+fn successor(patient: &Resource) -> Option<ResourceKey> {
+    let links = patient.get("link").and_then(Value::as_array)?;
+    let link = links.iter().find(|link| link["type"] == "replaced-by")?;
+    ResourceKey::parse(link["other"]["reference"].as_str()?).filter(|key| key.kind == TypeId::PATIENT)
+}
+
+pub(super) fn refusal(target: &ResourceKey, survivor: &ResourceKey, expression: &str) -> Issue {
+    let text = format!("{target} was merged into {survivor} and is out of use. Refer to {survivor}.");
+    Issue::error(IssueCode::BusinessRule, expression, text)
+}
