@@ -118,7 +118,7 @@ async fn posted(app: &AppState, ctx: &Ctx, place: Place, request: Request) -> Fh
     body::require_json(&headers, &[FORM])?;
     let form = body::read(request, app.config.limits.json_bytes).await?;
     let form = std::str::from_utf8(&form)
-        .map_err(|_| Refusal::new(RefusalKind::BodyMalformed, "The form is not UTF-8."))?;
+        .map_err(|_| Refusal::new(RefusalKind::BodyMalformed, "The form is not UTF-8.").at("http"))?;
     let all = if in_url.is_empty() { form.to_owned() } else { format!("{in_url}&{form}") };
     let query = negotiate::negotiate(&headers, &all)?;
     let format = query.wishes.format;
@@ -176,7 +176,12 @@ async fn search(app: &AppState, ctx: &Ctx, place: Place, query: Query) -> FhirAn
                 Place::Within(key, _) => Some(key),
                 _ => None,
             };
-            app.record.search_types(ctx, &kinds, &pairs, wishes.handling, compartment).await?
+            let found = app.record.search_types(ctx, &kinds, &pairs, wishes.handling, compartment).await?;
+            let (page, mut warnings) = found;
+            if let Some(key) = compartment.filter(|_| page.items.is_empty()) {
+                warnings.extend(unknown_owner(app, ctx, key).await?);
+            }
+            (page, warnings)
         }
     };
     // The self link says what was really used (R4 §3.1.1.3.2).
@@ -184,6 +189,16 @@ async fn search(app: &AppState, ctx: &Ctx, place: Place, query: Query) -> FhirAn
     let url = format!("{}{path}", app.fhir_base());
     let body = bundle(&app.fhir_base(), &url, &used, &page, warnings, &subset);
     Ok(negotiate::json(StatusCode::OK, negotiate::stored(body.into_bytes().into(), wishes.pretty)))
+}
+
+/// A search that finds nothing is no error (R4, example `bundle-search-warning`); that the compartment's owner
+/// is not there is said beside it, and no different for one that the caller may not see.
+async fn unknown_owner(app: &AppState, ctx: &Ctx, key: &ResourceKey) -> Result<Option<Issue>, FhirError> {
+    if app.record.load(ctx, key).await?.is_some() {
+        return Ok(None);
+    }
+    let text = format!("There is no {key} that you may read.");
+    Ok(Some(Issue::warning(IssueCode::NotFound, "", text)))
 }
 
 /// Takes `_type` out. Errors: 400 for a name that is no type.

@@ -132,6 +132,15 @@ async fn searches_of_compartments_and_the_system() {
     let modes: Vec<&str> =
         included["entry"].as_array().unwrap().iter().filter_map(|e| e["search"]["mode"].as_str()).collect();
     assert_eq!(modes, ["match", "include"], "{included}");
+    // A search that finds nothing is no error; that nobody has this compartment is said beside it.
+    for inside in ["*", "Observation", "*?_summary=count"] {
+        let (status, none) = client.get(&format!("/fhir/R4/Patient/nobody/{inside}")).await;
+        let outcome = &none["entry"][0];
+        assert_eq!((status, &outcome["search"]["mode"]), (200, &json!("outcome")), "{none}");
+        assert_eq!(outcome["resource"]["issue"][0]["code"], "not-found", "{none}");
+        assert!(none["entry"].as_array().unwrap().len() == 1 && none["total"] == 0, "{none}");
+    }
+    assert_eq!(client.get("/fhir/R4/Patient/nobody/$everything").await.0, 404);
     for (path, status) in [
         ("/fhir/R4/Observation/o1/Patient", 404),
         ("/fhir/R4/Patient/p/Nonsense", 404),
