@@ -161,6 +161,22 @@ async fn a_subscription_ends_when_it_says() {
             bench.record.store().read(move |tx| store::subscription::load(tx, &of)).await.unwrap().unwrap();
         assert_eq!((row.events, row.delivered), (2, 1));
 
+        // A socket's too, and whoever still listens hears that it is over.
+        let end = bench.record.now().checked_add(SignedDuration::from_secs(30)).unwrap();
+        let mut socket = topic(json!({"end": end.to_string()}));
+        socket["channel"]["type"] = json!("websocket");
+        socket["channel"].as_object_mut().unwrap().shift_remove("endpoint");
+        let socket = id_of(&bench.record.write(&ctx, set(vec![create(socket)])).await.unwrap());
+        assert_eq!(takes(&bench, &socket).await, None, "nothing is sent to it");
+        assert_eq!(read(&bench, &ctx, &socket).await.text("status"), Some("active"));
+        visit(&bench, &ctx).await;
+        let news = bench.record.subscription_news(&socket, 0, BASE).await.unwrap().unwrap();
+        assert_eq!((news.last, news.count), (1, 1));
+        bench.turn(SignedDuration::from_secs(30));
+        assert_eq!(takes(&bench, &socket).await, None);
+        assert_eq!(read(&bench, &ctx, &socket).await.text("status"), Some("off"));
+        assert!(matches!(bench.record.subscription_news(&socket, 0, BASE).await, Err(Error::Gone)));
+
         // One whose end has passed never begins: no hand is shaken.
         let value = topic(json!({"end": end.to_string()}));
         let late = id_of(&bench.record.write(&ctx, set(vec![create(value)])).await.unwrap());

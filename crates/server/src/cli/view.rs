@@ -83,8 +83,8 @@ async fn write(
         limits: Some(Limits::BACKGROUND),
     };
     let begun = Instant::now();
-    let mut out = Partial::new(run.out)?;
     let (bar, stop) = (spinner()?, Stop::listen());
+    let mut out = Partial::new(run.out)?;
     let done = async {
         let mut rows = insight.run_view(&ctx, ask).await.map_err(super::output::told)?;
         loop {
