@@ -22,6 +22,8 @@ use store::Tx;
 const FRESH: SignedDuration = SignedDuration::from_secs(2);
 /// Canonicals remembered, found or not; beyond it all are forgotten.
 const MAX_KNOWN: usize = 2_000;
+/// Profiles of one type that are listed.
+const MAX_CLAIMED: usize = 200;
 /// Resources that one `$validate` looks up behind references.
 const MAX_TARGETS: usize = 200;
 /// Where FHIR's own types have their profiles, which every resource fits.
@@ -184,10 +186,15 @@ impl fhir::validate::Terminology for Inside<'_> {
     }
 }
 
-/// Profiles that the resource itself claims, but for FHIR's own types.
-fn claimed(resource: &Resource) -> impl Iterator<Item = &str> {
+/// Profiles that the resource itself claims.
+fn claims(resource: &Resource) -> impl Iterator<Item = &str> {
     let all = resource.get("meta").and_then(|m| m.get("profile")).and_then(serde_json::Value::as_array);
-    all.into_iter().flatten().filter_map(serde_json::Value::as_str).filter(|p| !p.starts_with(BASE))
+    all.into_iter().flatten().filter_map(serde_json::Value::as_str)
+}
+
+/// As [claims], but for FHIR's own types.
+fn claimed(resource: &Resource) -> impl Iterator<Item = &str> {
+    claims(resource).filter(|p| !p.starts_with(BASE))
 }
 
 impl Record {
@@ -204,6 +211,35 @@ impl Record {
             return Err(Error::Unauthenticated);
         }
         self.validate_all(vec![(resource, String::new())], profiles, Some(ctx)).await
+    }
+
+    /// Profiles that resources of a type claim and that `ctx` finds, in order. Errors: `Denied` if it may find nothing of the
+    /// type; `Malformed` with `too-costly` for more than [MAX_CLAIMED]; `TooCostly`, `Busy`.
+    pub async fn profiles_in_use(&self, ctx: &Ctx, kind: TypeId) -> Result<Vec<String>, Error> {
+        let Some(param) = definitions::param(kind, "_profile").map(|p| p.id) else { return Ok(Vec::new()) };
+        let values = self.reading(move |tx| Ok(store::distinct::uris(tx, param, MAX_CLAIMED + 1)?)).await?;
+        if values.len() > MAX_CLAIMED {
+            let text = format!("{} claims more than {MAX_CLAIMED} profiles.", kind.name());
+            return Err(Error::Malformed(Outcome::one(IssueCode::TooCostly, "", text)));
+        }
+        let mut used: Vec<String> = Vec::new();
+        for value in values {
+            // The index knows of everybody's; one resource that the caller finds is enough.
+            let escaped: String = value
+                .chars()
+                .flat_map(|c| matches!(c, '\\' | ',' | '$' | '|').then_some('\\').into_iter().chain([c]))
+                .collect();
+            let found = self.find(ctx, kind.name(), &[("_profile", &escaped)], 1).await?;
+            used.extend(found.iter().flat_map(|(resource, _)| {
+                claims(resource)
+                    .filter(|claim| claim.starts_with(&value))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            }));
+        }
+        used.sort();
+        used.dedup();
+        Ok(used)
     }
 
     /// Before a write: what its resources claim to be, they must be, where the profile is known here.

@@ -17,6 +17,7 @@ pub mod chart;
 pub mod claim;
 pub mod content;
 pub mod dialect;
+pub mod distinct;
 mod engine;
 mod error;
 pub mod history;

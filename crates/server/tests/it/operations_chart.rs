@@ -385,3 +385,63 @@ async fn wrong_calls_say_what_is_wrong() {
     assert_eq!(nobody.get("/fhir/R4/Patient/p1/$everything").await.0, 401);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_in_use_are_those_the_caller_may_find() {
+    labelled(World::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_in_use_on_postgres() {
+    match crate::postgres::Database::make() {
+        Some(database) => labelled(database.serve().await).await,
+        None => eprintln!("SKIPPED: UZIMA_TEST_POSTGRES_URL is not set"),
+    }
+}
+
+async fn labelled(world: World) {
+    let client = world.client("system/*.cruds").await;
+    let amina = world.patient("Amina").await;
+    let of = |subject: &str, meta: Value| {
+        json!({"resourceType": "Observation", "meta": meta, "status": "final", "code": {"text": "x"},
+            "subject": {"reference": format!("Patient/{subject}")}})
+    };
+    let tag = |code: &str| json!({"system": "urn:tags", "code": code});
+    let hers =
+        json!({"tag": [tag("a"), tag("b")], "profile": ["http://example.org/p,1", "http://example.org/q"]});
+    let other = json!({"tag": [tag("b"), tag("c")], "security": [{"system": "urn:labels", "code": "R"}],
+        "profile": ["http://example.org/q", "http://example.org/z"]});
+    assert_eq!(client.post("/fhir/R4/Observation", of(amina.id(), hers)).await.0, 201);
+    let somebody = client
+        .post("/fhir/R4/Patient", json!({"resourceType": "Patient", "meta": {"tag": [tag("p")]}}))
+        .await
+        .1;
+    let somebody = somebody["id"].as_str().unwrap();
+    assert_eq!(client.post("/fhir/R4/Observation", of(somebody, other)).await.0, 201);
+
+    let ask = async |who: &Signed, path: &str| {
+        let (status, answer) = who.get(&format!("/fhir/R4/{path}")).await;
+        assert_eq!(status, 200, "{answer}");
+        let meta = answer["parameter"][0]["valueMeta"].clone();
+        let codes = |list: &str| -> Vec<String> {
+            let all = meta[list].as_array().into_iter().flatten();
+            all.map(|c| c["code"].as_str().unwrap_or_else(|| c.as_str().unwrap()).to_owned()).collect()
+        };
+        (codes("tag"), codes("security"), codes("profile"))
+    };
+    let profiles =
+        ["http://example.org/p,1", "http://example.org/q", "http://example.org/z"].map(str::to_owned);
+    let texts = |all: &[&str]| all.iter().map(|t| (*t).to_owned()).collect::<Vec<String>>();
+    let of_type = ask(&client, "Observation/$meta").await;
+    assert_eq!(of_type, (texts(&["a", "b", "c"]), texts(&["R"]), profiles.to_vec()));
+    assert_eq!(ask(&client, "$meta").await, (texts(&["a", "b", "c", "p"]), texts(&["R"]), profiles.to_vec()));
+    assert_eq!(ask(&client, "Device/$meta").await, (Vec::new(), Vec::new(), Vec::new()));
+    // Others' labels are not there for those who may not find what has them.
+    let own = ask(&amina, "Observation/$meta").await;
+    assert_eq!(own, (texts(&["a", "b"]), Vec::new(), profiles[..2].to_vec()));
+    assert_eq!(ask(&amina, "$meta").await, own);
+    let blind = world.client("system/Patient.rs").await;
+    assert_eq!(blind.get("/fhir/R4/Observation/$meta").await.0, 403);
+    assert_eq!(ask(&blind, "$meta").await, (texts(&["p"]), Vec::new(), Vec::new()));
+    world.stop().await;
+}

@@ -1,9 +1,10 @@
 //! `$meta`, `$meta-add`, `$meta-delete`: profiles, tags and security labels of a resource.
 
 use super::{Answer, Call, Kinds, Levels, Operation, Output, Parameter, wrong};
-use ::fhir::Resource;
+use ::fhir::{IssueCode, Outcome, Resource};
 use record::{Change, ChangeSet, Error};
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 const META: Parameter =
     Parameter::new("meta", "Meta", "Profiles, tags and security labels; the rest of it is the server's.")
@@ -15,9 +16,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         code: "meta",
         id: "Resource-meta",
         url: "http://hl7.org/fhir/OperationDefinition/Resource-meta",
-        title: "Profiles, tags and labels of a resource",
-        text: "Returns the metadata of one resource.",
-        levels: Levels::INSTANCE,
+        title: "Profiles, tags and labels in use",
+        text: "Returns the metadata of one resource; of a type or of the whole system the profiles, tags and security labels \
+               that the resources have which the caller may find.",
+        levels: Levels::ALL,
         kinds: Kinds::Every,
         affects_state: false,
         parameters: &[RETURN],
@@ -53,9 +55,58 @@ pub(super) const OPERATIONS: &[Operation] = &[
 /// The lists that these operations are about.
 const LISTS: [&str; 3] = ["profile", "security", "tag"];
 
+/// Tagged, and labelled, resources of one type that are looked at.
+const MAX_TAGGED: u32 = 5_000;
+
 async fn show(call: Call) -> Answer {
+    if call.key.is_none() {
+        return in_use(call).await;
+    }
     let stored = call.app.record.read(&call.ctx, call.key()?).await?;
     Ok(meta_of(&stored.parse()?))
+}
+
+/// Of a type, or of all.
+async fn in_use(call: Call) -> Answer {
+    let (record, ctx) = (&call.app.record, &call.ctx);
+    let kinds = match call.kind {
+        Some(kind) => vec![kind],
+        None => record.kinds_to_scan(ctx).await?,
+    };
+    let mut profiles = BTreeSet::new();
+    let (mut security, mut tags) = (BTreeMap::new(), BTreeMap::new());
+    for kind in kinds {
+        profiles.extend(record.profiles_in_use(ctx, kind).await?);
+        for (list, known) in [("security", &mut security), ("tag", &mut tags)] {
+            let missing = format!("_{list}:missing");
+            let found = record.find(ctx, kind.name(), &[(&missing, "false")], MAX_TAGGED + 1).await?;
+            if found.len() > MAX_TAGGED as usize {
+                let text = format!(
+                    "More than {MAX_TAGGED} resources of {} have a `meta.{list}`: too many to look at; search by `_{list}`.",
+                    kind.name()
+                );
+                return Err(Error::Malformed(Outcome::one(IssueCode::TooCostly, "", text)).into());
+            }
+            for (resource, _) in &found {
+                for coding in resource.get("meta").and_then(|m| m.get(list)?.as_array()).into_iter().flatten()
+                {
+                    let text =
+                        |name: &str| coding.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                    known.entry((text("system"), text("code"))).or_insert_with(|| coding.clone());
+                }
+            }
+        }
+    }
+    let mut meta = json!({});
+    if !profiles.is_empty() {
+        meta["profile"] = json!(profiles);
+    }
+    for (list, known) in [("security", security), ("tag", tags)] {
+        if !known.is_empty() {
+            meta[list] = known.into_values().collect();
+        }
+    }
+    Ok(Output::Parameters(vec![Output::entry("return", "Meta", meta)]))
 }
 
 async fn change(call: Call, edit: fn(&mut Vec<Value>, &[Value])) -> Answer {
