@@ -30,6 +30,9 @@ fn made(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Types with the resources of each.
+type Counts = &'static [(&'static str, usize)];
+
 fn resources(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -60,7 +63,7 @@ fn an_export_is_a_folder_of_files() {
 
     // Narrowed by type, patient, group and time.
     let second = "00000000-0000-4000-8000-000000000002";
-    let cases: &[(&[&str], &[(&str, usize)])] = &[
+    let cases: &[(&[&str], Counts)] = &[
         (&["--type", "Patient,Group"], &[("Group", 1), ("Patient", 2)]),
         (&["--patient", second], &[("Observation", 1), ("Patient", 1)]),
         (&["--group", "Group/ward", "--type", "Observation"], &[("Observation", 1)]),
