@@ -3,6 +3,7 @@
 use super::{check, codes, expand, expand_value, issue};
 use crate::{create, each_engine, set, update};
 use fhir::IssueCode;
+use record::terminology::closure::{Closure, MAX_CONCEPTS, Request};
 use record::terminology::{Lookup, Source, Subsumption, Translate, Value};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
@@ -138,6 +139,30 @@ async fn resources_are_terminology_as_soon_as_they_are_written() {
         nobody.principal = access::Principal::Anonymous;
         let refused = bench.record.lookup(&nobody, Lookup::default()).await;
         assert!(matches!(refused, Err(record::Error::Unauthenticated)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closure_tables_hold_concepts() {
+    each_engine(|bench| async move {
+        let client = bench.doctor();
+        let run = |request| bench.record.closure(&client, "mine", request);
+        let add = |codes: &[&str]| {
+            Request::Add(codes.iter().map(|code| (ACT.to_owned(), (*code).to_owned())).collect())
+        };
+        assert!(matches!(run(add(&["AMB"])).await, Err(record::Error::NotFound)));
+        assert_eq!(run(Request::Start).await.unwrap().version, 0);
+        assert_eq!(run(add(&["ACUTE", "AMB"])).await.unwrap().entries, []);
+        let more = run(add(&["IMP", "AMB"])).await.unwrap();
+        let shown: Vec<_> = more.entries.iter().map(|e| (e.source.as_str(), e.target.as_deref())).collect();
+        assert_eq!((more.version, shown), (2, vec![("ACUTE", Some("IMP"))]));
+        assert_eq!(run(add(&["AMB"])).await.unwrap(), Closure { version: 2, entries: Vec::new() });
+        assert_eq!(run(Request::Since(0)).await.unwrap().entries.len(), 1);
+        let many: Vec<String> = (0..=MAX_CONCEPTS).map(|n| n.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(issue(run(add(&many)).await).0, IssueCode::TooCostly);
+        assert_eq!(run(Request::Since(2)).await.unwrap().version, 2, "nothing of it was kept");
     })
     .await;
 }

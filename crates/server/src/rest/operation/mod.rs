@@ -8,6 +8,7 @@
 //! **Invariant:** an operation that is in the table runs; one that is not is refused with 404.
 
 mod bulk;
+mod closure;
 mod document;
 mod everything;
 mod input;
@@ -54,6 +55,7 @@ const FAMILIES: &[&[Operation]] = &[
     search_parameter::OPERATIONS,
     subscription::OPERATIONS,
     terminology::OPERATIONS,
+    closure::OPERATIONS,
     validate::OPERATIONS,
 ];
 
