@@ -68,6 +68,9 @@ pub(super) fn any(mut conditions: Vec<Condition>) -> Condition {
     }
 }
 
+/// What a parameter came to, or all that is wrong with it.
+type Read = Result<Condition, Vec<Problem>>;
+
 /// Reads parameters of resources; the same at the top, in chains and in `_filter`.
 pub(super) struct Conditions<'p> {
     pub params: &'p Params,
@@ -226,8 +229,8 @@ impl<'p> Conditions<'p> {
         kind: TypeId,
         link: &str,
         rest: &str,
-        inner: &mut dyn FnMut(TypeId) -> Result<Condition, Vec<Problem>>,
-    ) -> Result<Condition, Vec<Problem>> {
+        inner: &mut dyn FnMut(TypeId) -> Read,
+    ) -> Read {
         let (code, only) = match link.split_once(':') {
             Some((code, only)) => (code, Some(only)),
             None => (link, None),
@@ -307,8 +310,8 @@ impl<'p> Conditions<'p> {
         &self,
         kind: TypeId,
         name: &str,
-        inner: &mut dyn FnMut(TypeId, &str) -> Result<Condition, Vec<Problem>>,
-    ) -> Result<Condition, Vec<Problem>> {
+        inner: &mut dyn FnMut(TypeId, &str) -> Read,
+    ) -> Read {
         let form = || {
             Problem::new(
                 IssueCode::Value,
