@@ -11,6 +11,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod backup;
 pub mod bulk;
 pub mod care_link;
 pub mod chart;

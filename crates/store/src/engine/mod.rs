@@ -2,7 +2,7 @@
 
 mod postgres;
 mod queue;
-mod sqlite;
+pub(crate) mod sqlite;
 mod task;
 mod terms;
 
@@ -24,13 +24,24 @@ pub struct StoreConfig {
     pub readers: usize,
     /// PostgreSQL: connections.
     pub pg_pool: usize,
+    /// SQLite: follows the log, so that backups hold every moment; see [crate::backup].
+    pub follow_log: bool,
+    /// SQLite: databases kept from before changes of the schema.
+    pub keep_before_migration: usize,
 }
 
 impl StoreConfig {
     /// A reader per processor (two to eight), sixteen connections.
     pub fn new(url: impl Into<String>, key: Option<Secret32>) -> StoreConfig {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        StoreConfig { url: url.into(), key, readers: processors.clamp(2, 8), pg_pool: 16 }
+        StoreConfig {
+            url: url.into(),
+            key,
+            readers: processors.clamp(2, 8),
+            pg_pool: 16,
+            follow_log: false,
+            keep_before_migration: 2,
+        }
     }
 }
 
@@ -176,6 +187,14 @@ impl Store {
     /// Where the schema stands.
     pub fn migration_status(&self) -> Result<migrate::Status> {
         self.read_blocking(migrate::status)
+    }
+
+    /// Copies of the embedded database while it is written; `None` on PostgreSQL and once closed.
+    pub fn capture(&self) -> Option<Arc<crate::backup::Capture>> {
+        match self.inner.engine.lock().as_ref() {
+            Some(Engine::Sqlite(engine)) => Some(engine.capture()),
+            Some(Engine::Postgres(_)) | None => None,
+        }
     }
 
     /// Closures that wait now: (writes, reads). On PostgreSQL both share one queue.

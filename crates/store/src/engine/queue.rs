@@ -110,6 +110,15 @@ impl Signal {
             self.ready.wait(&mut state);
         }
     }
+    /// As [Signal::wait], but also ends, true, after this time.
+    pub fn wait_within(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.0 && !state.1 {
+            self.ready.wait_for(&mut state, time);
+        }
+        state.0 = false;
+        !state.1
+    }
     /// Waits at most this long for the close; true if closed.
     pub fn closed_within(&self, time: Duration) -> bool {
         let mut state = self.state.lock();

@@ -4,6 +4,7 @@ use super::StoreConfig;
 use super::queue::{Queue, Signal};
 use super::task::{Task, Write};
 use super::terms::Terms;
+use crate::backup::{self, Capture};
 use crate::{Counter, Dialect, Error, Param, Result, Row, Secret32, Tx, audit, migrate};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
@@ -34,6 +35,8 @@ const STATEMENTS: usize = 256;
 const CHECKPOINT_PAGES: i64 = 8_000;
 /// Log pages after which the writer waits a moment so that the log can start over at its beginning.
 const RESTART_PAGES: i64 = 24_000;
+/// How often the log is copied for the backup.
+const COPY_EVERY: Duration = Duration::from_secs(4);
 /// Numbers a crash may waste.
 const COUNTER_BLOCK: i64 = 4096;
 
@@ -64,6 +67,8 @@ impl Drop for Timed {
 pub(super) struct Engine {
     threads: Vec<JoinHandle<()>>,
     checkpoint: Arc<Signal>,
+    copy: Arc<Signal>,
+    capture: Arc<Capture>,
     _lock: File,
 }
 
@@ -78,7 +83,8 @@ impl Engine {
         let path = Path::new(path);
         let lock = lock(path)?;
         let mut connection = connect(path, config.key.as_ref(), WRITER_CACHE_KIB)?;
-        let counters = prepare(&mut connection)?;
+        let capture = capture(path, config)?;
+        let counters = prepare(&mut connection, path, &capture, config.keep_before_migration)?;
         let terms = Arc::new(Terms::default());
         let checkpoint = Arc::new(Signal::new());
         let log = Arc::new(Log::default());
@@ -97,6 +103,7 @@ impl Engine {
             log: log.clone(),
             texts: HashMap::new(),
             callers: 1,
+            capture: capture.clone(),
         };
         let queue = writes.clone();
         threads.push(spawn("store-writer", move || writer.run(&queue))?);
@@ -111,17 +118,59 @@ impl Engine {
         }
         let connection = connect(path, config.key.as_ref(), 256)?;
         let signal = checkpoint.clone();
+        let copies = capture.clone();
         threads.push(spawn("store-checkpoint", move || {
             while signal.wait() {
+                // Only what is copied may leave the log.
+                copy_once(&copies);
                 checkpoint_once(&connection, &log);
             }
         })?);
-        Ok(Engine { threads, checkpoint, _lock: lock })
+        let copy = Arc::new(Signal::new());
+        if config.follow_log {
+            let (signal, copies) = (copy.clone(), capture.clone());
+            threads.push(spawn("store-copy", move || {
+                while signal.wait_within(COPY_EVERY) {
+                    copy_once(&copies);
+                }
+            })?);
+        }
+        Ok(Engine { threads, checkpoint, copy, capture, _lock: lock })
+    }
+
+    pub fn capture(&self) -> Arc<Capture> {
+        self.capture.clone()
     }
 
     pub fn join(self) {
         self.checkpoint.close();
+        self.copy.close();
         super::join_all(self.threads);
+        self.capture.closed();
+    }
+}
+
+/// Follows the log from before the first write.
+fn capture(path: &Path, config: &StoreConfig) -> Result<Arc<Capture>> {
+    let (own, key) = (path.to_owned(), config.key.clone());
+    let connect = move || {
+        let connection = connect(&own, key.as_ref(), 256)?;
+        connection.execute_batch("PRAGMA query_only = ON")?;
+        Ok(connection)
+    };
+    Capture::open(path, config.follow_log, Box::new(connect))
+}
+
+/// A connection to a database that nobody writes. Errors: [Error::WrongKey].
+pub(crate) fn connect_to_read(path: &Path, key: Option<&Secret32>) -> Result<Connection> {
+    let connection = connect(path, key, READER_CACHE_KIB)?;
+    connection.execute_batch("PRAGMA query_only = ON")?;
+    Ok(connection)
+}
+
+fn copy_once(capture: &Capture) {
+    if let Err(error) = capture.step() {
+        tracing::warn!(%error, "the log cannot be copied; it is tried again");
     }
 }
 
@@ -133,7 +182,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 }
 
 /// Takes the data file for this process; the file itself stays empty.
-fn lock(path: &Path) -> Result<File> {
+pub(crate) fn lock(path: &Path) -> Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -187,11 +236,15 @@ fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connec
     Ok(connection)
 }
 
-/// Migrates and reads the counters.
-fn prepare(connection: &mut Connection) -> Result<Counters> {
+/// Migrates and reads the counters. A database that will be changed is kept as it was.
+fn prepare(connection: &mut Connection, path: &Path, capture: &Capture, keep: usize) -> Result<Counters> {
     let terms = Terms::default();
     let mut counters = Counters::default();
     let mut texts = HashMap::new();
+    let stands = migrate::status(&mut SqliteTx::new(connection, &mut counters, &terms, &mut texts))?;
+    if stands.current > 0 && !stands.pending.is_empty() {
+        backup::before_migration(path, &capture.freeze()?, stands.current, keep)?;
+    }
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let mut tx = SqliteTx::new(connection, &mut counters, &terms, &mut texts);
     let done = migrate::run(&mut tx, &mut |_, text| Ok(connection.execute_batch(text)?));
@@ -255,6 +308,7 @@ struct WriterThread {
     texts: Texts,
     /// Callers that seem to be at work: those of the last batch and those who came meanwhile.
     callers: usize,
+    capture: Arc<Capture>,
 }
 
 /// A closure that ran, and how to tell its caller.
@@ -278,6 +332,7 @@ impl WriterThread {
             self.batch(first, queue);
             self.tend_log();
         }
+        self.capture.let_go();
         // Leaves a short log for the next start.
         drop(self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::TRUNCATE));
     }
@@ -371,10 +426,18 @@ impl WriterThread {
             return;
         }
         if pages >= RESTART_PAGES && self.log.caught_up.swap(false, Ordering::Relaxed) {
-            if let Err(error) =
-                self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE)
-            {
-                tracing::warn!(%error, "checkpoint failed; it is tried again later");
+            let moved = self.capture.let_restart(&mut || {
+                let done =
+                    self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE);
+                if let Err(error) = done {
+                    tracing::warn!(%error, "checkpoint failed; it is tried again later");
+                }
+            });
+            match moved {
+                Ok(true) => {}
+                // Somebody is copying: after the next transaction, then.
+                Ok(false) => self.log.caught_up.store(true, Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "the log cannot be copied and grows"),
             }
         } else {
             self.checkpoint.raise();

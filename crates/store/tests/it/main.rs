@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod backup;
 mod bulk;
 mod differential;
 mod engine;
