@@ -5,6 +5,7 @@
 //! `care` or `billing`.
 
 pub mod consult;
+pub mod egress;
 pub mod hook;
 pub mod mail;
 pub mod sms;

@@ -10,6 +10,7 @@
 //! **Must never depend on** tokio, SQL, an HTTP client or server, a clock or randomness. The same
 //! types serve both ends: `billing` and `reach` as the client, `sandbox` as the provider.
 
+pub mod address;
 pub mod africastalking;
 pub mod daraja;
 pub mod money;

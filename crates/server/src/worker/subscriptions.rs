@@ -50,7 +50,12 @@ impl Notifications {
             retry_s: given.retry_seconds,
             max_failures: given.max_failures,
         });
-        let hook = Hook::new(given.allow_private).context("no HTTP client")?;
+        let hook = Hook::new(reach::egress::Rules {
+            allow_http: given.allow_http,
+            allow_private: given.allow_private,
+            hosts: given.hosts.clone(),
+        })
+        .context("no HTTP client")?;
         Ok(Notifications { hook, mailer, permits: Arc::new(Semaphore::new(DELIVERIES)) })
     }
 
