@@ -1,5 +1,6 @@
 //! Opening a store, and handing closures to the threads that own the connections.
 
+mod authorize;
 mod postgres;
 mod queue;
 pub(crate) mod sqlite;

@@ -85,6 +85,7 @@ impl Engine {
         let mut connection = connect(path, config.key.as_ref(), WRITER_CACHE_KIB)?;
         let capture = capture(path, config)?;
         let counters = prepare(&mut connection, path, &capture, config.keep_before_migration)?;
+        super::authorize::guard(&mut connection)?;
         let terms = Arc::new(Terms::default());
         let checkpoint = Arc::new(Signal::new());
         let log = Arc::new(Log::default());
@@ -109,8 +110,9 @@ impl Engine {
         threads.push(spawn("store-writer", move || writer.run(&queue))?);
         let readers = config.readers.max(1);
         for n in 0..readers {
-            let connection = connect(path, config.key.as_ref(), READER_CACHE_KIB)?;
+            let mut connection = connect(path, config.key.as_ref(), READER_CACHE_KIB)?;
             connection.execute_batch("PRAGMA query_only = ON")?;
+            super::authorize::guard(&mut connection)?;
             let (queue, terms) = (reads.clone(), terms.clone());
             threads.push(spawn(&format!("store-reader-{n}"), move || {
                 reader(&connection, &queue, &terms, readers)
