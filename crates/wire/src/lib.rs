@@ -12,6 +12,7 @@
 
 pub mod address;
 pub mod africastalking;
+pub mod attachment;
 pub mod daraja;
 pub mod money;
 pub mod msisdn;
