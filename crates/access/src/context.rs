@@ -165,6 +165,106 @@ impl Principal {
     }
 }
 
+/// What a person has shown to be who she is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Factor {
+    Password,
+    /// WebAuthn with user verification: two factors in one.
+    Passkey,
+    /// A code of an authenticator application, RFC 6238.
+    Totp,
+    /// A code sent to the phone; patients only.
+    SmsCode,
+    RecoveryCode,
+    /// On a device of the clinic that knows the person.
+    Pin,
+    /// An outside provider of identities said so.
+    Outside,
+}
+
+impl Factor {
+    pub const ALL: [Factor; 7] = [
+        Factor::Password,
+        Factor::Passkey,
+        Factor::Totp,
+        Factor::SmsCode,
+        Factor::RecoveryCode,
+        Factor::Pin,
+        Factor::Outside,
+    ];
+    /// As stored with sessions and printed in `/api/v1`, e.g. `sms-code`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Factor::Password => "password",
+            Factor::Passkey => "passkey",
+            Factor::Totp => "totp",
+            Factor::SmsCode => "sms-code",
+            Factor::RecoveryCode => "recovery-code",
+            Factor::Pin => "pin",
+            Factor::Outside => "outside",
+        }
+    }
+    /// The inverse of [Factor::code].
+    pub fn from_code(code: &str) -> Option<Factor> {
+        Factor::ALL.into_iter().find(|f| f.code() == code)
+    }
+    /// Whether it proves something besides a password: what [Factor::Password] alone does not.
+    pub fn is_strong(self) -> bool {
+        matches!(self, Factor::Passkey | Factor::Totp | Factor::RecoveryCode | Factor::Outside)
+    }
+}
+
+/// What must be done before a session may be used for anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// The password was made by somebody else.
+    Password,
+    /// The clinic asks people of this role for a second factor, and this person has none yet.
+    SecondFactor,
+}
+
+impl Due {
+    /// Stable; shown to API users.
+    pub fn code(self) -> &'static str {
+        match self {
+            Due::Password => "password-change-needed",
+            Due::SecondFactor => "second-factor-needed",
+        }
+    }
+}
+
+/// The session by which a person is signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// First bytes of the SHA-256 of the session's token: names the session, gives no access.
+    pub id: [u8; 8],
+    /// When the person last showed [SessionFacts::factors].
+    pub authenticated_at: Timestamp,
+    /// In the order they were shown, each once.
+    pub factors: Vec<Factor>,
+    /// The session ends then at the latest.
+    pub absolute: Timestamp,
+    /// The strong factors that the account has; empty: the password is all there is.
+    pub enrolled: Vec<Factor>,
+    /// On a shared device of the clinic.
+    pub kiosk: bool,
+    pub due: Option<Due>,
+}
+
+impl SessionFacts {
+    /// Whether the person showed herself within `minutes` before `now`; `strong`: by a second factor, if the account
+    /// has one.
+    pub fn is_fresh(&self, now: Timestamp, minutes: u32, strong: bool) -> bool {
+        let age_s = now.duration_since(self.authenticated_at).as_secs();
+        let young = (0..=i64::from(minutes) * 60).contains(&age_s);
+        // A PIN is for going on with work on a shared device, not for what is worth more.
+        let shown = self.factors.iter().any(|f| *f != Factor::Pin);
+        let enough = !strong || self.enrolled.is_empty() || self.factors.iter().any(|f| f.is_strong());
+        young && shown && enough
+    }
+}
+
 /// Everything a layer may know about the caller of one request.
 #[derive(Debug, Clone)]
 pub struct Ctx {
@@ -176,6 +276,8 @@ pub struct Ctx {
     pub address: Option<IpAddr>,
     /// Set on writes caused by an event: the outbox sequence number that caused them.
     pub cause: Option<i64>,
+    /// The session of a signed-in person; `None` for clients, tokens and this program itself.
+    pub session: Option<SessionFacts>,
 }
 
 impl Ctx {
@@ -188,6 +290,7 @@ impl Ctx {
             idempotency_key: None,
             address: None,
             cause: None,
+            session: None,
         }
     }
     pub fn user(&self) -> Option<&User> {

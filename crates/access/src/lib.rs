@@ -13,6 +13,6 @@ pub mod scope;
 
 pub use care::CareLink;
 pub use class::Class;
-pub use context::{Ctx, Principal, Purpose, Role, User};
+pub use context::{Ctx, Due, Factor, Principal, Purpose, Role, SessionFacts, User};
 pub use policy::{Action, Capability, Decision, Predicate, RowFacts};
 pub use scope::ScopeSet;

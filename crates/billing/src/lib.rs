@@ -68,6 +68,8 @@ impl From<record::Error> for JobError {
             | At { .. }
             | Unauthenticated
             | Denied
+            | StepUpNeeded { .. }
+            | Due(_)
             | NotFound
             | Gone
             | Duplicate(_)

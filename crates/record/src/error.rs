@@ -16,6 +16,12 @@ pub enum Error {
     /// 403, or 404 where existence is itself private.
     #[error("not allowed")]
     Denied,
+    /// 403: the person must show again who she is, by one of these; see [crate::Record::require_fresh].
+    #[error("step-up needed")]
+    StepUpNeeded { factors: Vec<access::Factor>, minutes: u32 },
+    /// 403: the session is good for nothing else before this is done.
+    #[error("{}", .0.code())]
+    Due(access::Due),
     #[error("not found")]
     NotFound,
     /// 410
@@ -67,6 +73,9 @@ impl Error {
             }
             Error::Unauthenticated => one(IssueCode::Login, "Sign in first."),
             Error::Denied => one(IssueCode::Forbidden, "You have no right to do this."),
+            Error::StepUpNeeded { .. } => one(IssueCode::Login, "Show again that it is you to do this."),
+            Error::Due(access::Due::Password) => one(IssueCode::Login, "Change your password first."),
+            Error::Due(access::Due::SecondFactor) => one(IssueCode::Login, "Set up a second factor first."),
             Error::NotFound => one(IssueCode::NotFound, "There is no such resource."),
             Error::Gone => one(IssueCode::Deleted, "This resource was deleted."),
             Error::VersionConflict { .. } => {
@@ -91,7 +100,7 @@ impl Error {
             Error::Malformed(_) => "400 Bad Request",
             Error::Invalid(_) | Error::Rule(_) | Error::TooCostly => "422 Unprocessable Entity",
             Error::Unauthenticated => "401 Unauthorized",
-            Error::Denied => "403 Forbidden",
+            Error::Denied | Error::StepUpNeeded { .. } | Error::Due(_) => "403 Forbidden",
             Error::NotFound => "404 Not Found",
             Error::Gone => "410 Gone",
             Error::VersionConflict { .. } | Error::Precondition(_) => "412 Precondition Failed",
@@ -111,6 +120,8 @@ impl Error {
             _ if place.is_empty() => self,
             Error::Malformed(_) | Error::Invalid(_) | Error::Precondition(_) | Error::At { .. } => self,
             Error::Unauthenticated
+            | Error::StepUpNeeded { .. }
+            | Error::Due(_)
             | Error::Busy
             | Error::TooCostly
             | Error::Internal(_)

@@ -61,6 +61,7 @@ pub(crate) struct Inner {
     /// Principals of tokens seen within the last second, by the token's hash.
     tokens: Mutex<HashMap<[u8; 32], CachedToken>>,
     throttle: Throttle,
+    policy: authn::policy::Cached,
     /// Ids handed out for logins that do not exist: until when, and guesses so far.
     decoys: Mutex<HashMap<String, (Timestamp, u32)>>,
     hashers: Semaphore,
@@ -87,8 +88,9 @@ impl Record {
                 profiles: validate::Cache::default(),
                 tokens: Mutex::default(),
                 throttle: Throttle::default(),
+                policy: authn::policy::Cached::default(),
                 decoys: Mutex::default(),
-                hashers: Semaphore::new(authn::password::CONCURRENT_HASHES),
+                hashers: Semaphore::new(authn::password::concurrent_hashes()),
                 hash_queue: Semaphore::new(authn::password::WAITING_HASHES),
                 live: broadcast::channel(events::BUFFER).0,
                 following: AtomicBool::new(false),
@@ -124,6 +126,8 @@ impl Record {
             store::session::prune(tx, now)?;
             store::one_time_code::prune(tx, now.checked_sub(authn::KEEP_EXPIRED).unwrap_or(Timestamp::MIN))?;
             store::oauth::prune(tx, now)?;
+            let before = |age| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+            store::credential::prune(tx, before(authn::FAILURES_KEPT), before(authn::ORIGIN_KNOWN))?;
             store::idempotency::prune(tx, now)?;
             Ok(())
         })

@@ -3,7 +3,7 @@
 use crate::ids::encode_key;
 use crate::page::{Cursor, clamp};
 use crate::{Page, Param, Result, Tx, params};
-use access::Role;
+use access::{Factor, Role};
 use fhir::ResourceKey;
 use jiff::Timestamp;
 
@@ -39,6 +39,20 @@ pub struct Update {
     pub practitioner: Option<Option<ResourceKey>>,
     pub language: Option<String>,
     pub disabled: Option<bool>,
+    /// The password was made by somebody else and must be changed.
+    pub temporary: Option<bool>,
+    /// Of [STRONG]; others are passed over.
+    pub factors: Option<Vec<Factor>>,
+    /// When the password was set.
+    pub password_at: Option<Timestamp>,
+}
+
+/// The factors beside the password that an account can have, by their bit.
+const STRONG: [Factor; 2] = [Factor::Totp, Factor::Passkey];
+
+fn bits(factors: &[Factor]) -> u32 {
+    let has = |n: usize| u32::from(factors.contains(&STRONG[n])) << n;
+    (0..STRONG.len()).map(has).sum()
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +74,12 @@ pub struct Account {
     pub throttled_until: Option<Timestamp>,
     pub last_login: Option<Timestamp>,
     pub created: Timestamp,
+    /// The password was made by somebody else and must be changed.
+    pub temporary: bool,
+    /// The strong factors set up.
+    pub factors: Vec<Factor>,
+    /// When the password was last set, as far as known.
+    pub password_at: Option<Timestamp>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +132,7 @@ pub fn update(tx: &mut dyn Tx, change: &Update) -> Result<(), Error> {
     let roles = change.roles.as_deref().map(roles_text).transpose()?;
     let patient = change.patient.as_ref().map(|p| p.as_ref().map(encode_key));
     let practitioner = change.practitioner.as_ref().map(|p| p.as_ref().map(encode_key));
-    let fields: [(&str, Option<Param<'_>>); 10] = [
+    let fields: [(&str, Option<Param<'_>>); 13] = [
         ("login", change.login.as_ref().map(|v| v.as_ref().into())),
         ("phone", change.phone.as_ref().map(|v| v.as_ref().into())),
         ("email", change.email.as_ref().map(|v| v.as_ref().into())),
@@ -123,6 +143,9 @@ pub fn update(tx: &mut dyn Tx, change: &Update) -> Result<(), Error> {
         ("practitioner", practitioner.as_ref().map(|v| v.as_ref().into())),
         ("language", change.language.as_ref().map(Into::into)),
         ("disabled", change.disabled.map(Into::into)),
+        ("temporary", change.temporary.map(Into::into)),
+        ("factors", change.factors.as_deref().map(|f| bits(f).into())),
+        ("password_us", change.password_at.map(Into::into)),
     ];
     let mut values: Vec<Param<'_>> = params![change.account].to_vec();
     let mut set = vec!["id = id".to_owned()];
@@ -210,7 +233,7 @@ pub fn list(tx: &mut dyn Tx, text: Option<&str>, cursor: Option<&str>, limit: u3
 }
 
 const COLUMNS: &str = "id, login, phone, email, display, password_hash, roles, patient, practitioner, language, \
-     disabled, failed_count, throttled_us, last_login_us, created_us";
+     disabled, failed_count, throttled_us, last_login_us, created_us, temporary, factors, password_us";
 
 pub(crate) fn read(row: &crate::Row<'_>) -> Result<Account> {
     Ok(Account {
@@ -229,5 +252,11 @@ pub(crate) fn read(row: &crate::Row<'_>) -> Result<Account> {
         throttled_until: row.opt_time(12)?,
         last_login: row.opt_time(13)?,
         created: row.time(14)?,
+        temporary: row.bool(15)?,
+        factors: {
+            let bits = row.int(16)?;
+            STRONG.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, f)| *f).collect()
+        },
+        password_at: row.opt_time(17)?,
     })
 }

@@ -40,6 +40,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     19 "0019_token_signature",
     20 "0020_subscription_header",
     21 "0021_closure",
+    22 "0022_credential",
 ];
 
 /// Where a database stands.

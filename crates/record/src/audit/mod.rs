@@ -232,7 +232,11 @@ impl Record {
             other => other,
         };
         let outcome = match error {
-            Error::Denied | Error::NotFound | Error::Unauthenticated => Outcome::Denied,
+            Error::Denied
+            | Error::StepUpNeeded { .. }
+            | Error::Due(_)
+            | Error::NotFound
+            | Error::Unauthenticated => Outcome::Denied,
             Error::Malformed(_)
             | Error::Invalid(_)
             | Error::Gone

@@ -125,6 +125,7 @@ impl Record {
             return refuse("email-invalid", "/email", "Write the e-mail address like name@clinic.example.");
         }
         let hash = self.hash_password(&password).await?;
+        let temporary = one_time.is_some();
         let account = NewAccount {
             login,
             phone,
@@ -141,6 +142,8 @@ impl Record {
         let id = self
             .writing(move |tx| {
                 let id = store::account::create(tx, &account).map_err(crate::write::account_error)?;
+                let made = Update { account: id, temporary: Some(temporary), ..Update::default() };
+                store::account::update(tx, &made).map_err(crate::write::account_error)?;
                 event.what = format!("account/{id}");
                 store::audit::append(tx, std::slice::from_ref(&event))?;
                 Ok(id)
@@ -195,7 +198,7 @@ impl Record {
     }
 
     /// Changes an account: administrators any, users their own language. Disabling or other roles end its sessions.
-    /// Errors: `Denied`, `NotFound`, `Rule` as in [Record::create_account], `own-account`.
+    /// Errors: `Denied`, `StepUpNeeded` for roles, `NotFound`, `Rule` as in [Record::create_account], `own-account`.
     pub async fn update_account(
         &self,
         ctx: &Ctx,
@@ -216,6 +219,9 @@ impl Record {
         let keeps = change.roles.as_ref().is_none_or(|r| r.contains(&Role::Administrator));
         if own && ctx.has_role(Role::Administrator) && (!keeps || change.disabled == Some(true)) {
             return refuse("own-account", "/roles", "Ask another administrator to change this about you.");
+        }
+        if change.roles.is_some() {
+            self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
         }
         let current =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
@@ -254,7 +260,7 @@ impl Record {
     }
 
     /// A new one-time password for somebody who lost hers; ends her sessions. Administrators and System principals.
-    /// Errors: `Denied`, `NotFound`.
+    /// Errors: `Denied`, `StepUpNeeded`, `NotFound`.
     pub async fn reset_by_administrator(&self, ctx: &Ctx, account: i64) -> Result<String, Error> {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "password.reset", &format!("account/{account}")).await);
@@ -262,7 +268,8 @@ impl Record {
         let found =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
         let password = secret::one_time_password()?;
-        self.set_password(ctx, &found, &password, "password.reset").await?;
+        self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
+        self.set_password(ctx, &found, &password, "password.reset", true).await?;
         Ok(password)
     }
 

@@ -35,6 +35,7 @@ impl Record {
         if !access::policy::may(ctx, Capability::ManageClients) {
             return Err(self.denied(ctx, "client.create", "").await);
         }
+        self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
         let name = name.trim();
         if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
             return Err(Error::Rule(

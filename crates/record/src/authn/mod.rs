@@ -1,23 +1,85 @@
 //! Accounts, sessions, one-time codes, registration and OAuth clients.
 
 mod account;
+mod breached;
 mod client;
 mod code;
 pub mod duplicate;
+mod fresh;
 pub mod password;
+pub(crate) mod policy;
 mod registration;
 pub(crate) mod secret;
 mod session;
+mod signin;
 mod throttle;
 
 pub use client::ClientRow;
 pub(crate) use code::KEEP_EXPIRED;
+pub use policy::{SecondFactor, SecurityPolicy};
 pub(crate) use session::user;
-pub(crate) use throttle::Throttle;
+pub(crate) use throttle::{FAILURES_KEPT, ORIGIN_KNOWN, Throttle};
 
-use access::{Role, User};
+use access::{Due, Factor, Role, SessionFacts, User};
 use fhir::ResourceKey;
 use jiff::Timestamp;
+use std::net::IpAddr;
+
+/// How long ago a person may have shown herself for what is worth more than a session left open.
+pub const SENSITIVE_MINUTES: u32 = 10;
+
+/// Where somebody signs in from.
+#[derive(Clone, Default)]
+pub struct Origin {
+    pub address: Option<IpAddr>,
+    /// What the browser keeps between sign-ins, see [device_token].
+    pub device: Option<String>,
+    /// For lists of sessions, e.g. `Firefox, Android`.
+    pub device_name: String,
+    /// What a shared device of the clinic keeps.
+    pub shared_device: Option<String>,
+    pub request_id: String,
+}
+
+/// A new token for a browser to keep: where it was signed in from before, a stranger's guesses delay nobody.
+/// Errors: `Internal` without randomness.
+pub fn device_token() -> Result<String, crate::Error> {
+    secret::token()
+}
+
+/// What the right password leads to.
+#[derive(Clone)]
+pub enum SignIn {
+    Open(Session),
+    /// The second factor comes next.
+    SecondFactor(Pending),
+}
+
+/// A sign-in that waits for its second factor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    pub id: String,
+    /// Which would do.
+    pub factors: Vec<Factor>,
+    pub expires_at: Timestamp,
+}
+
+/// A session in the list of its owner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionRow {
+    pub id: [u8; 8],
+    /// e.g. `Firefox, Android`; empty if not known.
+    pub device: String,
+    /// Where it was seen last; empty if not known.
+    pub address: String,
+    pub kiosk: bool,
+    pub factors: Vec<Factor>,
+    pub begun_at: Timestamp,
+    pub last_seen_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// The one of the request.
+    pub is_current: bool,
+}
 
 /// A session just opened. The token is shown once; only its SHA-256 is stored.
 #[derive(Clone)]
@@ -26,6 +88,8 @@ pub struct Session {
     pub user: User,
     pub expires_at: Timestamp,
     pub idle_expires_at: Timestamp,
+    /// What must be done before it is good for anything else.
+    pub due: Option<Due>,
 }
 
 /// What a token stands for.
@@ -36,6 +100,7 @@ pub struct SessionInfo {
     pub phone: Option<String>,
     pub expires_at: Timestamp,
     pub idle_expires_at: Timestamp,
+    pub facts: SessionFacts,
 }
 
 /// An account to make for a person (staff: made by an administrator).

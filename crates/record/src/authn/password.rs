@@ -1,17 +1,21 @@
 //! Passwords: what is accepted, hashing with argon2id, verifying in equal time.
 
+use super::throttle::PER_NAME;
 use crate::{Error, Record, Rule};
+use access::Ctx;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use std::sync::OnceLock;
+use store::account::{Account, Update};
+use store::audit::Outcome;
 
 /// facts/security-controls.md I4 (ASVS 6.2, 11.4.2): 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// Hashes at work at once; each takes a core and 19 MiB.
-pub(crate) const CONCURRENT_HASHES: usize = 2;
+/// Most hashes at work at once; each takes a core and 19 MiB.
+const MAX_CONCURRENT_HASHES: usize = 8;
 /// Logins waiting for a hash; more are told to come back.
 pub(crate) const WAITING_HASHES: usize = 64;
 
@@ -57,7 +61,7 @@ fn common(password: &str, about: &[&str]) -> bool {
     // `Password2024!` is `password` with what everybody appends.
     let core = folded.trim_matches(|c: char| !c.is_alphabetic());
     let distinct: std::collections::HashSet<char> = folded.chars().collect();
-    if distinct.len() < 4 {
+    if distinct.len() < 4 || super::breached::is_known(password) {
         return true;
     }
     if known(&folded) || (core.len() + 6 >= folded.len() && known(core)) {
@@ -117,7 +121,108 @@ fn decoy() -> &'static str {
     })
 }
 
+/// Hashes at work at once: never more than one a core, and one core is left for everybody else where there are two.
+pub(crate) fn concurrent_hashes() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.saturating_sub(1).clamp(1, MAX_CONCURRENT_HASHES)
+}
+
+/// Whether a stored hash was made with other parameters than those of today.
+fn is_old(hash: &str) -> bool {
+    let Ok(parsed) = PasswordHash::new(hash) else { return false };
+    let today = [("m", MEMORY_KIB), ("t", PASSES), ("p", LANES)];
+    parsed.algorithm.as_str() != "argon2id"
+        || today.iter().any(|(name, value)| parsed.params.get_decimal(*name) != Some(*value))
+}
+
 impl Record {
+    /// After the answer: hashes the right password anew if that was done with other parameters.
+    pub(super) fn rehash_if_old(&self, account: &Account, password: &str) {
+        let Some(old) = account.password_hash.clone().filter(|h| is_old(h)) else { return };
+        let (record, password, id) = (self.clone(), password.to_owned(), account.id);
+        tokio::spawn(async move {
+            let Ok(new) = record.hash_password(&password).await else { return };
+            let replaced = record
+                .writing(move |tx| {
+                    // Not if the password was changed meanwhile.
+                    let current = store::account::load(tx, id)?.and_then(|a| a.password_hash);
+                    if current.as_ref() == Some(&old) {
+                        let update =
+                            Update { account: id, password_hash: Some(new.clone()), ..Update::default() };
+                        store::account::update(tx, &update).map_err(crate::write::account_error)?;
+                    }
+                    Ok(())
+                })
+                .await;
+            if let Err(error) = replaced {
+                tracing::warn!(%error, "a password's hash was not renewed");
+            }
+        });
+    }
+
+    /// Ends all sessions, this one included: the caller signs in with the new password.
+    /// Errors: `Rule` `credentials-wrong`, `password-short`, `password-common`; `Throttled`; `Unauthenticated`.
+    pub async fn change_password(&self, ctx: &Ctx, old: &str, new: &str) -> Result<(), Error> {
+        let id = ctx.user().ok_or(Error::Unauthenticated)?.account;
+        let key = format!("password/{id}");
+        self.inner.throttle.attempt(&key, PER_NAME, self.now())?;
+        let account =
+            self.reading(move |tx| Ok(store::account::load(tx, id)?)).await?.ok_or(Error::Unauthenticated)?;
+        if !self.verify_password(old, account.password_hash.as_deref()).await? {
+            self.audit_one(ctx, "password.change", Outcome::Denied, &format!("account/{id}"), &[]).await?;
+            return Err(super::signin::wrong());
+        }
+        self.inner.throttle.succeeded(&key);
+        if old == new {
+            let text = "Choose another password than the one you have.";
+            return Err(Error::Rule(Rule::new("password-same", text).at("/new_password")));
+        }
+        self.set_password(ctx, &account, new, "password.change", false).await
+    }
+
+    /// `temporary`: somebody else made it, so it must be changed at the first sign-in. Ends all sessions.
+    pub(super) async fn set_password(
+        &self,
+        ctx: &Ctx,
+        account: &Account,
+        new: &str,
+        action: &'static str,
+        temporary: bool,
+    ) -> Result<(), Error> {
+        let about: Vec<&str> = [
+            account.login.as_deref(),
+            account.phone.as_deref(),
+            account.email.as_deref(),
+            Some(&*account.display),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        check(new, &about)?;
+        let hash = self.hash_password(new).await?;
+        let (id, now) = (account.id, self.now());
+        let event = self.audit_event(ctx, action, Outcome::Success, &format!("account/{id}"), &[]);
+        self.writing(move |tx| {
+            let change = Update {
+                account: id,
+                password_hash: Some(hash.clone()),
+                temporary: Some(temporary),
+                password_at: Some(now),
+                ..Update::default()
+            };
+            store::account::update(tx, &change).map_err(crate::write::account_error)?;
+            store::session::end_all(tx, id, None)?;
+            store::ceremony::end_all(tx, id)?;
+            store::ceremony::end_links(tx, id, None)?;
+            store::device::remove_pins(tx, None, id)?;
+            store::audit::append(tx, std::slice::from_ref(&event))?;
+            Ok(())
+        })
+        .await?;
+        self.forget_account(id);
+        Ok(())
+    }
+
     /// A PHC string. Errors: `Busy` when too many wait.
     pub(crate) async fn hash_password(&self, password: &str) -> Result<String, Error> {
         let password = password.to_owned();

@@ -1,11 +1,12 @@
 //! Self-registration of patients by phone, and resetting a password.
 
 use super::code::{Sending, Text};
+use super::session::Opening;
 use super::throttle::Allowance;
 use super::{CodeSent, NewPatient, Session};
 use crate::write::Request;
 use crate::{Change, ChangeSet, Effect, Error, Record, Rule};
-use access::{Ctx, Role};
+use access::{Ctx, Factor, Role};
 use fhir::{Resource, ResourceKey, TypeId};
 use jiff::civil::Date;
 use serde_json::{Value, json};
@@ -211,7 +212,10 @@ impl Record {
         let accounts = self.reading(move |tx| Ok(store::account::by_patient(tx, &key)?)).await?;
         let account =
             accounts.first().ok_or_else(|| Error::Internal("account not found after creation".into()))?;
-        self.open_session(account, ctx.address, "login", None).await
+        let from =
+            super::Origin { address: ctx.address, request_id: ctx.request_id.clone(), ..Default::default() };
+        let opening = Opening::sign_in(vec![Factor::SmsCode], &from, self.now());
+        self.open_session(account, opening).await
     }
 
     /// Sends a code to the account's phone. Unknown logins and accounts without a phone get the same answer and no
@@ -270,8 +274,12 @@ impl Record {
         };
         let mut own = self.context_of(super::session::user(&account), ctx.address);
         own.request_id = ctx.request_id.clone();
-        self.set_password(&own, &account, password, "password.reset").await?;
-        self.open_session(&account, ctx.address, "login", None).await
+        self.set_password(&own, &account, password, "password.reset", false).await?;
+        let account = store::account::Account { temporary: false, ..account };
+        let from =
+            super::Origin { address: ctx.address, request_id: ctx.request_id.clone(), ..Default::default() };
+        let opening = Opening::sign_in(vec![Factor::SmsCode], &from, self.now());
+        self.open_session(&account, opening).await
     }
 
     fn throttle_begin(&self, ctx: &Ctx) -> Result<(), Error> {

@@ -1,31 +1,20 @@
-//! Sign-in and sessions: opaque tokens of which only the SHA-256 is stored.
+//! Sessions: opaque tokens of which only the SHA-256 is stored.
 
-use super::throttle::{PER_ADDRESS, PER_NAME};
-use super::{Session, SessionInfo, secret};
-use crate::{Error, Record, Rule};
-use access::{Ctx, Principal, Role, User};
+use super::{Origin, Session, SessionInfo, SessionRow, secret};
+use crate::{Error, Record};
+use access::{Ctx, Factor, Principal, SessionFacts, User};
 use jiff::{SignedDuration, Timestamp};
 use std::net::IpAddr;
 use store::account::Account;
 use store::audit::Outcome;
+use store::session::Facts;
 
-/// Accounts tried when several people share a phone.
-const MAX_SHARING_PHONE: usize = 4;
 /// An idle limit is moved at most this often: one write a minute for each person at work.
 const TOUCH_S: i64 = 60;
 /// How long a token's principal may be taken from memory: revocation on another server shows within it.
-pub(super) const CACHE_MS: i64 = 1000;
+pub(super) const CACHE_MS: i64 = 500;
 /// Tokens held in memory.
 pub(super) const CACHE_TOKENS: usize = 50_000;
-
-/// facts/security-controls.md I5: staff 30 minutes idle, 12 hours in all; patients 7 and 30 days.
-fn limits(roles: &[Role]) -> (SignedDuration, SignedDuration) {
-    if roles.iter().any(|r| r.is_staff()) {
-        (SignedDuration::from_mins(30), SignedDuration::from_hours(12))
-    } else {
-        (SignedDuration::from_hours(7 * 24), SignedDuration::from_hours(30 * 24))
-    }
-}
 
 fn plus(at: Timestamp, duration: SignedDuration) -> Timestamp {
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
@@ -42,93 +31,40 @@ pub(crate) fn user(account: &Account) -> User {
     }
 }
 
-fn wrong() -> Error {
-    Error::Rule(Rule::new("credentials-wrong", "Login or password is wrong."))
+/// How a session begins.
+pub(super) struct Opening {
+    pub action: &'static str,
+    /// Keeps the limit of the session before.
+    pub absolute: Option<Timestamp>,
+    pub facts: Facts,
+    /// Remembered as places of this person.
+    pub marks: Vec<[u8; 32]>,
+    pub address: Option<IpAddr>,
+    pub request_id: String,
+}
+
+impl Opening {
+    /// Somebody showed these factors now.
+    pub fn sign_in(factors: Vec<Factor>, from: &Origin, now: Timestamp) -> Opening {
+        Opening {
+            action: "login",
+            absolute: None,
+            facts: Facts {
+                authenticated: now,
+                factors,
+                begun: now,
+                device: from.device_name.chars().take(100).collect(),
+                address: from.address.map(|a| a.to_string()).unwrap_or_default(),
+                shared_device: from.shared_device.as_deref().map(secret::hash),
+            },
+            marks: from.marks(),
+            address: from.address,
+            request_id: from.request_id.clone(),
+        }
+    }
 }
 
 impl Record {
-    /// `login`: phone in any form, e-mail or user name. Errors: `Rule` `credentials-wrong` (401, the same answer and
-    /// time for unknown names), `Throttled`, `Busy`.
-    pub async fn login(
-        &self,
-        login: &str,
-        password: &str,
-        address: Option<IpAddr>,
-    ) -> Result<Session, Error> {
-        let now = self.now();
-        // Other spellings of one number are one name.
-        let name = super::phone_e164(login).unwrap_or_else(|| fhir::search::fold(login.trim()));
-        let by_address = address.map(|a| format!("address/{a}"));
-        let by_name = format!("name/{}", name.chars().take(100).collect::<String>());
-        if let Some(key) = &by_address {
-            self.inner.throttle.check(key, now)?;
-        }
-        self.inner.throttle.check(&by_name, now)?;
-
-        let candidates = self.accounts_by_login(login).await?;
-        // Whoever knows phone, e-mail and user name of somebody has no more guesses for it.
-        let by_account: Vec<String> = candidates.iter().map(|a| format!("account/{}", a.id)).collect();
-        for key in &by_account {
-            self.inner.throttle.check(key, now)?;
-        }
-        let mut found = None;
-        // An unknown name costs one hash as well.
-        for n in 0..candidates.len().clamp(1, MAX_SHARING_PHONE) {
-            let account = candidates.get(n);
-            let hash = account.and_then(|a| a.password_hash.as_deref());
-            if self.verify_password(password, hash).await?
-                && let Some(account) = account
-            {
-                found = Some(account);
-                break;
-            }
-        }
-        match found.filter(|a| !a.disabled) {
-            Some(account) => {
-                self.inner.throttle.succeeded(&by_name);
-                self.inner.throttle.succeeded(&format!("account/{}", account.id));
-                let session = self.open_session(account, address, "login", None).await?;
-                Ok(session)
-            }
-            None => {
-                self.inner.throttle.failed(&by_name, PER_NAME, now);
-                for key in &by_account {
-                    self.inner.throttle.failed(key, PER_NAME, now);
-                }
-                if let Some(key) = &by_address {
-                    self.inner.throttle.failed(key, PER_ADDRESS, now);
-                }
-                if let Some(account) = candidates.first() {
-                    // After the answer: a commit would make known names slower than unknown ones.
-                    let (record, ctx) = (self.clone(), self.context_of(user(account), address));
-                    tokio::spawn(async move {
-                        record.audit_one(&ctx, "login", Outcome::Denied, "", &[]).await.ok();
-                    });
-                }
-                Err(wrong())
-            }
-        }
-    }
-
-    /// Phone, e-mail or user name.
-    pub(super) async fn accounts_by_login(&self, login: &str) -> Result<Vec<Account>, Error> {
-        let text = login.trim().to_lowercase();
-        let phone = super::phone_e164(login);
-        self.reading(move |tx| {
-            if let Some(account) = store::account::by_login(tx, &text)? {
-                return Ok(vec![account]);
-            }
-            if text.contains('@') {
-                return Ok(store::account::by_email(tx, &text)?);
-            }
-            match &phone {
-                Some(phone) => Ok(store::account::by_phone(tx, phone)?),
-                None => Ok(Vec::new()),
-            }
-        })
-        .await
-    }
-
     pub(super) fn context_of(&self, user: User, address: Option<IpAddr>) -> Ctx {
         let mut ctx = Ctx::system("session", self.now());
         ctx.purpose = access::Purpose::Operations;
@@ -137,69 +73,97 @@ impl Record {
         ctx
     }
 
-    /// Signs in without a password; the caller has proved who it is. `absolute` keeps the limit of a session before.
-    pub(super) async fn open_session(
-        &self,
-        account: &Account,
-        address: Option<IpAddr>,
-        action: &'static str,
-        absolute: Option<Timestamp>,
-    ) -> Result<Session, Error> {
+    /// Signs in; the caller has proved who it is.
+    pub(super) async fn open_session(&self, account: &Account, opening: Opening) -> Result<Session, Error> {
         let now = self.now();
-        let (idle, whole) = limits(&account.roles);
-        let expires_at = absolute.unwrap_or_else(|| plus(now, whole));
+        let policy = self.security_policy().await?;
+        let mut facts = opening.facts;
+        // A cookie of a device that is none of the clinic's any more means nothing.
+        if let Some(device) = facts.shared_device {
+            let known = self.reading(move |tx| Ok(store::device::load(tx, &device)?)).await?;
+            facts.shared_device = known.map(|_| device);
+        }
+        let (idle, whole) = policy.limits(&account.roles, facts.shared_device.is_some());
+        let expires_at = opening.absolute.unwrap_or_else(|| plus(now, whole));
         let idle_expires_at = plus(now, idle).min(expires_at);
         let token = secret::token()?;
         let user = user(account);
+        let due = policy.due(account, &facts.factors);
         let new = store::session::NewSession {
             token_hash: secret::hash(&token),
             account: account.id,
             created: now,
             idle_expires: idle_expires_at,
             expires: expires_at,
+            facts,
         };
-        let event =
-            self.audit_event(&self.context_of(user.clone(), address), action, Outcome::Success, "", &[]);
-        let id = account.id;
+        let mut ctx = self.context_of(user.clone(), opening.address);
+        ctx.request_id = opening.request_id;
+        let event = self.audit_event(&ctx, opening.action, Outcome::Success, "", &[]);
+        let (id, action, marks) = (account.id, opening.action, opening.marks);
         self.writing(move |tx| {
             store::session::insert(tx, &new)?;
             if action == "login" {
                 store::account::login_succeeded(tx, id, now)?;
+                for mark in &marks {
+                    store::credential::remember_origin(tx, id, mark, now)?;
+                }
             }
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })
         .await?;
-        Ok(Session { token, user, expires_at, idle_expires_at })
+        Ok(Session { token, user, expires_at, idle_expires_at, due })
     }
 
     /// Who this token is; slides the idle limit. Errors: `Unauthenticated`.
     pub async fn session(&self, token: &str) -> Result<SessionInfo, Error> {
+        self.session_from(token, None).await
+    }
+
+    /// Like [Record::session]; notes where the request came from. Errors: `Unauthenticated`.
+    pub async fn session_from(&self, token: &str, address: Option<IpAddr>) -> Result<SessionInfo, Error> {
         let hash = secret::hash(token);
         let now = self.now();
         if let Some((Principal::User(_), Some(info))) = self.cached(&hash, now) {
             return Ok(info);
         }
+        let policy = self.security_policy().await?;
         let found = self.reading(move |tx| Ok(store::session::find(tx, &hash, now)?)).await?;
         let (session, account) = found.ok_or(Error::Unauthenticated)?;
-        let (idle, _) = limits(&account.roles);
-        let mut idle_expires_at = session.idle_expires;
-        if now.duration_since(session.last_seen) >= SignedDuration::from_secs(TOUCH_S) {
-            idle_expires_at = plus(now, idle).min(session.expires);
-            self.writing(move |tx| Ok(store::session::touch(tx, &hash, now, idle_expires_at)?)).await?;
+        let kiosk = session.facts.shared_device.is_some();
+        let (idle, whole) = policy.limits(&account.roles, kiosk);
+        // The limits as they are now: stricter ones count at once.
+        let expires_at = session.expires.min(plus(session.facts.begun, whole));
+        let mut idle_expires_at = session.idle_expires.min(plus(session.last_seen, idle)).min(expires_at);
+        if idle_expires_at <= now {
+            return Err(Error::Unauthenticated);
         }
-        let info = SessionInfo {
-            user: user(&account),
-            phone: account.phone.clone(),
-            expires_at: session.expires,
-            idle_expires_at,
+        if now.duration_since(session.last_seen) >= SignedDuration::from_secs(TOUCH_S) {
+            idle_expires_at = plus(now, idle).min(expires_at);
+            let seen = address.map(|a| a.to_string()).unwrap_or_default();
+            self.writing(move |tx| Ok(store::session::touch(tx, &hash, now, idle_expires_at, &seen)?))
+                .await?;
+        }
+        let facts = SessionFacts {
+            id: session.id,
+            authenticated_at: session.facts.authenticated,
+            due: policy.due(&account, &session.facts.factors),
+            factors: session.facts.factors,
+            absolute: expires_at,
+            enrolled: account.factors.clone(),
+            kiosk,
         };
+        let info =
+            SessionInfo { user: user(&account), phone: account.phone, expires_at, idle_expires_at, facts };
         self.remember(hash, now, Principal::User(info.user.clone()), Some(info.clone()));
         Ok(info)
     }
 
     /// Replaces the token by a new one within the absolute limit. Errors: `Unauthenticated`.
     pub async fn refresh(&self, token: &str) -> Result<Session, Error> {
+        // Also decides by the limits as they are now.
+        let info = self.session(token).await?;
         let hash = secret::hash(token);
         let now = self.now();
         let found = self.reading(move |tx| Ok(store::session::find(tx, &hash, now)?)).await?;
@@ -210,7 +174,15 @@ impl Record {
         if !ended {
             return Err(Error::Unauthenticated);
         }
-        self.open_session(&account, None, "session.refresh", Some(session.expires)).await
+        let opening = Opening {
+            action: "session.refresh",
+            absolute: Some(info.expires_at),
+            facts: session.facts,
+            marks: Vec::new(),
+            address: None,
+            request_id: String::new(),
+        };
+        self.open_session(&account, opening).await
     }
 
     pub async fn logout(&self, ctx: &Ctx, token: &str) -> Result<(), Error> {
@@ -229,10 +201,7 @@ impl Record {
 
     /// Ends every session of the account; the person herself or an administrator. Errors: `Denied`.
     pub async fn logout_everywhere(&self, ctx: &Ctx, account: i64) -> Result<(), Error> {
-        let own = ctx.user().is_some_and(|u| u.account == account);
-        if !own && !access::policy::may(ctx, access::Capability::ManageAccounts) {
-            return Err(self.denied(ctx, "logout.everywhere", &format!("account/{account}")).await);
-        }
+        self.may_manage(ctx, account, "logout.everywhere").await?;
         let event =
             self.audit_event(ctx, "logout.everywhere", Outcome::Success, &format!("account/{account}"), &[]);
         self.writing(move |tx| {
@@ -245,58 +214,75 @@ impl Record {
         Ok(())
     }
 
-    /// Ends all sessions, this one included: the caller signs in with the new password.
-    /// Errors: `Rule` `credentials-wrong`, `password-short`, `password-common`; `Throttled`; `Unauthenticated`.
-    pub async fn change_password(&self, ctx: &Ctx, old: &str, new: &str) -> Result<(), Error> {
-        let user = ctx.user().ok_or(Error::Unauthenticated)?.clone();
-        let throttle = format!("password/{}", user.account);
-        self.inner.throttle.check(&throttle, self.now())?;
-        let id = user.account;
-        let account =
-            self.reading(move |tx| Ok(store::account::load(tx, id)?)).await?.ok_or(Error::Unauthenticated)?;
-        if !self.verify_password(old, account.password_hash.as_deref()).await? {
-            self.inner.throttle.failed(&throttle, PER_NAME, self.now());
-            self.audit_one(ctx, "password.change", Outcome::Denied, &format!("account/{id}"), &[]).await?;
-            return Err(wrong());
-        }
-        self.inner.throttle.succeeded(&throttle);
-        self.set_password(ctx, &account, new, "password.change").await
-    }
-
-    pub(super) async fn set_password(
+    /// Errors: `Denied` unless it is the own account or the caller manages accounts.
+    pub(super) async fn may_manage(
         &self,
         ctx: &Ctx,
-        account: &Account,
-        new: &str,
+        account: i64,
         action: &'static str,
     ) -> Result<(), Error> {
-        let about: Vec<&str> = [
-            account.login.as_deref(),
-            account.phone.as_deref(),
-            account.email.as_deref(),
-            Some(&*account.display),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        super::password::check(new, &about)?;
-        let hash = self.hash_password(new).await?;
-        let id = account.id;
-        let event = self.audit_event(ctx, action, Outcome::Success, &format!("account/{id}"), &[]);
-        self.writing(move |tx| {
-            let change = store::account::Update {
-                account: id,
-                password_hash: Some(hash.clone()),
-                ..store::account::Update::default()
-            };
-            store::account::update(tx, &change).map_err(crate::write::account_error)?;
-            store::session::end_all(tx, id, None)?;
-            store::audit::append(tx, std::slice::from_ref(&event))?;
-            Ok(())
-        })
-        .await?;
-        self.forget_account(id);
-        Ok(())
+        let own = ctx.user().is_some_and(|u| u.account == account);
+        match own || access::policy::may(ctx, access::Capability::ManageAccounts) {
+            true => Ok(()),
+            false => Err(self.denied(ctx, action, &format!("account/{account}")).await),
+        }
+    }
+
+    /// The live sessions of an account, last used first, at most 100; the person herself or an administrator.
+    /// Errors: `Denied`.
+    pub async fn sessions(&self, ctx: &Ctx, account: i64) -> Result<Vec<SessionRow>, Error> {
+        self.may_manage(ctx, account, "session.list").await?;
+        let now = self.now();
+        let rows = self.reading(move |tx| Ok(store::session::list(tx, account, now)?)).await?;
+        let own = ctx.session.as_ref().map(|s| s.id);
+        let row = |s: store::session::Session| SessionRow {
+            is_current: Some(s.id) == own,
+            id: s.id,
+            device: s.facts.device,
+            address: s.facts.address,
+            kiosk: s.facts.shared_device.is_some(),
+            factors: s.facts.factors,
+            begun_at: s.facts.begun,
+            last_seen_at: s.last_seen,
+            expires_at: s.expires,
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// Ends one session of the account. Errors: `Denied`, `NotFound`.
+    pub async fn end_session(&self, ctx: &Ctx, account: i64, id: [u8; 8]) -> Result<(), Error> {
+        self.may_manage(ctx, account, "session.end").await?;
+        let event =
+            self.audit_event(ctx, "session.end", Outcome::Success, &format!("account/{account}"), &[]);
+        let ended = self
+            .writing(move |tx| {
+                let ended = store::session::end_by_id(tx, account, &id)?;
+                if ended {
+                    store::audit::append(tx, std::slice::from_ref(&event))?;
+                }
+                Ok(ended)
+            })
+            .await?;
+        self.forget_account(account);
+        if ended { Ok(()) } else { Err(Error::NotFound) }
+    }
+
+    /// Whether the session still is one, without moving its idle limit. For open sockets. Errors: `Busy`, `Internal`.
+    pub async fn is_session_alive(&self, account: i64, id: [u8; 8]) -> Result<bool, Error> {
+        let now = self.now();
+        self.reading(move |tx| Ok(store::session::is_alive(tx, account, &id, now)?)).await
+    }
+
+    /// Accounts some session of which ended within the last seconds, on whatever server. Errors: `Busy`, `Internal`.
+    pub async fn sessions_ended_lately(&self) -> Result<Vec<i64>, Error> {
+        self.reading(|tx| Ok(store::session::ended_lately(tx)?)).await
+    }
+
+    /// The id of a token's session, as in [SessionFacts::id].
+    pub fn session_id(token: &str) -> [u8; 8] {
+        let mut id = [0; 8];
+        id.copy_from_slice(&secret::hash(token)[..8]);
+        id
     }
 
     pub(super) fn cached(&self, hash: &[u8; 32], now: Timestamp) -> Option<(Principal, Option<SessionInfo>)> {
@@ -322,7 +308,7 @@ impl Record {
         }
     }
 
-    fn forget(&self, hash: &[u8; 32]) {
+    pub(super) fn forget(&self, hash: &[u8; 32]) {
         self.inner.tokens.lock().remove(hash);
     }
 

@@ -89,6 +89,15 @@ impl Bench {
             practitioner: practitioner.map(|id| key(&format!("Practitioner/{id}"))),
             language: "en".into(),
         });
+        ctx.session = Some(access::SessionFacts {
+            id: [0; 8],
+            authenticated_at: ctx.now,
+            factors: vec![access::Factor::Password],
+            absolute: ctx.now,
+            enrolled: Vec::new(),
+            kiosk: false,
+            due: None,
+        });
         ctx
     }
     /// Sees p1, by the appointment.

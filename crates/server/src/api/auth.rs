@@ -1,7 +1,7 @@
 //! Registration, sign-in, sign-out, password reset, and who I am. The example for other files of this folder.
 
 use super::types::{PersonName, RoleName};
-use super::{Answer, ApiRouter, ClientAddress, Json, MaybeCaller, Params, Path, SessionCaller};
+use super::{Answer, AnySession, ApiRouter, ClientAddress, Json, MaybeCaller, Params, Path, SessionCaller};
 use crate::state::{App, AppState};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -248,7 +248,7 @@ async fn login(
 
 /// Ends this session and its live connections.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204)))]
-async fn logout(State(app): State<AppState>, caller: SessionCaller) -> Answer<(StatusCode, HeaderMap)> {
+async fn logout(State(app): State<AppState>, AnySession(caller): AnySession) -> Answer<(StatusCode, HeaderMap)> {
     app.record.logout(&caller.ctx, &caller.token).await?;
     app.sockets.close_session(&caller.token);
     Ok((StatusCode::NO_CONTENT, cookie(&app, "", 0)))
@@ -301,7 +301,7 @@ async fn confirm_reset_password(
     responses((status = 204)))]
 async fn change_password(
     State(app): State<AppState>,
-    caller: SessionCaller,
+    AnySession(caller): AnySession,
     Json(body): Json<PasswordChange>,
 ) -> Answer<StatusCode> {
     app.record.change_password(&caller.ctx, &body.old_password, &body.new_password).await?;
@@ -311,7 +311,7 @@ async fn change_password(
 
 /// The signed-in person and the clinic.
 #[utoipa::path(get, path = "/api/v1/me", tag = "auth", responses((status = 200, body = Me)))]
-async fn get_me(State(app): State<AppState>, caller: SessionCaller) -> Answer<Json<Me>> {
+async fn get_me(State(app): State<AppState>, AnySession(caller): AnySession) -> Answer<Json<Me>> {
     Ok(Json(me(&app, caller.info.user, caller.info.phone).await))
 }
 

@@ -52,7 +52,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 #[doc(no_inline)]
 pub use crate::http::{
-    Answer, Caller, ClientAddress, IfMatch, Json, Language, MaybeCaller, MaybeJson, Params, Path,
+    Answer, AnySession, Caller, ClientAddress, IfMatch, Json, Language, MaybeCaller, MaybeJson, Params, Path,
     SessionCaller, Versioned,
 };
 

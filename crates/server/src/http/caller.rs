@@ -4,13 +4,14 @@ use super::address::ClientAddress;
 use super::error::{ApiError, FhirError};
 use super::idempotency::IdempotencyKey;
 use crate::state::{App, AppState};
-use access::{Ctx, Principal, Purpose, Role};
+use access::{Ctx, Principal, Purpose, Role, SessionFacts};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use record::Error;
 use record::authn::SessionInfo;
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 /// A signed-in caller; 401 otherwise. Rights are checked in `record` (and by [Caller::require] for what is no resource).
 pub struct Caller(pub Ctx);
@@ -27,6 +28,9 @@ pub struct SessionCaller {
     pub info: SessionInfo,
     pub token: String,
 }
+
+/// Like [SessionCaller], and also for a session that is good for nothing before something is done: what does it.
+pub struct AnySession(pub SessionCaller);
 
 /// The language of texts made by the server: the signed-in user's, else the best of `Accept-Language`, else `en`.
 pub struct Language(pub String);
@@ -71,16 +75,33 @@ pub fn credential(headers: &HeaderMap, cookie_name: &str) -> Option<Credential> 
 }
 
 /// The caller of a request. Errors: `Unauthenticated` for a token that does not (or no longer) work, `Busy`, `Internal`.
-pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Error> {
-    match credential(headers, app.cookie_name()) {
-        None => Ok(Principal::Anonymous),
-        Some(Credential::Cookie(token)) => Ok(Principal::User(app.record.session(&token).await?.user)),
-        Some(Credential::Bearer(token)) => app.record.bearer(&token).await,
+pub async fn authenticate(
+    app: &App,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<(Principal, Option<SessionFacts>), Error> {
+    let token = match credential(headers, app.cookie_name()) {
+        None => return Ok((Principal::Anonymous, None)),
+        Some(Credential::Cookie(token)) => token,
+        Some(Credential::Bearer(token)) => match app.record.bearer(&token).await? {
+            Principal::User(_) => token,
+            other => return Ok((other, None)),
+        },
+    };
+    let info = app.record.session_from(&token, address).await?;
+    Ok((Principal::User(info.user), Some(info.facts)))
+}
+
+/// Errors: `Due` for a session that is good for nothing before something is done.
+fn check_due(session: Option<&SessionFacts>) -> Result<(), Error> {
+    match session.and_then(|s| s.due) {
+        Some(due) => Err(Error::Due(due)),
+        None => Ok(()),
     }
 }
 
 /// A context for `principal` with what the request says about itself.
-pub fn context(app: &App, principal: Principal, parts: &Parts) -> Ctx {
+pub fn context(app: &App, principal: Principal, session: Option<SessionFacts>, parts: &Parts) -> Ctx {
     let purpose = purpose(&principal);
     Ctx {
         principal,
@@ -90,6 +111,7 @@ pub fn context(app: &App, principal: Principal, parts: &Parts) -> Ctx {
         idempotency_key: parts.extensions.get::<IdempotencyKey>().map(|key| key.0.clone()),
         address: ClientAddress::of(parts).0,
         cause: None,
+        session,
     }
 }
 
@@ -124,12 +146,13 @@ fn kind_of(principal: &Principal) -> PrincipalKind {
 }
 
 async fn known(parts: &mut Parts, app: &App) -> Result<Ctx, Error> {
-    let principal = authenticate(app, &parts.headers).await?;
+    let (principal, session) = authenticate(app, &parts.headers, ClientAddress::of(parts).0).await?;
     super::observe::note_principal(kind_of(&principal));
     if principal == Principal::Anonymous {
         return Err(Error::Unauthenticated);
     }
-    Ok(context(app, principal, parts))
+    check_due(session.as_ref())?;
+    Ok(context(app, principal, session, parts))
 }
 
 impl FromRequestParts<AppState> for Caller {
@@ -156,36 +179,47 @@ impl FromRequestParts<AppState> for FhirCaller {
 impl FromRequestParts<AppState> for MaybeCaller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let principal = match authenticate(app, &parts.headers).await {
-            Ok(principal) => principal,
-            Err(Error::Unauthenticated) => Principal::Anonymous,
-            Err(other) => return Err(other.into()),
-        };
+        let (principal, session) =
+            match authenticate(app, &parts.headers, ClientAddress::of(parts).0).await {
+                Ok((_, Some(session))) if session.due.is_some() => (Principal::Anonymous, None),
+                Ok(known) => known,
+                Err(Error::Unauthenticated) => (Principal::Anonymous, None),
+                Err(other) => return Err(other.into()),
+            };
         super::observe::note_principal(kind_of(&principal));
-        Ok(MaybeCaller(context(app, principal, parts)))
+        Ok(MaybeCaller(context(app, principal, session, parts)))
     }
 }
 
 impl FromRequestParts<AppState> for SessionCaller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        let AnySession(caller) = AnySession::from_request_parts(parts, app).await?;
+        check_due(caller.ctx.session.as_ref())?;
+        Ok(caller)
+    }
+}
+
+impl FromRequestParts<AppState> for AnySession {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let token = match credential(&parts.headers, app.cookie_name()) {
             Some(Credential::Cookie(token) | Credential::Bearer(token)) => token,
             None => return Err(Error::Unauthenticated.into()),
         };
-        let info = app.record.session(&token).await?;
+        let info = app.record.session_from(&token, ClientAddress::of(parts).0).await?;
         let principal = Principal::User(info.user.clone());
         super::observe::note_principal(kind_of(&principal));
-        let ctx = context(app, principal, parts);
-        Ok(SessionCaller { ctx, info, token })
+        let ctx = context(app, principal, Some(info.facts.clone()), parts);
+        Ok(AnySession(SessionCaller { ctx, info, token }))
     }
 }
 
 impl FromRequestParts<AppState> for Language {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
-        let user = match authenticate(app, &parts.headers).await {
-            Ok(Principal::User(user)) => Some(user.language),
+        let user = match authenticate(app, &parts.headers, None).await {
+            Ok((Principal::User(user), _)) => Some(user.language),
             _ => None,
         };
         let known = user.filter(|language| LANGUAGES.contains(&language.as_str()));

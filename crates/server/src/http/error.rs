@@ -209,6 +209,24 @@ fn describe_record(error: Error) -> Description {
             ..plain(StatusCode::UNAUTHORIZED, "unauthenticated", IssueCode::Login, "Sign in first.")
         },
         Error::Denied => plain(StatusCode::FORBIDDEN, "denied", IssueCode::Forbidden, "You may not do this."),
+        Error::StepUpNeeded { factors, minutes } => Description {
+            details: serde_json::json!({"factors": factors, "minutes": minutes}),
+            ..plain(
+                StatusCode::FORBIDDEN,
+                "step-up-needed",
+                IssueCode::Login,
+                "Show again that it is you: POST /api/v1/auth/step-up with one of `details.factors`.",
+            )
+        },
+        Error::Due(due) => plain(
+            StatusCode::FORBIDDEN,
+            due.code(),
+            IssueCode::Login,
+            match due {
+                access::Due::Password => "Change your password first.",
+                access::Due::SecondFactor => "Set up a second factor first.",
+            },
+        ),
         Error::NotFound => {
             plain(StatusCode::NOT_FOUND, "not-found", IssueCode::NotFound, "There is no such thing here.")
         }

@@ -16,7 +16,7 @@ pub mod version;
 
 pub use address::ClientAddress;
 pub use body::{Json, MaybeJson, Params, Path};
-pub use caller::{Caller, FhirCaller, Language, MaybeCaller, SessionCaller};
+pub use caller::{AnySession, Caller, FhirCaller, Language, MaybeCaller, SessionCaller};
 pub use error::{Answer, ApiError, FhirError, FieldError, Problem, Refusal, RefusalKind};
 pub use version::{IfMatch, Versioned};
 

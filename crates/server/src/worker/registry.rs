@@ -39,6 +39,8 @@ impl From<record::Error> for Failure {
             | Error::Precondition(_)
             | Error::Unauthenticated
             | Error::Denied
+            | Error::StepUpNeeded { .. }
+            | Error::Due(_)
             | Error::NotFound
             | Error::Gone
             | Error::Duplicate(_)

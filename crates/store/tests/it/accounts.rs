@@ -81,6 +81,14 @@ fn lifecycle(temp: &TempStore) {
             created: at(0),
             idle_expires: at(900),
             expires: at(43_200),
+            facts: session::Facts {
+                authenticated: at(0),
+                factors: vec![access::Factor::Password],
+                begun: at(0),
+                device: String::new(),
+                address: String::new(),
+                shared_device: None,
+            },
         };
         temp.store.write_blocking(move |tx| session::insert(tx, &new)).unwrap();
     };
@@ -91,7 +99,7 @@ fn lifecycle(temp: &TempStore) {
     open(3, second);
     assert_eq!(find(1, 10).unwrap().1.id, id);
     assert!(find(1, 900).is_none(), "idle too long");
-    temp.store.write_blocking(|tx| session::touch(tx, &[1; 32], at(800), at(1700))).unwrap();
+    temp.store.write_blocking(|tx| session::touch(tx, &[1; 32], at(800), at(1700), "10.0.0.1")).unwrap();
     assert!(find(1, 900).is_some());
     change(Update { account: second, disabled: Some(true), ..Default::default() }).unwrap();
     assert!(find(3, 10).is_none(), "disabled");
