@@ -203,7 +203,8 @@ pub fn remove(tx: &mut dyn Tx, id: &str) -> Result<()> {
 pub fn headers(tx: &mut dyn Tx, id: &str) -> Result<Vec<String>> {
     let found =
         tx.one("SELECT headers FROM subscription_header WHERE subscription = $1", params![id], |row| {
-            serde_json::from_str(row.text(0)?).map_err(|_| crate::Error::Corrupt("subscription_header".into()))
+            serde_json::from_str(row.text(0)?)
+                .map_err(|_| crate::Error::Corrupt("subscription_header".into()))
         })?;
     Ok(found.unwrap_or_default())
 }

@@ -1,7 +1,7 @@
 //! Running other programs: echoed, from the workspace root, failing loudly.
 
 use anyhow::{Context, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The workspace root, whatever folder the command was called from.

@@ -306,12 +306,7 @@ impl<'p> Conditions<'p> {
 
     /// Rows of `kind` that something points at which meets what `inner` makes of its type and of what stands behind
     /// `_has:Type:reference:` in `name`.
-    pub fn backwards(
-        &self,
-        kind: TypeId,
-        name: &str,
-        inner: &mut dyn FnMut(TypeId, &str) -> Read,
-    ) -> Read {
+    pub fn backwards(&self, kind: TypeId, name: &str, inner: &mut dyn FnMut(TypeId, &str) -> Read) -> Read {
         let form = || {
             Problem::new(
                 IssueCode::Value,

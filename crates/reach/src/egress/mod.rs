@@ -88,7 +88,11 @@ impl std::fmt::Debug for Credential {
 
 impl Credential {
     /// A header such as `Authorization` for the origin (scheme, host and port) of `url`. Errors: no such URL.
-    pub fn new(url: &str, name: impl Into<String>, value: impl Into<String>) -> Result<Credential, Forbidden> {
+    pub fn new(
+        url: &str,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Credential, Forbidden> {
         Ok(Credential { origin: Target::parse(url)?, name: name.into(), value: value.into() })
     }
 }
@@ -174,8 +178,8 @@ impl Client {
             if !credential.origin.has_same_origin(&target) {
                 return Err(Forbidden::CredentialElsewhere.into());
             }
-            let mut value = reqwest::header::HeaderValue::from_str(&credential.value)
-                .map_err(|_| EgressError::Wrong)?;
+            let mut value =
+                reqwest::header::HeaderValue::from_str(&credential.value).map_err(|_| EgressError::Wrong)?;
             value.set_sensitive(true);
             call = call.header(credential.name.as_str(), value);
         }

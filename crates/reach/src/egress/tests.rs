@@ -49,7 +49,10 @@ impl Drop for Canary {
 }
 
 fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\ncontent-type: Application/JSON; x=y\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: Application/JSON; x=y\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn provider() {
@@ -267,8 +270,10 @@ async fn answers_are_capped_and_not_unpacked() {
     let address = url(&announced);
     let none = Request { answer_bytes: 0, ..Request::get(&address) };
     assert_eq!(client.send(none).await.unwrap().body, b"");
-    let packed =
-        Canary::start("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x0f".into()).await;
+    let packed = Canary::start(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x0f".into(),
+    )
+    .await;
     assert_eq!(client.send(Request::get(&url(&packed))).await.unwrap().body, b"\x1f\x0f", "as it came");
 }
 

@@ -248,7 +248,10 @@ async fn login(
 
 /// Ends this session and its live connections.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204)))]
-async fn logout(State(app): State<AppState>, AnySession(caller): AnySession) -> Answer<(StatusCode, HeaderMap)> {
+async fn logout(
+    State(app): State<AppState>,
+    AnySession(caller): AnySession,
+) -> Answer<(StatusCode, HeaderMap)> {
     app.record.logout(&caller.ctx, &caller.token).await?;
     app.sockets.close_session(&caller.token);
     Ok((StatusCode::NO_CONTENT, cookie(&app, "", 0)))

@@ -179,13 +179,12 @@ impl FromRequestParts<AppState> for FhirCaller {
 impl FromRequestParts<AppState> for MaybeCaller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let (principal, session) =
-            match authenticate(app, &parts.headers, ClientAddress::of(parts).0).await {
-                Ok((_, Some(session))) if session.due.is_some() => (Principal::Anonymous, None),
-                Ok(known) => known,
-                Err(Error::Unauthenticated) => (Principal::Anonymous, None),
-                Err(other) => return Err(other.into()),
-            };
+        let (principal, session) = match authenticate(app, &parts.headers, ClientAddress::of(parts).0).await {
+            Ok((_, Some(session))) if session.due.is_some() => (Principal::Anonymous, None),
+            Ok(known) => known,
+            Err(Error::Unauthenticated) => (Principal::Anonymous, None),
+            Err(other) => return Err(other.into()),
+        };
         super::observe::note_principal(kind_of(&principal));
         Ok(MaybeCaller(context(app, principal, session, parts)))
     }

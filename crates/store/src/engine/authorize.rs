@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 /// Functions that reach outside the database.
-const FUNCTIONS: &[&str] = &["load_extension", "readfile", "writefile", "edit", "sqlcipher_export", "fts3_tokenizer"];
+const FUNCTIONS: &[&str] =
+    &["load_extension", "readfile", "writefile", "edit", "sqlcipher_export", "fts3_tokenizer"];
 
 /// For connections that are set up; settings cannot be changed any more afterwards. Errors: the database.
 pub(super) fn guard(connection: &mut Connection) -> Result<()> {
@@ -17,7 +18,9 @@ pub(super) fn guard(connection: &mut Connection) -> Result<()> {
 
 fn decide(action: &AuthAction<'_>) -> Authorization {
     match action {
-        AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Pragma { .. } => Authorization::Deny,
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Pragma { .. } => {
+            Authorization::Deny
+        }
         AuthAction::Function { function_name }
             if FUNCTIONS.iter().any(|name| name.eq_ignore_ascii_case(function_name)) =>
         {
@@ -61,6 +64,11 @@ mod tests {
         connection
             .execute_batch("BEGIN IMMEDIATE; SAVEPOINT a; INSERT INTO t VALUES (1); RELEASE a; COMMIT; CREATE TABLE u AS SELECT * FROM t; DROP TABLE u; ANALYZE")
             .unwrap();
-        assert_eq!(connection.query_row("SELECT upper('a'), count(*) FROM t", [], |r| r.get::<_, String>(0)).unwrap(), "A");
+        assert_eq!(
+            connection
+                .query_row("SELECT upper('a'), count(*) FROM t", [], |r| r.get::<_, String>(0))
+                .unwrap(),
+            "A"
+        );
     }
 }

@@ -121,7 +121,8 @@ struct Connection {
 
 impl Connection {
     fn open(target: &Config) -> Result<Connection> {
-        let mut client = target.connect(NoTls).map_err(|e| Error::Database(format!("cannot connect: {e}")))?;
+        let mut client =
+            target.connect(NoTls).map_err(|e| Error::Database(format!("cannot connect: {e}")))?;
         client.batch_execute(IN_ORDER)?;
         Ok(Connection { client, statements: HashMap::new(), blocks: [(0, 0); 2], limit: None })
     }

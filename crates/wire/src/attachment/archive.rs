@@ -18,7 +18,8 @@ pub(super) fn end(bytes: &[u8]) -> Option<usize> {
     let first = last.saturating_sub(COMMENT_MAX);
     (first..=last).rev().find(|at| {
         let record = &bytes[*at..];
-        record.starts_with(b"PK\x05\x06") && u16_at(record, 20).is_some_and(|n| at + END_BYTES + usize::from(n) == bytes.len())
+        record.starts_with(b"PK\x05\x06")
+            && u16_at(record, 20).is_some_and(|n| at + END_BYTES + usize::from(n) == bytes.len())
     })
 }
 
@@ -40,7 +41,10 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Refusal> {
         let entry = bytes.get(at..end).filter(|e| e.starts_with(b"PK\x01\x02")).ok_or_else(broken)?;
         seen += 1;
         unpacked = unpacked.saturating_add(u64::from(u32_at(entry, 24).ok_or_else(broken)?));
-        if seen > ENTRIES_MAX || unpacked > UNPACKED_MAX || unpacked > RATIO_MAX.saturating_mul(bytes.len() as u64) {
+        if seen > ENTRIES_MAX
+            || unpacked > UNPACKED_MAX
+            || unpacked > RATIO_MAX.saturating_mul(bytes.len() as u64)
+        {
             return Err(Refusal::Bomb);
         }
         let lengths: usize = [28, 30, 32].iter().map(|p| usize::from(u16_at(entry, *p).unwrap_or(0))).sum();

@@ -88,9 +88,8 @@ impl Kind {
             "image/tiff" => Kind::Tiff,
             "image/bmp" | "image/x-ms-bmp" => Kind::Bmp,
             "image/heic" | "image/heif" | "image/avif" => Kind::Heif,
-            "audio/mp4" | "audio/m4a" | "audio/x-m4a" | "video/mp4" | "video/quicktime" | "audio/3gpp" | "video/3gpp" => {
-                Kind::Mp4
-            }
+            "audio/mp4" | "audio/m4a" | "audio/x-m4a" | "video/mp4" | "video/quicktime" | "audio/3gpp"
+            | "video/3gpp" => Kind::Mp4,
             "audio/webm" | "video/webm" | "video/x-matroska" => Kind::Matroska,
             "audio/ogg" | "video/ogg" | "application/ogg" | "audio/opus" => Kind::Ogg,
             "audio/mpeg" | "audio/mp3" => Kind::Mp3,
@@ -101,9 +100,13 @@ impl Kind {
             "application/zip" | "application/x-zip-compressed" | "application/epub+zip" => Kind::Zip,
             "application/gzip" | "application/x-gzip" => Kind::Gzip,
             "application/dicom" => Kind::Dicom,
-            "application/msword" | "application/vnd.ms-excel" | "application/vnd.ms-powerpoint" => Kind::Compound,
+            "application/msword" | "application/vnd.ms-excel" | "application/vnd.ms-powerpoint" => {
+                Kind::Compound
+            }
             "application/rtf" | "text/rtf" => Kind::Rtf,
-            "text/html" | "application/xhtml+xml" | "image/svg+xml" | "application/xml" | "text/xml" => Kind::Markup,
+            "text/html" | "application/xhtml+xml" | "image/svg+xml" | "application/xml" | "text/xml" => {
+                Kind::Markup
+            }
             // The XML of documents, CDA among them.
             _ if essence.ends_with("+xml") => Kind::Markup,
             _ if essence.starts_with("application/vnd.openxmlformats-officedocument.")
@@ -111,9 +114,13 @@ impl Kind {
             {
                 Kind::Zip
             }
-            "application/json" | "application/ndjson" | "application/fhir+ndjson" | "application/hl7-v2" => Kind::Text,
+            "application/json" | "application/ndjson" | "application/fhir+ndjson" | "application/hl7-v2" => {
+                Kind::Text
+            }
             "application/javascript" | "text/javascript" => Kind::Text,
-            _ if essence.starts_with("text/") || essence.ends_with("+json") || essence.ends_with("+er7") => Kind::Text,
+            _ if essence.starts_with("text/") || essence.ends_with("+json") || essence.ends_with("+er7") => {
+                Kind::Text
+            }
             _ => Kind::Unknown,
         }
     }
@@ -122,7 +129,10 @@ impl Kind {
 /// Types of text in which markup is nothing unusual. (Plain text is not: a page that calls itself plain text is meant for
 /// a reader that does not believe it.)
 pub(super) fn may_hold_markup(essence: &str) -> bool {
-    !matches!(essence, "text/plain" | "text/csv" | "application/json" | "text/javascript" | "application/javascript")
+    !matches!(
+        essence,
+        "text/plain" | "text/csv" | "application/json" | "text/javascript" | "application/javascript"
+    )
 }
 
 /// The media type in lower case without parameters; `None` for what is none.
@@ -139,7 +149,9 @@ pub fn essence(media_type: &str) -> Option<String> {
 
 /// UTF-8 or a one-byte code, without the bytes that no text has.
 pub(super) fn is_text(bytes: &[u8]) -> bool {
-    !bytes.iter().any(|b| *b == 0x7f || (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b | 0x1c)))
+    !bytes
+        .iter()
+        .any(|b| *b == 0x7f || (*b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b | 0x1c)))
 }
 
 /// By the first bytes. `None`: nothing that is known, text for instance.

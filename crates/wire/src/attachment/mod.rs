@@ -13,7 +13,8 @@ pub use picture::without_metadata;
 
 /// What the test file of every virus scanner begins with (<https://www.eicar.org>); in two pieces, so that this program
 /// is not taken for it.
-const TEST_FILE: (&[u8], &[u8]) = (b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$", b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*");
+const TEST_FILE: (&[u8], &[u8]) =
+    (b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$", b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*");
 /// Bytes at the beginning in which browsers and readers look for what a file is.
 const LOOKED_AT: usize = 1445;
 /// How pages and scripts begin, in lower case.

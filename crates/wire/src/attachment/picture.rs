@@ -185,9 +185,13 @@ fn orientation(segment: &[u8]) -> Option<u16> {
         Some(if big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })
     };
     let four = tiff.get(4..8)?.try_into().ok()?;
-    let first = usize::try_from(if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }).ok()?;
+    let first =
+        usize::try_from(if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }).ok()?;
     let count = usize::from(u16_at(first)?);
-    (0..count.min(1000)).map(|n| first + 2 + 12 * n).find(|at| u16_at(*at) == Some(0x0112)).and_then(|at| u16_at(at + 8))
+    (0..count.min(1000))
+        .map(|n| first + 2 + 12 * n)
+        .find(|at| u16_at(*at) == Some(0x0112))
+        .and_then(|at| u16_at(at + 8))
 }
 
 /// An APP1 segment that says the orientation and nothing else.

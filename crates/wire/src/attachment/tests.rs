@@ -56,7 +56,9 @@ fn zip(entries: &[(&str, u32)]) -> Vec<u8> {
         bytes.extend_from_slice(b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0");
         bytes.extend_from_slice(&[&size.to_le_bytes()[..], &length, &[0, 0], name.as_bytes()].concat());
         list.extend_from_slice(b"PK\x01\x02\x14\0\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0");
-        list.extend_from_slice(&[&size.to_le_bytes()[..], &length, &[0; 12], &at.to_le_bytes(), name.as_bytes()].concat());
+        list.extend_from_slice(
+            &[&size.to_le_bytes()[..], &length, &[0; 12], &at.to_le_bytes(), name.as_bytes()].concat(),
+        );
     }
     let start = u32::try_from(bytes.len()).unwrap().to_le_bytes();
     let count = u16::try_from(entries.len()).unwrap().to_le_bytes();
@@ -90,7 +92,10 @@ fn what_is_what_it_says_is_taken() {
         ("audio/wav", with(b"RIFF\x10\0\0\0WAVEfmt ")),
         ("audio/amr", with(b"#!AMR\n")),
         ("application/zip", zip(&[("a.txt", 10)])),
-        ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", zip(&[("[Content_Types].xml", 10)])),
+        (
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            zip(&[("[Content_Types].xml", 10)]),
+        ),
         ("application/dicom", dicom),
         ("application/msword", with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")),
         ("text/rtf", b"{\\rtf1 x}".to_vec()),
@@ -155,7 +160,8 @@ fn what_is_something_else_is_refused() {
 #[test]
 fn two_things_at_once_are_refused() {
     let archive = zip(&[("a.class", 10)]);
-    let is_polyglot = |declared: &str, bytes: &[u8]| matches!(check(declared, bytes), Err(Refusal::Polyglot(_)));
+    let is_polyglot =
+        |declared: &str, bytes: &[u8]| matches!(check(declared, bytes), Err(Refusal::Polyglot(_)));
     let picture_and_archive = [jpeg(&[]), archive.clone()].concat();
     let script = b"<ScRiPt>alert(1)</script>";
     for (declared, bytes) in [
@@ -195,7 +201,8 @@ fn what_unpacks_to_far_more_is_refused() {
 
 #[test]
 fn pictures_lose_what_they_tell_and_keep_how_they_are_turned() {
-    let picture = jpeg(&[(0xe1, &exif(6)), (0xe1, b"http://ns.adobe.com/xap/1.0/\0secret"), (0xfe, b"secret")]);
+    let picture =
+        jpeg(&[(0xe1, &exif(6)), (0xe1, b"http://ns.adobe.com/xap/1.0/\0secret"), (0xfe, b"secret")]);
     let plain = without_metadata(&picture);
     assert_eq!(check("image/jpeg", &plain), Ok(()));
     let holds = |bytes: &[u8], what: &[u8]| contains(bytes, what);
