@@ -8,6 +8,7 @@ mod prerequisites;
 mod python;
 mod shell;
 mod suite;
+mod supply;
 mod tidy;
 mod web;
 
@@ -42,8 +43,10 @@ enum Task {
     Tidy,
     /// Regenerates the R4 definitions, the OpenAPI document and the web client's types.
     Codegen,
-    /// Builds the web client and the release binaries.
+    /// Builds the web client and the release binaries, and lists what they are made of (CycloneDX).
     Build,
+    /// Licences, sources and known holes of everything the program is made of.
+    Deny,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Task::Check => suite::check(),
         Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
+        Task::Deny => supply::check(),
         Task::Codegen => {
             codegen::run()?;
             web::api_types()
@@ -65,7 +69,8 @@ fn main() -> anyhow::Result<()> {
         Task::Build => {
             prerequisites::node()?;
             web::build()?;
-            demo::release_binaries().map(drop)
+            demo::release_binaries()?;
+            supply::write_bill_of_materials().map(drop)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `check` and `test`: what must pass before a commit, and what must pass before a release.
 
 use crate::shell::{cargo, root, run};
-use crate::{demo, postgres, prerequisites, python, tidy, web};
+use crate::{demo, postgres, prerequisites, python, supply, tidy, web};
 use std::process::Command;
 
 #[derive(clap::Args)]
@@ -20,6 +20,7 @@ pub struct Options {
 pub fn check() -> anyhow::Result<()> {
     prerequisites::node()?;
     tidy::run()?;
+    supply::check()?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     web::test()?;
@@ -36,8 +37,9 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
     if !options.no_browser {
         prerequisites::chromium()?;
     }
-    step("crate rules and formatting");
+    step("crate rules, licences, sources, formatting");
     tidy::run()?;
+    supply::check()?;
     run(cargo().args(["fmt", "--all", "--check"]))?;
     step("web client: build, types, unit tests");
     web::build()?;
