@@ -47,7 +47,19 @@ worker.addEventListener('fetch', (event) => {
 
 async function page(request: Request): Promise<Response> {
   const shell = await (await caches.open(SHELL)).match('/index.html');
-  return shell ?? fetch(request);
+  return shell ? renewed(shell) : fetch(request);
+}
+
+/** What was kept carries the nonce of its day; every page gets its own, as from the server. */
+async function renewed(shell: Response): Promise<Response> {
+  const policy = shell.headers.get('content-security-policy') ?? '';
+  const old = /'nonce-([^']+)'/.exec(policy)?.[1];
+  if (!old) return shell;
+  const nonce = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))));
+  const headers = new Headers(shell.headers);
+  for (const name of ['content-encoding', 'content-length', 'etag']) headers.delete(name);
+  headers.set('content-security-policy', policy.replaceAll(old, nonce));
+  return new Response((await shell.text()).replaceAll(old, nonce), { status: shell.status, headers });
 }
 
 async function asset(request: Request): Promise<Response> {

@@ -4,6 +4,7 @@
 //! Neither writes to the record: they report what happened and the caller stores it. Never depends on axum,
 //! `care` or `billing`.
 
+pub mod clamd;
 pub mod consult;
 pub mod egress;
 pub mod hook;

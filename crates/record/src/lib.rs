@@ -8,6 +8,7 @@
 //! **Invariant:** a response leaves only after its audit event is durable.
 //! **Must never depend on:** HTTP, SQL, or a domain crate.
 
+pub mod attachment;
 pub mod audit;
 pub mod authn;
 pub mod bundle;
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     search_parameters: search_parameter::Current,
     subscriptions: subscription::Shared,
     turns: write::Turns,
+    scanner: OnceLock<attachment::Scanner>,
 }
 
 impl Record {
@@ -99,6 +101,7 @@ impl Record {
                 search_parameters: search_parameter::Current::default(),
                 subscriptions: subscription::Shared::default(),
                 turns: write::Turns::default(),
+                scanner: OnceLock::new(),
             }),
         }
     }

@@ -83,6 +83,10 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     record.load_search_parameters().await.context("cannot read the search parameters")?;
     tokio::spawn(record.follow_search_parameters());
     record.set_base(format!("{public_url}{}", crate::rest::BASE));
+    if let Some(clamd) = &config.http.clamd {
+        let clamd = reach::clamd::Clamd::new(clamd).map_err(anyhow::Error::msg).context("http.clamd")?;
+        record.set_scanner(clamd.scanner());
+    }
     let parts = Parts::start(&config, &record, &public_url).await?;
     let web = Web::load(&public_url.replacen("http", "ws", 1));
     let hub = Hub::default();
@@ -91,6 +95,7 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     let sockets = Sockets::new(config.limits.sockets, config.limits.sockets_per_account);
     Ok(Arc::new(App {
         started: record.now(),
+        rates: crate::http::rate::Rates::new(&config.limits),
         config,
         record,
         public_url,

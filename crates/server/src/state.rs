@@ -22,6 +22,8 @@ pub struct App {
     /// The clinic's zone, from `config.clinic.timezone`.
     pub timezone: jiff::tz::TimeZone,
     pub metrics: Metrics,
+    /// How many requests people, clients and addresses may send.
+    pub rates: crate::http::rate::Rates,
     /// The files of the web client.
     pub web: Web,
     /// When this process began.

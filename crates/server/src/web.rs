@@ -1,4 +1,8 @@
 //! The web client inside the binary: precompressed files, immutable caching of hashed assets, a shell for navigations.
+//!
+//! **Invariant:** a page runs the scripts that it names and what these load, and nothing else: each answer has a nonce of
+//! its own, no inline script or style runs without it, and text becomes markup or code through named policies only
+//! (Trusted Types).
 
 use crate::http::error::{ApiError, Refusal, RefusalKind};
 use crate::state::AppState;
@@ -21,6 +25,9 @@ const IMMUTABLE: &str = "_app/immutable/";
 /// A worker is bound by the policy of its own script, and the service worker fetches what it keeps.
 const WORKER_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'";
 
+/// Where browsers tell what a page's policy has stopped.
+const REPORTS: &str = crate::http::report::PATH;
+
 /// Names that adapter-static gives to the shell.
 const SHELLS: &[&str] = &["200.html", "fallback.html", "index.html"];
 
@@ -29,14 +36,31 @@ const SHELLS: &[&str] = &["200.html", "fallback.html", "index.html"];
 #[folder = "../../web/build"]
 struct Bundle;
 
+/// Bytes of a nonce before they are encoded.
+const NONCE_BYTES: usize = 16;
+
+/// Policies that may turn text into markup or into a script's address: Svelte's templates, which come from its compiler,
+/// and our own for the service worker (`web/src/lib/ui/UpdatePrompt.svelte`).
+const TRUSTED_TYPES: &str = "svelte-trusted-html uzima-worker";
+
 struct File {
     content: Bytes,
     brotli: Option<Bytes>,
     gzip: Option<Bytes>,
     etag: HeaderValue,
     kind: &'static str,
-    /// Only for pages and the service worker.
+    /// Only for the service worker.
     policy: Option<HeaderValue>,
+    /// Only for pages, which are put together for each answer.
+    page: Option<Page>,
+}
+
+/// A page and its policy with the nonce left out.
+struct Page {
+    /// The nonce goes between these.
+    pieces: Vec<String>,
+    /// The policy behind the nonce; what goes before it is the same for all pages.
+    policy: String,
 }
 
 /// All files of the client, by path without a leading slash.
@@ -60,19 +84,18 @@ impl Web {
                 continue;
             }
             let kind = media_type(path);
-            let policy = if path == "service-worker.js" {
-                Some(WORKER_POLICY.to_owned())
-            } else {
-                kind.starts_with("text/html")
-                    .then(|| policy(&String::from_utf8_lossy(content), socket_origin))
-            };
+            let page = kind
+                .starts_with("text/html")
+                .then(|| Page::new(&String::from_utf8_lossy(content), socket_origin));
+            let policy = (path == "service-worker.js").then_some(HeaderValue::from_static(WORKER_POLICY));
             let file = File {
                 content: content.clone(),
                 brotli: raw.get(&format!("{path}.br")).cloned(),
                 gzip: raw.get(&format!("{path}.gz")).cloned(),
                 etag: etag(content),
                 kind,
-                policy: policy.and_then(|text| HeaderValue::from_str(&text).ok()),
+                policy,
+                page,
             };
             files.insert(path.clone(), file);
         }
@@ -106,6 +129,7 @@ pub async fn fallback(State(app): State<AppState>, method: Method, uri: Uri, hea
         }
     };
     match web.files.get(name) {
+        Some(File { page: Some(page), kind, .. }) => page.serve(kind),
         Some(file) => serve(file, name, &headers),
         None => StatusCode::NOT_FOUND.into_response(),
     }
@@ -226,18 +250,65 @@ fn media_type(path: &str) -> &'static str {
     }
 }
 
-/// The page's Content-Security-Policy: only our own files, and the inline scripts and styles by their hashes.
+impl Page {
+    fn new(page: &str, socket_origin: &str) -> Page {
+        let (mut pieces, mut piece, mut rest) = (Vec::new(), String::new(), page);
+        // Sheets need no nonce, they are let in by where they come from; modules that are asked for ahead do.
+        let next = |text: &str| {
+            ["<script", "<link"].iter().filter_map(|tag| Some(text.find(tag)? + tag.len())).min()
+        };
+        while let Some(at) = next(rest) {
+            let (before, after) = rest.split_at(at);
+            piece.push_str(before);
+            if after.starts_with([' ', '\n', '\t', '>']) {
+                piece.push_str(" nonce=\"");
+                pieces.push(std::mem::replace(&mut piece, "\"".to_owned()));
+            }
+            rest = after;
+        }
+        piece.push_str(rest);
+        pieces.push(piece);
+        Page { pieces, policy: policy(page, socket_origin) }
+    }
+
+    fn serve(&self, kind: &'static str) -> Response {
+        let nonce = nonce();
+        let mut response = Bytes::from(self.pieces.join(&nonce)).into_response();
+        let map = response.headers_mut();
+        map.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        // Nothing to compare by: an old page with a new answer's policy would not run.
+        map.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let policy = format!("script-src 'nonce-{nonce}'{}", self.policy);
+        if let Ok(policy) = HeaderValue::from_str(&policy) {
+            map.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        response
+    }
+}
+
+/// Fresh for each answer, so that nobody who writes into a page can know it.
+fn nonce() -> String {
+    let mut bytes = [0_u8; NONCE_BYTES];
+    if getrandom::fill(&mut bytes).is_err() {
+        // Without randomness nothing may be guessed either: a page whose scripts do not run.
+        return String::new();
+    }
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// What follows the nonce in a page's Content-Security-Policy: scripts that the page names by its nonce and what these
+/// load; sheets of ours, and the inline ones by their hashes. `'self'` is for browsers that know no `'strict-dynamic'`.
 fn policy(page: &str, socket_origin: &str) -> String {
-    let scripts: String = inline(page, "script").map(|text| format!(" {}", hash(text))).collect();
     let styles: String = inline(page, "style").map(|text| format!(" {}", hash(text))).collect();
     let mut attributes: String = style_attributes(page).map(|text| format!(" {}", hash(text))).collect();
     if !attributes.is_empty() {
         attributes.insert_str(0, " 'unsafe-hashes'");
     }
     format!(
-        "default-src 'self'; script-src 'self'{scripts}; style-src 'self'{styles}{attributes}; img-src 'self' data: blob:; \
+        " 'strict-dynamic' 'self'; default-src 'self'; style-src 'self'{styles}{attributes}; img-src 'self' data: blob:; \
          media-src 'self' blob:; connect-src 'self' {socket_origin}; worker-src 'self'; manifest-src 'self'; \
-         frame-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+         frame-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types {TRUSTED_TYPES}; report-uri {REPORTS}"
     )
 }
 
@@ -276,15 +347,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policy_names_the_inline_scripts() {
-        let page = "<html><script src=\"/a.js\"></script><script type=\"module\">one()</script><style>b{}</style>\
-                    <body><div style=\"display: contents\"><script>two()</script></div>";
-        let policy = policy(page, "wss://clinic.example");
-        for text in ["one()", "two()", "b{}", "display: contents"] {
-            assert!(policy.contains(&hash(text)), "{text}: {policy}");
+    fn every_answer_has_its_own_nonce() {
+        let html = "<html><link rel=\"modulepreload\" href=\"/b.js\"><linker><script src=\"/a.js\"></script>\
+                    <script>one()</script><style>b{}</style><body><div style=\"display: contents\"></div>";
+        let page = Page::new(html, "wss://clinic.example");
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..100 {
+            let response = page.serve("text/html");
+            let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+            let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+            assert!(nonce.len() >= 22 && seen.insert(nonce.clone()), "{nonce}");
+            assert_eq!(page.pieces.join(&nonce).matches(&format!(" nonce=\"{nonce}\"")).count(), 3);
+            assert!(!policy.contains("unsafe-inline") && !policy.contains("unsafe-eval"), "{policy}");
+            assert!(
+                policy.contains("'strict-dynamic'") && policy.contains("require-trusted-types-for 'script'")
+            );
+            assert!(policy.contains("base-uri 'none'") && policy.contains("frame-ancestors 'none'"));
+            for text in ["b{}", "display: contents"] {
+                assert!(policy.contains(&hash(text)), "{text}: {policy}");
+            }
         }
-        assert!(!policy.contains("unsafe-inline"));
-        assert_eq!(policy.matches("sha256").count(), 4);
+        assert!(
+            page.pieces
+                .join("N")
+                .contains("<linker><script nonce=\"N\" src=\"/a.js\"></script><script nonce=\"N\">one()")
+        );
         assert_eq!(hash("alert('Hello, world.');"), "'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='");
     }
 

@@ -218,6 +218,87 @@ async fn private_peers_are_forbidden_except_the_relays_own_allocations() {
     turn.shutdown().await;
 }
 
+/// ASVS 17.1.1: nothing that listens on this machine or beside it hears anything, whichever way the client asks.
+#[tokio::test]
+async fn nothing_reaches_a_listener_inside() {
+    let turn = start(|config| {
+        config.allow_private_peers = false;
+        config.relay_bind = [127, 0, 0, 2].into();
+        config.relay_address = config.relay_bind;
+    })
+    .await;
+    let canary = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // On the relay's own address, but no relay socket: any other service of the host.
+    let neighbour = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+    let (inside, beside) = (canary.local_addr().unwrap(), neighbour.local_addr().unwrap());
+    let beside_is_relay_port = (49152..=65535).contains(&beside.port());
+    let mut raw = Raw::new(&turn, "patient").await;
+    assert_eq!(raw.allocate().await.class, Class::Success);
+    let mut refused = 0;
+    for (n, ip) in [
+        "127.0.0.1",
+        "127.255.255.254",
+        "10.0.0.1",
+        "169.254.169.254",
+        "172.16.0.1",
+        "192.168.0.1",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let peer = SocketAddr::new(ip.parse().unwrap(), inside.port());
+        let permission =
+            raw.request(Method::CreatePermission, |b| b.address(attribute::XOR_PEER_ADDRESS, peer)).await;
+        assert_eq!(permission.code, Some(403), "{ip}");
+        // Several peers at once, the forbidden one last: none of them is permitted.
+        let mixed = raw
+            .request(Method::CreatePermission, |b| {
+                b.address(attribute::XOR_PEER_ADDRESS, "8.8.8.8:53".parse().unwrap())
+                    .address(attribute::XOR_PEER_ADDRESS, peer)
+            })
+            .await;
+        assert_eq!(mixed.code, Some(403), "{ip}");
+        let number = 0x4100 + u32::try_from(n).unwrap();
+        let channel = raw
+            .request(Method::ChannelBind, |b| {
+                b.number(attribute::CHANNEL_NUMBER, number << 16).address(attribute::XOR_PEER_ADDRESS, peer)
+            })
+            .await;
+        assert_eq!(channel.code, Some(403), "{ip}");
+        let indication = Builder::new(Method::Send, Class::Indication, &[9; 12])
+            .address(attribute::XOR_PEER_ADDRESS, peer)
+            .attribute(attribute::DATA, b"probe")
+            .finish(None);
+        raw.socket.send(&indication).await.unwrap();
+        let data = [&number.to_be_bytes()[2..], &[0, 5], b"probe"].concat();
+        raw.socket.send(&data).await.unwrap();
+        refused += 1;
+    }
+    if !beside_is_relay_port {
+        let channel = raw
+            .request(Method::ChannelBind, |b| {
+                b.number(attribute::CHANNEL_NUMBER, 0x4200 << 16).address(attribute::XOR_PEER_ADDRESS, beside)
+            })
+            .await;
+        assert_eq!(channel.code, Some(403));
+    }
+    // Answered afterwards, so everything before was handled.
+    raw.request(Method::Refresh, |b| b).await;
+    let mut buffer = [0; 16];
+    for socket in [&canary, &neighbour] {
+        assert!(socket.try_recv(&mut buffer).is_err(), "a listener inside heard something");
+    }
+    assert_eq!(turn.metrics().bytes_to_peers_total, 0);
+    assert!(turn.metrics().peer_refused_total >= 3 * refused);
+    turn.shutdown().await;
+}
+
 #[tokio::test]
 async fn two_callers_on_the_relay_reach_each_other() {
     let turn = start(|config| config.allow_private_peers = false).await;

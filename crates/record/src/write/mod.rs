@@ -163,6 +163,7 @@ impl Record {
             .map_err(|e| Error::Internal(format!("prepare: {e}")))??
         };
         self.check_profiles(&request.changes, &request.places).await?;
+        self.scan_files(&request.changes).await?;
         let defines = prepared.iter().any(|p| p.key().kind.name() == "StructureDefinition");
         let searches = prepared.iter().any(|p| p.key().kind == fhir::TypeId::SEARCH_PARAMETER);
         let committed = self.apply(ctx, request, prepared, now).await;

@@ -150,6 +150,7 @@ pub(crate) fn prepare_put(
         localise(resource.value_mut(), base);
     }
     let mut outcome = Outcome { issues: fhir::validate::validate(&resource) };
+    outcome.issues.extend(crate::attachment::problems(&resource));
     if resource.kind() == fhir::TypeId::SEARCH_PARAMETER
         && !outcome.has_errors()
         && let Err(problems) = fhir::search::Definition::read(params, &resource)

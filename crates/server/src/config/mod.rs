@@ -76,6 +76,8 @@ pub struct Proxy {
 pub struct Limits {
     /// Largest JSON body, bytes.
     pub json_bytes: usize,
+    /// Largest file that is sent as it is, to `Binary`, bytes.
+    pub upload_bytes: usize,
     /// Largest FHIR batch or transaction, bytes.
     pub bundle_bytes: usize,
     /// Longest time for one request, seconds.
@@ -90,6 +92,19 @@ pub struct Limits {
     pub sockets_per_account: usize,
     /// Time to finish open requests at shutdown, seconds.
     pub drain_seconds: u64,
+    /// Requests of one person, a second in the long run; 0: no limit. More are answered 429.
+    pub user_per_second: u32,
+    /// Requests that one person may send at once.
+    pub user_burst: u32,
+    /// Requests of one OAuth client, a second in the long run; 0: no limit.
+    pub client_per_second: u32,
+    /// Requests that one OAuth client may send at once.
+    pub client_burst: u32,
+    /// Requests of one address (of IPv6: one /64) that come without a session or token that works, a second in the long
+    /// run; 0: no limit. A clinic's people behind one address do not share this once they are signed in.
+    pub address_per_second: u32,
+    /// Such requests that one address may send at once.
+    pub address_burst: u32,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -97,6 +112,11 @@ pub struct Limits {
 pub struct Http {
     /// Origins whose pages may call `/fhir` and `/oauth` from a browser, e.g. `https://app.example`; `*` for any.
     pub cors_origins: Vec<String>,
+    /// Where ClamAV listens, `HOST:PORT` or `unix:PATH`: every file is scanned before it is stored, and none is stored
+    /// while it does not answer. Unset: files are not scanned.
+    pub clamd: Option<String>,
+    /// Bearer token with which `/metrics` may be read from other machines; unset: from this machine only.
+    pub metrics_token: Option<Secret>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -299,6 +319,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             json_bytes: 2 * 1024 * 1024,
+            upload_bytes: 10 * 1024 * 1024,
             bundle_bytes: 32 * 1024 * 1024,
             request_seconds: 30,
             bundle_seconds: 120,
@@ -306,6 +327,12 @@ impl Default for Limits {
             sockets: 20_000,
             sockets_per_account: 20,
             drain_seconds: 20,
+            user_per_second: 50,
+            user_burst: 500,
+            client_per_second: 5_000,
+            client_burst: 20_000,
+            address_per_second: 20,
+            address_burst: 600,
         }
     }
 }

@@ -78,6 +78,12 @@ pub const VARIABLES: &[Variable] = &[
     list("UZIMA_PROXY_TRUSTED", "proxy.trusted", "", "addresses of trusted proxies, comma separated"),
     integer("UZIMA_LIMITS_JSON_BYTES", "limits.json_bytes", "2097152", "largest JSON body, bytes"),
     integer(
+        "UZIMA_LIMITS_UPLOAD_BYTES",
+        "limits.upload_bytes",
+        "10485760",
+        "largest file that is sent as it is, to Binary, bytes",
+    ),
+    integer(
         "UZIMA_LIMITS_BUNDLE_BYTES",
         "limits.bundle_bytes",
         "33554432",
@@ -113,6 +119,54 @@ pub const VARIABLES: &[Variable] = &[
         "limits.drain_seconds",
         "20",
         "time to finish open requests at shutdown, seconds",
+    ),
+    integer(
+        "UZIMA_LIMITS_USER_PER_SECOND",
+        "limits.user_per_second",
+        "50",
+        "requests of one person, a second in the long run; 0: no limit",
+    ),
+    integer(
+        "UZIMA_LIMITS_USER_BURST",
+        "limits.user_burst",
+        "500",
+        "requests that one person may send at once",
+    ),
+    integer(
+        "UZIMA_LIMITS_CLIENT_PER_SECOND",
+        "limits.client_per_second",
+        "5000",
+        "requests of one OAuth client, a second in the long run; 0: no limit",
+    ),
+    integer(
+        "UZIMA_LIMITS_CLIENT_BURST",
+        "limits.client_burst",
+        "20000",
+        "requests that one OAuth client may send at once",
+    ),
+    integer(
+        "UZIMA_LIMITS_ADDRESS_PER_SECOND",
+        "limits.address_per_second",
+        "20",
+        "requests of one address without a working session or token, a second in the long run; 0: no limit",
+    ),
+    integer(
+        "UZIMA_LIMITS_ADDRESS_BURST",
+        "limits.address_burst",
+        "600",
+        "such requests that one address may send at once",
+    ),
+    text(
+        "UZIMA_HTTP_CLAMD",
+        "http.clamd",
+        "",
+        "where ClamAV listens, HOST:PORT or unix:PATH: files are scanned before they are stored",
+    ),
+    text(
+        "UZIMA_HTTP_METRICS_TOKEN",
+        "http.metrics_token",
+        "",
+        "bearer token with which /metrics may be read from other machines",
     ),
     list(
         "UZIMA_HTTP_CORS_ORIGINS",

@@ -24,7 +24,8 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         require_json(request.headers(), &["application/json"])?;
-        let bytes = read(request, state.config.limits.json_bytes).await?;
+        let limit = limit(state, request.uri().path());
+        let bytes = read(request, limit).await?;
         Ok(Json(parse(&bytes)?))
     }
 }
@@ -36,7 +37,8 @@ impl<T: DeserializeOwned> FromRequest<AppState> for MaybeJson<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let headers = request.headers().clone();
-        let bytes = read(request, state.config.limits.json_bytes).await?;
+        let limit = limit(state, request.uri().path());
+        let bytes = read(request, limit).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(MaybeJson(None));
         }
@@ -78,10 +80,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
+/// Where people are who have not signed in yet.
+const OPEN_PATHS: &str = "/api/v1/auth/";
+/// Largest body there, bytes: anybody may send one.
+const OPEN_BYTES: usize = 64 * 1024;
+
 /// Largest body of a request to this path, bytes.
 pub fn limit(app: &crate::state::App, path: &str) -> usize {
     let limits = &app.config.limits;
-    if path == crate::rest::BASE { limits.bundle_bytes.max(limits.json_bytes) } else { limits.json_bytes }
+    if path == crate::rest::BASE {
+        limits.bundle_bytes.max(limits.json_bytes)
+    } else if path.starts_with(OPEN_PATHS) {
+        limits.json_bytes.min(OPEN_BYTES)
+    } else {
+        limits.json_bytes
+    }
 }
 
 /// Reads the body up to `limit` bytes. Errors: 413, 400.

@@ -152,6 +152,7 @@ async fn known(parts: &mut Parts, app: &App) -> Result<Ctx, Error> {
         return Err(Error::Unauthenticated);
     }
     check_due(session.as_ref())?;
+    super::rate::admit(app, &principal, &parts.headers)?;
     Ok(context(app, principal, session, parts))
 }
 
@@ -186,6 +187,7 @@ impl FromRequestParts<AppState> for MaybeCaller {
             Err(other) => return Err(other.into()),
         };
         super::observe::note_principal(kind_of(&principal));
+        super::rate::admit(app, &principal, &parts.headers)?;
         Ok(MaybeCaller(context(app, principal, session, parts)))
     }
 }
@@ -209,6 +211,7 @@ impl FromRequestParts<AppState> for AnySession {
         let info = app.record.session_from(&token, ClientAddress::of(parts).0).await?;
         let principal = Principal::User(info.user.clone());
         super::observe::note_principal(kind_of(&principal));
+        super::rate::admit(app, &principal, &parts.headers)?;
         let ctx = context(app, principal, Some(info.facts.clone()), parts);
         Ok(AnySession(SessionCaller { ctx, info, token }))
     }

@@ -16,6 +16,21 @@ pub async fn protect(State(app): State<AppState>, request: Request, next: Next) 
     if is_allowed(request.method(), request.headers(), &app.public_url, app.cookie_name()) {
         return next.run(request).await;
     }
+    refuse()
+}
+
+/// Middleware for routes that pages of other sites may write to, as long as they bring no cookie of ours.
+pub async fn protect_cookie(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let (headers, name) = (request.headers(), app.cookie_name());
+    let has_cookie =
+        matches!(super::caller::credential(headers, name), Some(super::caller::Credential::Cookie(_)));
+    if !has_cookie || is_allowed(request.method(), headers, &app.public_url, name) {
+        return next.run(request).await;
+    }
+    refuse()
+}
+
+fn refuse() -> Response {
     ApiError::from(Refusal::new(
         RefusalKind::OriginForeign,
         "This write did not come from a page of this server. API users send a bearer token instead of the cookie.",
@@ -40,13 +55,15 @@ fn is_allowed(method: &Method, headers: &HeaderMap, public_url: &str, cookie_nam
     }
 }
 
-/// Whether `origin` is the public address, or the host this request was sent to.
+/// Whether `origin` is the public address, or the host this request was sent to. Where the public address is https, a
+/// page of plain http is another site: anybody on the way may have written it.
 pub fn is_own_origin(origin: &str, headers: &HeaderMap, public_url: &str) -> bool {
     if origin == public_url {
         return true;
     }
     let host = headers.get(header::HOST).and_then(|v| v.to_str().ok());
-    let origin_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let plain = origin.strip_prefix("http://").filter(|_| !public_url.starts_with("https://"));
+    let origin_host = origin.strip_prefix("https://").or(plain);
     host.is_some() && host == origin_host
 }
 
@@ -67,8 +84,18 @@ mod tests {
             ("POST", &[("cookie", "uzima=a"), ("origin", "https://clinic.example")], true),
             (
                 "POST",
-                &[("cookie", "uzima=a"), ("origin", "http://localhost:1"), ("host", "localhost:1")],
+                &[("cookie", "uzima=a"), ("origin", "https://localhost:1"), ("host", "localhost:1")],
                 true,
+            ),
+            (
+                "POST",
+                &[("cookie", "uzima=a"), ("origin", "http://localhost:1"), ("host", "localhost:1")],
+                false,
+            ),
+            (
+                "POST",
+                &[("cookie", "uzima=a"), ("origin", "http://clinic.example"), ("host", "clinic.example")],
+                false,
             ),
             (
                 "POST",
@@ -101,5 +128,11 @@ mod tests {
                 "{method} {pairs:?}"
             );
         }
+        let mut host = HeaderMap::new();
+        host.insert(header::HOST, axum::http::HeaderValue::from_static("clinic.local"));
+        assert!(
+            is_own_origin("http://clinic.local", &host, "http://10.0.0.5"),
+            "a clinic without certificate"
+        );
     }
 }

@@ -17,8 +17,9 @@ pub async fn no_store(request: Request, next: Next) -> Response {
 pub async fn secure(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let map = response.headers_mut();
-    map.entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    map.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ));
     map.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     map.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     map.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));

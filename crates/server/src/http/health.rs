@@ -1,9 +1,12 @@
 //! `/healthz`, `/readyz`, `/metrics`.
 
+use super::address::ClientAddress;
+use super::error::{ApiError, Refusal, RefusalKind};
 use crate::state::AppState;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
 
 /// The process runs.
 pub async fn healthz() -> &'static str {
@@ -24,7 +27,26 @@ pub async fn readyz(State(app): State<AppState>) -> Response {
     }
 }
 
-/// Prometheus text format.
-pub async fn metrics(State(app): State<AppState>) -> Response {
+/// Headers that a proxy adds: a request that has one comes from elsewhere, although its connection comes from here.
+const FORWARDED: &[&str] = &["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// Prometheus text format, for this machine, or with the token of the configuration; else 404, as if it were not there.
+pub async fn metrics(
+    State(app): State<AppState>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+) -> Response {
+    let is_local =
+        address.is_some_and(|a| a.is_loopback()) && !FORWARDED.iter().any(|n| headers.contains_key(*n));
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+    let has_token = match (&app.config.http.metrics_token, given) {
+        // Hashes are compared, so that the time taken says nothing about the token.
+        (Some(own), Some(given)) => Sha256::digest(own.expose()) == Sha256::digest(given),
+        _ => false,
+    };
+    if !is_local && !has_token {
+        let refusal = Refusal::new(RefusalKind::RouteUnknown, "There is no such file.");
+        return ApiError::from(refusal).into_response();
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render()).into_response()
 }

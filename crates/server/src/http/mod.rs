@@ -11,6 +11,8 @@ mod idempotency;
 pub mod listen;
 pub mod metrics;
 mod observe;
+pub mod rate;
+pub mod report;
 pub mod request_id;
 pub mod version;
 
@@ -40,7 +42,13 @@ pub fn router(app: AppState) -> Router {
         .merge(crate::rest::router(&app))
         .layer(from_fn_with_state(app.clone(), idempotency::bind))
         .layer(from_fn_with_state(app.clone(), csrf::protect))
+        .layer(from_fn_with_state(app.clone(), rate::by_address))
         .layer(axum::middleware::from_fn(headers::no_store));
+    // Forms of other sites may come here, but never with our cookie.
+    let oauth = crate::rest::allow_origins(crate::oauth::router(), &app.config.http.cors_origins)
+        .layer(from_fn_with_state(app.clone(), csrf::protect_cookie))
+        .layer(from_fn_with_state(app.clone(), rate::by_address));
+    let sockets = crate::ws::router().layer(from_fn_with_state(app.clone(), rate::by_address));
     let compress = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(
         // Streams and what is compressed already.
         SizeAbove::new(COMPRESS_ABOVE)
@@ -51,9 +59,10 @@ pub fn router(app: AppState) -> Router {
     );
     Router::new()
         .merge(guarded)
-        .merge(crate::rest::allow_origins(crate::oauth::router(), &app.config.http.cors_origins))
+        .merge(oauth)
         .merge(crate::hooks::router())
-        .merge(crate::ws::router())
+        .merge(sockets)
+        .route(report::PATH, axum::routing::post(report::receive))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

@@ -67,12 +67,26 @@ pub async fn observe(State(app): State<AppState>, mut request: Request, next: Ne
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    app.metrics.request(method.as_str(), &route, status, took);
+    app.metrics.request(known(&method), &route, status, took);
     if !is_probe {
         let line = Line { id: &id, method: &method, route: &route, status, took, principal };
         line.write();
     }
     response
+}
+
+/// A client may send any word as a method; metrics and log lines hold the usual ones.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 struct Line<'a> {
@@ -92,12 +106,12 @@ impl Line<'_> {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         if **method == Method::GET && *status < 400 && *took < SLOW {
             tracing::debug!(
-                request.id = %id, request.method = %method, request.route = %route, response.status = status,
+                request.id = %id, request.method = known(method), request.route = %route, response.status = status,
                 duration_ms, principal.kind = principal, "request"
             );
         } else {
             tracing::info!(
-                request.id = %id, request.method = %method, request.route = %route, response.status = status,
+                request.id = %id, request.method = known(method), request.route = %route, response.status = status,
                 duration_ms, principal.kind = principal, "request"
             );
         }

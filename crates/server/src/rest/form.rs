@@ -17,6 +17,13 @@ use std::io::Read as _;
 /// Largest answer that is converted; all that the API makes are far smaller.
 const MAX_CONVERTED: usize = 256 * 1024 * 1024;
 
+/// A body may unpack to this without questions, bytes.
+const UNPACKED_FREE: usize = 1024 * 1024;
+/// Beyond that it may have so many times the bytes it was sent in. Bundles of much the same reach 40; a bomb has 1,000.
+const UNPACKED_RATIO: usize = 100;
+/// Bytes unpacked between two looks.
+const UNPACK_STEP: usize = 64 * 1024;
+
 /// Middleware.
 pub async fn convert(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or_default().to_owned();
@@ -73,7 +80,15 @@ fn is_fhir_json(headers: &HeaderMap) -> bool {
 async fn plain(app: &AppState, request: Request) -> Result<Request, FhirError> {
     let limit = body::limit(app, request.uri().path());
     let encoding = header_text(request.headers(), header::CONTENT_ENCODING).to_ascii_lowercase();
-    let is_xml = is_xml(header_text(request.headers(), header::CONTENT_TYPE));
+    let kind = header_text(request.headers(), header::CONTENT_TYPE);
+    // A file may be XML of any kind; only FHIR's own is a Binary written out.
+    let is_file = request
+        .uri()
+        .path()
+        .strip_prefix(super::BASE)
+        .is_some_and(|p| p == "/Binary" || p.starts_with("/Binary/"))
+        && super::binary::comes_plain(request.headers());
+    let is_xml = !is_file && is_xml(kind);
     let is_packed = match encoding.as_str() {
         "" | "identity" => false,
         "gzip" | "x-gzip" => true,
@@ -84,6 +99,11 @@ async fn plain(app: &AppState, request: Request) -> Result<Request, FhirError> {
     };
     if !is_xml && !is_packed {
         return Ok(request);
+    }
+    // What costs memory and time is done for those only whom the handler would serve.
+    let (principal, _) = crate::http::caller::authenticate(app, request.headers(), None).await?;
+    if principal == access::Principal::Anonymous {
+        return Err(record::Error::Unauthenticated.into());
     }
     let (mut parts, body) = request.into_parts();
     let packed = body::read_parts(&parts.headers, body, limit).await?;
@@ -125,20 +145,28 @@ fn is_xml(content_type: &str) -> bool {
     )
 }
 
-/// Errors: 413 as soon as there is more than `limit`, 400 for what is no gzip.
+/// Errors: 413 as soon as there is more than `limit`, or far more than was sent; 400 for what is no gzip.
 fn unpack(packed: &[u8], limit: usize) -> Result<Bytes, FhirError> {
-    let mut bytes = Vec::with_capacity(packed.len().saturating_mul(4).min(limit));
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let read = flate2::read::MultiGzDecoder::new(packed).take(most).read_to_end(&mut bytes);
-    if read.is_err() {
-        let text = "The body says it is packed by gzip, but cannot be unpacked.";
-        return Err(Refusal::new(RefusalKind::BodyMalformed, text).into());
+    let most = limit.min(packed.len().saturating_mul(UNPACKED_RATIO).max(UNPACKED_FREE));
+    let mut bytes = Vec::new();
+    let mut input = flate2::read::MultiGzDecoder::new(packed);
+    loop {
+        // The buffer grows with what comes out, never by what the body promises.
+        let read = input.by_ref().take(UNPACK_STEP as u64).read_to_end(&mut bytes);
+        match read {
+            Ok(0) => return Ok(Bytes::from(bytes)),
+            Ok(_) if bytes.len() > most => {
+                let text =
+                    format!("The body is larger than {most} bytes when unpacked, which is the limit here.");
+                return Err(Refusal::new(RefusalKind::BodyTooLarge, text).into());
+            }
+            Ok(_) => {}
+            Err(_) => {
+                let text = "The body says it is packed by gzip, but cannot be unpacked.";
+                return Err(Refusal::new(RefusalKind::BodyMalformed, text).into());
+            }
+        }
     }
-    if bytes.len() > limit {
-        let text = format!("The body is larger than {limit} bytes when unpacked, which is the limit here.");
-        return Err(Refusal::new(RefusalKind::BodyTooLarge, text).into());
-    }
-    Ok(Bytes::from(bytes))
 }
 
 async fn to_xml(response: Response, pretty: bool) -> Response {

@@ -4,6 +4,7 @@
 //! **Invariant:** what `metadata` says works, and what it does not say is refused.
 
 mod audit;
+mod binary;
 mod bulk;
 mod bundle;
 mod capability;

@@ -1,7 +1,7 @@
 //! read and vread, unconditional and conditional.
 
 use super::negotiate::{self, Query, Subset, Wishes};
-use super::{FhirAnswer, Segments, audit, definition, key_of, version_of};
+use super::{FhirAnswer, Segments, audit, binary, definition, key_of, version_of};
 use crate::http::FhirCaller;
 use crate::http::error::{FhirError, Refusal, RefusalKind};
 use crate::http::version::parse_etag;
@@ -19,6 +19,10 @@ pub async fn read(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> FhirAnswer {
+    if kind == binary::TYPE && binary::wants_plain(&headers, query.as_deref().unwrap_or_default()) {
+        let stored = app.record.read(&ctx, &key_of(&kind, &id)?).await?;
+        return binary::plain(&stored);
+    }
     let Query { wishes, subset, pairs, .. } =
         negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
     no_more(&pairs)?;
@@ -41,6 +45,10 @@ pub async fn vread(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> FhirAnswer {
+    if kind == binary::TYPE && binary::wants_plain(&headers, query.as_deref().unwrap_or_default()) {
+        let stored = app.record.vread(&ctx, &key_of(&kind, &id)?, version_of(&version)?).await?;
+        return binary::plain(&stored);
+    }
     let Query { wishes, subset, pairs, .. } =
         negotiate::negotiate(&headers, query.as_deref().unwrap_or_default())?;
     no_more(&pairs)?;

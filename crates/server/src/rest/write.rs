@@ -1,7 +1,7 @@
 //! create, update, patch, delete; each also by condition.
 
 use super::negotiate::{self, ACCEPTED_BODIES, Return, Wishes};
-use super::{FhirAnswer, Segments, audit, key_of, type_of};
+use super::{FhirAnswer, Segments, audit, binary, key_of, type_of};
 use crate::http::FhirCaller;
 use crate::http::body;
 use crate::http::error::{FhirError, Refusal, RefusalKind};
@@ -28,7 +28,11 @@ pub async fn create(
         Some(value) => Some(header_query(value)?),
         None => None,
     };
-    let (mut resource, wishes, more) = resource(&app, request).await?;
+    let is_file = kind.name() == binary::TYPE && binary::comes_plain(request.headers());
+    let (mut resource, wishes, more) = match is_file {
+        true => binary::resource(&app, request, None).await?,
+        false => resource(&app, request).await?,
+    };
     let condition = match condition {
         Some(_) if !more.is_empty() => {
             let text = "Name the condition in If-None-Exist or in the URL, not in both.";
@@ -58,7 +62,11 @@ pub async fn update(
     let key = key_of(&kind, &id)?;
     refuse_audit(&kind)?;
     let expected = precondition(request.headers())?;
-    let (resource, wishes, more) = resource(&app, request).await?;
+    let is_file = kind == binary::TYPE && binary::comes_plain(request.headers());
+    let (resource, wishes, more) = match is_file {
+        true => binary::resource(&app, request, Some(&id)).await?,
+        false => resource(&app, request).await?,
+    };
     no_more(&more)?;
     check_type(&resource, key.kind)?;
     if resource.id() != Some(key.id.as_str()) {

@@ -1,0 +1,245 @@
+//! How many requests one person, one client or one address may send: a token bucket each, in bounded memory.
+//!
+//! People and clients are counted once they are known ([admit]). Before that there is only an address, and one clinic's
+//! hundred people share one: so an address pays only for requests without a credential, or with one that has not lately
+//! been found good ([by_address]). Guessing tokens is as limited as sending none, and a flood of either does not keep
+//! out those who have signed in.
+//!
+//! **Invariant:** nobody's behaviour can make these tables grow beyond their bounds, and nothing is written anywhere else.
+
+use super::address::ClientAddress;
+use super::caller;
+use super::error::{ApiError, FhirError};
+use crate::config::Limits;
+use crate::state::AppState;
+use access::Principal;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use record::Error;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// Buckets of one kind; a bucket that is full again takes no place. 16 bytes each, so 2 MiB at most.
+const BUCKETS_MAX: usize = 65_536;
+/// Credentials that were found good.
+const GOOD_MAX: usize = 65_536;
+/// How long that holds, microseconds.
+const GOOD_FOR_US: u64 = 15 * 60 * 1_000_000;
+const SWEEP_EVERY_US: u64 = 1_000_000;
+
+/// Buckets of one kind. Each is one number: the time at which it would be full again (the generic cell rate algorithm).
+struct Buckets {
+    /// Time that one request takes, microseconds; 0: no limit.
+    cost_us: u64,
+    /// Time that may be taken in advance, microseconds.
+    burst_us: u64,
+    full_at: Mutex<Table>,
+}
+
+/// A bounded map that is cleared of what has no more meaning, at most once a second: a sweep costs a millisecond.
+#[derive(Default)]
+struct Table {
+    entries: HashMap<u64, u64>,
+    swept_at: u64,
+}
+
+impl Table {
+    /// Whether there is a place for a key that is not there yet.
+    fn has_place(&mut self, most: usize, now: u64, keep: impl Fn(u64) -> bool) -> bool {
+        if self.entries.len() >= most && now >= self.swept_at.saturating_add(SWEEP_EVERY_US) {
+            self.swept_at = now;
+            self.entries.retain(|_, value| keep(*value));
+        }
+        self.entries.len() < most
+    }
+}
+
+impl Buckets {
+    fn new(per_second: u32, burst: u32) -> Buckets {
+        let cost_us = if per_second == 0 { 0 } else { (1_000_000 / u64::from(per_second)).max(1) };
+        Buckets { cost_us, burst_us: cost_us * u64::from(burst.max(1)), full_at: Mutex::default() }
+    }
+
+    /// Takes one token at `now` (microseconds of any clock that does not run backwards). Errors: seconds to wait.
+    fn take(&self, key: u64, now: u64) -> Result<(), u32> {
+        if self.cost_us == 0 {
+            return Ok(());
+        }
+        let mut table = self.full_at.lock();
+        // When there is no place left, who comes anew shares one bucket: a flood from everywhere is limited as a whole.
+        let has_own =
+            table.entries.contains_key(&key) || table.has_place(BUCKETS_MAX, now, |full| full > now);
+        let key = if has_own { key } else { 0 };
+        let full = table.entries.get(&key).copied().unwrap_or(0).max(now) + self.cost_us;
+        if full > now + self.burst_us {
+            let wait = (full - now - self.burst_us).div_ceil(1_000_000);
+            return Err(u32::try_from(wait).unwrap_or(u32::MAX).max(1));
+        }
+        table.entries.insert(key, full);
+        Ok(())
+    }
+}
+
+/// All limits of this process.
+pub struct Rates {
+    began: Instant,
+    /// Keyed, so that nobody can choose whose bucket is shared.
+    hasher: RandomState,
+    people: Buckets,
+    clients: Buckets,
+    addresses: Buckets,
+    /// Credentials that were found good, and when, microseconds.
+    good: Mutex<Table>,
+}
+
+impl Rates {
+    pub fn new(limits: &Limits) -> Rates {
+        Rates {
+            began: Instant::now(),
+            hasher: RandomState::new(),
+            people: Buckets::new(limits.user_per_second, limits.user_burst),
+            clients: Buckets::new(limits.client_per_second, limits.client_burst),
+            addresses: Buckets::new(limits.address_per_second, limits.address_burst),
+            good: Mutex::default(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX / 2)
+    }
+    fn key(&self, of: impl Hash) -> u64 {
+        self.hasher.hash_one(of).max(1)
+    }
+
+    fn take_address(&self, address: IpAddr) -> Result<(), u32> {
+        self.addresses.take(self.key(prefix(address)), self.now())
+    }
+
+    /// One request of somebody who is known. Errors: [Error::Throttled].
+    pub fn take(&self, principal: &Principal) -> Result<(), Error> {
+        let (buckets, key) = match principal {
+            Principal::Anonymous | Principal::System(_) => return Ok(()),
+            Principal::User(user) => (&self.people, self.key(user.account)),
+            Principal::Client { .. } => (&self.clients, self.key(principal.agent())),
+        };
+        buckets.take(key, self.now()).map_err(|retry_after_s| Error::Throttled { retry_after_s })
+    }
+
+    fn credential_key(&self, headers: &HeaderMap, cookie_name: &str) -> Option<u64> {
+        caller::credential(headers, cookie_name).map(|credential| match credential {
+            caller::Credential::Bearer(token) | caller::Credential::Cookie(token) => self.key(token),
+        })
+    }
+
+    fn is_good(&self, key: u64) -> bool {
+        let now = self.now();
+        self.good.lock().entries.get(&key).is_some_and(|since| now.saturating_sub(*since) < GOOD_FOR_US)
+    }
+
+    fn note_good(&self, key: u64) {
+        let now = self.now();
+        let mut good = self.good.lock();
+        let is_fresh = |since: u64| now.saturating_sub(since) < GOOD_FOR_US;
+        if good.entries.contains_key(&key) || good.has_place(GOOD_MAX, now, is_fresh) {
+            good.entries.insert(key, now);
+        }
+    }
+
+    fn note_bad(&self, key: u64) {
+        self.good.lock().entries.remove(&key);
+    }
+}
+
+/// An IPv6 customer has a whole /64, so that is what counts.
+fn prefix(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u64::from(u32::from(v4)),
+        IpAddr::V6(v6) => u64::try_from(u128::from(v6) >> 64).unwrap_or(0) | (1 << 63),
+    }
+}
+
+/// Called once the caller of a request is known: remembers that the credential works, and counts. Errors: `Throttled`.
+pub fn admit(app: &crate::state::App, principal: &Principal, headers: &HeaderMap) -> Result<(), Error> {
+    if *principal == Principal::Anonymous {
+        return Ok(());
+    }
+    if let Some(key) = app.rates.credential_key(headers, app.cookie_name()) {
+        app.rates.note_good(key);
+    }
+    app.rates.take(principal)
+}
+
+/// Middleware for everything that asks who calls.
+pub async fn by_address(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let rates = &app.rates;
+    let credential = rates.credential_key(request.headers(), app.cookie_name());
+    let good = credential.filter(|key| rates.is_good(*key));
+    if good.is_none() {
+        let address = request.extensions().get::<ClientAddress>().and_then(|a| a.0);
+        if let Some(Err(retry_after_s)) = address.map(|a| rates.take_address(a)) {
+            let error = Error::Throttled { retry_after_s };
+            return match request.uri().path().starts_with(crate::rest::BASE) {
+                true => FhirError::from(error).into_response(),
+                false => ApiError::from(error).into_response(),
+            };
+        }
+    }
+    let response = next.run(request).await;
+    if let Some(key) = good
+        && response.status() == StatusCode::UNAUTHORIZED
+    {
+        rates.note_bad(key);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let buckets = Buckets::new(10, 5);
+        let at = |ms: u64| buckets.take(7, 1_000_000 + ms * 1000);
+        assert!((0..5).all(|_| at(0).is_ok()));
+        assert_eq!(at(0), Err(1));
+        assert!(at(100).is_ok());
+        assert_eq!(at(100), Err(1));
+        assert!((0..5).all(|_| at(10_000).is_ok()));
+        assert_eq!(at(10_000), Err(1));
+        assert!(buckets.take(8, 1_000_000).is_ok(), "everybody has a bucket of their own");
+        let slow = Buckets::new(1, 1);
+        assert!(slow.take(1, 0).is_ok());
+        assert_eq!(slow.take(1, 0), Err(1));
+        assert!((0..1000).all(|_| Buckets::new(0, 0).take(1, 0).is_ok()), "0 is no limit");
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_takes_no_more_memory() {
+        let buckets = Buckets::new(10, 100);
+        let full = BUCKETS_MAX as u64;
+        for key in 1..=full {
+            assert!(buckets.take(key, 0).is_ok());
+        }
+        let passed = (full + 1..full + 10_000).filter(|key| buckets.take(*key, 0).is_ok()).count();
+        assert_eq!(passed, 100, "newcomers share one bucket");
+        assert!(buckets.full_at.lock().entries.len() <= BUCKETS_MAX + 1);
+        assert!(buckets.take(1, 0).is_ok(), "who was there before keeps an own one");
+        assert!(buckets.take(full * 3, 10_000_000).is_ok(), "and places become free again");
+        assert!(buckets.full_at.lock().entries.len() <= 2);
+    }
+
+    #[test]
+    fn addresses_are_counted_by_network() {
+        let same = |a: &str, b: &str| prefix(a.parse().unwrap()) == prefix(b.parse().unwrap());
+        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+    }
+}
