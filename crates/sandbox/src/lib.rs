@@ -16,6 +16,7 @@ pub mod fault;
 pub mod handset;
 pub mod log;
 pub mod payment;
+pub mod s3;
 pub mod smtp;
 pub mod state;
 

@@ -16,7 +16,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("reach", &["fhir", "access", "store", "record", "wire"]),
     ("billing", &["fhir", "access", "store", "record", "wire"]),
     ("insight", &["fhir", "access", "store", "record", "wire"]),
-    ("server", &["fhir", "wire", "access", "store", "record", "care", "reach", "billing", "insight"]),
+    ("backup", &["store"]),
+    (
+        "server",
+        &["fhir", "wire", "access", "store", "record", "care", "reach", "billing", "insight", "backup"],
+    ),
     ("sandbox", &["wire"]),
     ("testkit", &["fhir", "access", "store", "record"]),
     ("xtask", &[]),
@@ -45,7 +49,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("postgres", &["store"]),
     ("axum", &["server", "sandbox"]),
     ("turn", &["reach"]),
-    ("argon2", &["record"]),
+    ("argon2", &["record", "backup"]),
 ];
 
 const LINES_MAX: usize = 1_000;

@@ -84,7 +84,42 @@ impl Frozen {
         self.pages
     }
 
-    /// Bytes of the log now, of which this transaction keeps SQLite from beginning anew.
+    /// Reads pages from several threads.
+    pub fn reader(&self) -> PageReader<'_> {
+        PageReader { files: &self.files, pages: self.pages, overlay: &self.overlay }
+    }
+
+    /// As [PageReader::read].
+    pub fn read(&self, first: u32, out: &mut [u8]) -> Result<()> {
+        self.reader().read(first, out)
+    }
+
+    /// Rows of every table. Errors: of the engine.
+    pub fn counts(&self) -> Result<Counts> {
+        counts(&self.connection)
+    }
+
+    /// The last number of the audit trail, and of the change sequence's events.
+    pub fn sequences(&self) -> Result<(i64, i64)> {
+        sequences(&self.connection)
+    }
+
+    /// The schema's number.
+    pub fn schema(&self) -> Result<u32> {
+        schema(&self.connection)
+    }
+}
+
+/// The pages of a frozen database, whose transaction it leaves alone.
+#[derive(Clone, Copy)]
+pub struct PageReader<'a> {
+    files: &'a Files,
+    pages: u32,
+    overlay: &'a BTreeMap<u32, u32>,
+}
+
+impl PageReader<'_> {
+    /// Bytes of the log now, which SQLite cannot begin anew as long as the database is frozen.
     pub fn log_bytes(&self) -> u64 {
         self.files.log.metadata().map_or(0, |metadata| metadata.len())
     }
@@ -93,7 +128,7 @@ impl Frozen {
     /// Errors: of the disk; a range beyond the end.
     pub fn read(&self, first: u32, out: &mut [u8]) -> Result<()> {
         let count = u32::try_from(out.len() / PAGE).unwrap_or(u32::MAX);
-        let end = first.checked_add(count).filter(|end| first > 0 && *end <= self.pages().saturating_add(1));
+        let end = first.checked_add(count).filter(|end| first > 0 && *end <= self.pages.saturating_add(1));
         let end = end.ok_or(Error::Invalid("range of pages"))?;
         // The file may end before pages that are in the log only.
         let mut filled = 0;
@@ -115,21 +150,6 @@ impl Frozen {
             self.files.frame_page(*frame, &mut out[at..at + PAGE])?;
         }
         Ok(())
-    }
-
-    /// Rows of every table. Errors: of the engine.
-    pub fn counts(&self) -> Result<Counts> {
-        counts(&self.connection)
-    }
-
-    /// The last number of the audit trail, and of the change sequence's events.
-    pub fn sequences(&self) -> Result<(i64, i64)> {
-        sequences(&self.connection)
-    }
-
-    /// The schema's number.
-    pub fn schema(&self) -> Result<u32> {
-        schema(&self.connection)
     }
 }
 

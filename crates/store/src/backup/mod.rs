@@ -25,7 +25,7 @@ mod upgrade;
 
 pub use capture::{Capture, Place, Spooled};
 pub use check::{Health, check};
-pub use frozen::{Counts, Frozen, PAGE_BYTES};
+pub use frozen::{Counts, Frozen, PAGE_BYTES, PageReader};
 pub use rebuild::Rebuild;
 pub use segment::{PageImage, SegmentHeader, SegmentReader};
 pub(crate) use upgrade::before_migration;

@@ -18,15 +18,29 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// A new file. `line` and `number` are those of the base. Errors: of the disk; it is there already.
+    /// The file is made, or goes on where another try ended. `line` and `number` are those of the base.
+    /// Errors: of the disk.
     pub fn new(path: &Path, line: &str, number: u64) -> Result<Rebuild> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(disk)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(disk)?;
         Ok(Rebuild { file, path: path.to_owned(), line: line.to_owned(), number })
     }
 
-    /// Writes a piece of the base at this byte.
-    pub fn base(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+    /// What lies at this byte, as far as there is something: an earlier try may have got it already.
+    pub fn there(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, offset).ok().map(|()| bytes)
+    }
+
+    /// Writes a piece of the base at this byte; several threads may.
+    pub fn base(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(disk)
+    }
+
+    /// The base has this many pages; what an earlier try left behind them goes.
+    pub fn base_pages(&self, pages: u32) -> Result<()> {
+        self.file.set_len(u64::from(pages) * PAGE as u64).map_err(disk)
     }
 
     /// Lays a segment over it; they come in their order without a gap. Errors: [Error::Corrupt] for another.
