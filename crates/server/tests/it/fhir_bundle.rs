@@ -341,7 +341,7 @@ async fn a_transaction_in_full() {
             entry(
                 "POST",
                 "Binary",
-                json!({"resourceType": "Binary", "contentType": "application/pdf", "data": "AAAA"}),
+                json!({"resourceType": "Binary", "contentType": "application/pdf", "data": "JVBERi0xLjQ="}),
             ),
             "fullUrl",
             &urn(2),
