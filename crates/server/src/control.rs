@@ -4,6 +4,7 @@
 //! socket lies in the data folder with mode 0600: who may open it may read the database as well.
 
 use crate::admin::{self, Command};
+use crate::audit_work;
 use crate::state::AppState;
 use crate::terminologies::{self, Ended, Step, Work};
 use anyhow::Context as _;
@@ -33,10 +34,11 @@ enum Answer {
     Failed(String),
 }
 
-/// What is asked about terminologies; tells itself from a [Command] by its name.
+/// What takes long and is told of meanwhile; tells itself from a [Command] by its name.
 #[derive(Serialize, Deserialize)]
 enum Asked {
     Terminology(Work),
+    Audit(audit_work::Work),
 }
 
 /// Lines of the answer to [Asked]; the last one is no step.
@@ -85,8 +87,12 @@ async fn answer(app: &AppState, stream: UnixStream) -> anyhow::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(LINE_BYTES)).read_line(&mut line).await?;
-    if let Ok(Asked::Terminology(work)) = serde_json::from_str(&line) {
-        return tell(app, work, &mut write).await;
+    match serde_json::from_str(&line) {
+        Ok(Asked::Terminology(work)) => return load(app, work, &mut write).await,
+        Ok(Asked::Audit(work)) => {
+            return tell(&mut write, |step| audit_work::run(&app.record, work, step)).await;
+        }
+        Err(_) => {}
     }
     let answer = match serde_json::from_str::<Command>(&line) {
         Err(error) => Answer::Failed(format!("this server does not know the command: {error}")),
@@ -106,19 +112,30 @@ async fn answer(app: &AppState, stream: UnixStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Works through it and writes a line for each step. Who asked may go: what was begun is finished.
-async fn tell(app: &AppState, work: Work, write: &mut OwnedWriteHalf) -> anyhow::Result<()> {
+async fn load(app: &AppState, work: Work, write: &mut OwnedWriteHalf) -> anyhow::Result<()> {
     // Two imports would take each other's unfinished rows for rubbish.
     static BUSY: Semaphore = Semaphore::const_new(1);
     let Ok(_place) = BUSY.try_acquire() else {
         return line(write, &Told::Failed("another import or removal is running".to_owned())).await;
     };
+    tell(write, |step| terminologies::run(&app.record, work, step)).await
+}
+
+/// Works through it and writes a line for each step. Who asked may go: what was begun is finished.
+async fn tell<W, E>(
+    write: &mut OwnedWriteHalf,
+    run: impl FnOnce(Arc<dyn Fn(Step) + Send + Sync>) -> W,
+) -> anyhow::Result<()>
+where
+    W: Future<Output = Result<Ended, E>>,
+    E: std::fmt::Display,
+{
     // Unbounded, because it is filled from a thread that must not wait for a reader; it holds a few thousand short lines.
     let (send, mut steps) = tokio::sync::mpsc::unbounded_channel();
     let step = Arc::new(move |step| {
         let _ = send.send(step);
     });
-    let running = terminologies::run(&app.record, work, step);
+    let running = run(step);
     tokio::pin!(running);
     let mut is_heard = true;
     let ended = loop {
@@ -137,7 +154,7 @@ async fn tell(app: &AppState, work: Work, write: &mut OwnedWriteHalf) -> anyhow:
     }
     let last = match ended {
         Ok(ended) => Told::Ended(ended),
-        Err(error) => Told::Failed(error.to_string()),
+        Err(error) => Told::Failed(format!("{error:#}")),
     };
     line(write, &last).await
 }
@@ -151,9 +168,22 @@ async fn line(write: &mut OwnedWriteHalf, told: &Told) -> anyhow::Result<()> {
 /// Has the server of this data folder do it; `step` hears what happens meanwhile. `None` if none runs there.
 /// Errors: what the server gave, or that it went away.
 pub async fn work(data: &Path, work: &Work, step: &dyn Fn(Step)) -> anyhow::Result<Option<Ended>> {
+    ask(data, &Asked::Terminology(work.clone()), step).await
+}
+
+/// As [work], about the audit trail.
+pub async fn audit(
+    data: &Path,
+    work: &audit_work::Work,
+    step: &dyn Fn(Step),
+) -> anyhow::Result<Option<Ended>> {
+    ask(data, &Asked::Audit(work.clone()), step).await
+}
+
+async fn ask(data: &Path, asked: &Asked, step: &dyn Fn(Step)) -> anyhow::Result<Option<Ended>> {
     let Ok(stream) = UnixStream::connect(path(data)).await else { return Ok(None) };
     let (read, mut write) = stream.into_split();
-    let mut text = serde_json::to_string(&Asked::Terminology(work.clone()))?;
+    let mut text = serde_json::to_string(asked)?;
     text.push('\n');
     anyhow::ensure!(text.len() as u64 <= LINE_BYTES, "too many paths at once");
     write.write_all(text.as_bytes()).await?;

@@ -6,6 +6,8 @@
 
 pub mod admin;
 pub mod api;
+mod audit_key;
+mod audit_work;
 pub mod cli;
 pub mod config;
 mod control;

@@ -102,6 +102,8 @@ fn event(action: &str, what: String, patient: &str, at: Timestamp, n: u64) -> au
         purpose: Purpose::Treatment,
         what,
         patients: vec![patient.into()],
+        session: None,
+        client: String::new(),
     }
 }
 

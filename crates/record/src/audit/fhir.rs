@@ -14,12 +14,16 @@ const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition";
 /// Commands of the product, e.g. `appointment.book`.
 const COMMAND: &str = "https://uzima.health/fhir/CodeSystem/command";
 
-/// The row as a FHIR AuditEvent; its id is `audit-` and the sequence number.
+/// The row as a FHIR AuditEvent; its id is `audit-` and the sequence number, with `-` and the patient's number where it is
+/// presented for one of several.
 pub fn to_fhir(row: &AuditRow) -> Value {
     let (letter, interaction, profile) = interaction(row);
     let mut event = json!({
         "resourceType": "AuditEvent",
-        "id": format!("audit-{}", row.seq),
+        "id": match row.part {
+            Some(part) => format!("audit-{}-{part}", row.seq),
+            None => format!("audit-{}", row.seq),
+        },
         "meta": {"versionId": "1", "lastUpdated": format!("{:.3}", row.at)},
         "type": if interaction == "login" || interaction == "logout" {
             json!({"system": DICOM, "code": "110114", "display": "User Authentication"})
@@ -103,7 +107,16 @@ fn agents(row: &AuditRow) -> Value {
         "who": {"display": "Uzima"},
         "requestor": false,
     });
-    json!([agent, server])
+    let mut agents = vec![agent, server];
+    if let Some(client) = &row.client {
+        // The application in which she did it, as BALP's patterns for SMART have it.
+        agents.push(json!({
+            "type": {"coding": [{"system": DICOM, "code": "110150", "display": "Application"}]},
+            "who": {"identifier": {"system": "https://uzima.health/fhir/identifier/client", "value": client}},
+            "requestor": false,
+        }));
+    }
+    Value::Array(agents)
 }
 
 fn entities(row: &AuditRow) -> Value {

@@ -1,15 +1,29 @@
 //! Who did what to whose record.
 
+mod affected;
 mod fhir;
+mod head;
+mod proof;
+mod retain;
+mod seal;
+mod verify;
 
+pub use self::affected::{Affected, Suspect};
 pub use self::fhir::to_fhir;
+pub use self::head::{AuditHead, AuditKey, hex, is_endorsed, key_id, unhex};
+pub use self::proof::{ConsistencyProof, InclusionProof, PLACES, TreeStatus};
+pub use self::retain::FLOOR_YEARS;
+pub use self::seal::{SEAL_AFTER, SealError};
+pub use self::verify::{Against, Fault, Finding, Report};
 
 use crate::change::ConditionalAction;
 use crate::write::Request;
 use crate::{Change, Error, Record};
 use access::{Capability, Ctx, Principal};
 use jiff::Timestamp;
-use store::audit::{Event, Outcome};
+use store::audit::Event;
+
+pub use store::audit::Outcome;
 
 /// What to list; empty fields do not restrict.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +33,18 @@ pub struct AuditFilter {
     /// As in [AuditRow::agent].
     pub agent: Option<String>,
     pub action: Option<String>,
+    /// Any of these actions; empty: any at all.
+    pub actions: Vec<String>,
+    /// None of these actions.
+    pub without: Vec<String>,
+    pub outcome: Option<Outcome>,
+    /// Only the row with this number.
+    pub seq: Option<i64>,
+    /// First bytes of the hash of the session's token.
+    pub session: Option<[u8; 8]>,
+    pub address: Option<std::net::IpAddr>,
+    /// As [AuditRow::what] of one resource.
+    pub target: Option<::fhir::ResourceKey>,
     pub from: Option<Timestamp>,
     /// Exclusive.
     pub to: Option<Timestamp>,
@@ -47,6 +73,12 @@ pub struct AuditRow {
     pub purpose: String,
     pub address: Option<String>,
     pub request_id: String,
+    /// First bytes of the hash of the session's token, hexadecimal: as in the list of sessions.
+    pub session: Option<String>,
+    /// Id of the OAuth client that acted for the agent.
+    pub client: Option<String>,
+    /// Which of the event's patients this is presented for, from 1; see [AuditRow::per_patient].
+    pub part: Option<usize>,
 }
 
 /// Newest first.
@@ -54,6 +86,13 @@ pub struct AuditRow {
 pub struct AuditPage {
     pub rows: Vec<AuditRow>,
     pub next: Option<String>,
+}
+
+impl AuditPage {
+    /// The cursor of the page that begins behind row number `n` of this one.
+    pub fn cursor_behind(&self, n: usize) -> Option<String> {
+        self.rows.get(n).map(|row| store::audit::cursor(row.at, row.seq))
+    }
 }
 
 /// Patients named in one audit event of a search; a page has no more rows.
@@ -71,7 +110,33 @@ impl AuditRow {
         self.patient = Some(own.to_owned());
         self.patients = vec![own.to_owned()];
         self.address = None;
+        self.session = None;
         self
+    }
+
+    /// IHE BALP asks for one event per patient found. The row is stored once; it is presented for each of its patients
+    /// with this patient alone, and as it is where it names one or none.
+    pub fn per_patient(&self) -> Vec<AuditRow> {
+        match self.patients.len() {
+            0 | 1 => vec![self.clone()],
+            count => (1..=count).filter_map(|part| self.part(part)).collect(),
+        }
+    }
+
+    /// The row as presented for its patient number `part`, from 1.
+    pub fn part(&self, part: usize) -> Option<AuditRow> {
+        let patient = self.patients.get(part.checked_sub(1)?)?;
+        let (patient, patients) = (Some(patient.clone()), vec![patient.clone()]);
+        Some(AuditRow { patient, patients, part: Some(part), ..self.clone() })
+    }
+
+    /// The row as presented for this patient; `None` if it does not concern her.
+    pub fn for_one(&self, patient: &str) -> Option<AuditRow> {
+        match self.patients.len() {
+            0 => None,
+            1 => (self.patients[0] == patient).then(|| self.clone()),
+            _ => self.part(self.patients.iter().position(|known| known == patient)? + 1),
+        }
     }
 }
 
@@ -92,6 +157,27 @@ impl Record {
         self.audit_page(ctx, filter, what, cursor, limit).await
     }
 
+    /// A piece of an export of rows, newest first; the first piece is noted as one `audit.export`. Errors: as
+    /// [Record::audit_list].
+    pub async fn audit_export(
+        &self,
+        ctx: &Ctx,
+        filter: &AuditFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<AuditPage, Error> {
+        let what = "AuditEvent";
+        if !access::policy::may(ctx, Capability::ReadAudit) {
+            return Err(self.denied(ctx, "audit.export", what).await);
+        }
+        let patients: Vec<String> = filter.patient.iter().cloned().collect();
+        let page = self.audit_rows(filter.clone(), cursor, limit).await?;
+        if cursor.is_none() {
+            self.audit_one(ctx, "audit.export", Outcome::Success, what, &patients).await?;
+        }
+        Ok(page)
+    }
+
     /// "Who saw my record": the patient herself, administrator, privacy officer. Errors: `NotFound` for another patient,
     /// `Denied` for other staff; `Malformed` for a bad cursor.
     pub async fn who_saw(
@@ -101,6 +187,20 @@ impl Record {
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<AuditPage, Error> {
+        let filter = AuditFilter { patient: Some(patient.to_owned()), ..AuditFilter::default() };
+        self.who_saw_filtered(ctx, filter, cursor, limit).await
+    }
+
+    /// As [Record::who_saw], with more conditions beside the patient. Errors: likewise; `NotFound` without a patient.
+    pub async fn who_saw_filtered(
+        &self,
+        ctx: &Ctx,
+        filter: AuditFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<AuditPage, Error> {
+        let patient = filter.patient.clone().ok_or(Error::NotFound)?;
+        let patient = patient.as_str();
         let own = ctx.user().and_then(|u| u.patient.as_ref()).is_some_and(|p| p.id == patient);
         let what = format!("AuditEvent?patient={patient}");
         if !own && !access::policy::may(ctx, Capability::ReadAudit) {
@@ -108,9 +208,13 @@ impl Record {
             let private = access::policy::existence_is_private(ctx, crate::read::kind("Patient"));
             return Err(if private { Error::NotFound } else { denied });
         }
-        let filter = AuditFilter { patient: Some(patient.to_owned()), ..AuditFilter::default() };
+        let officer = access::policy::may(ctx, Capability::ReadAudit);
+        // What she does not see she may not search by either.
+        if !officer && (filter.address.is_some() || filter.session.is_some() || filter.target.is_some()) {
+            return Err(self.denied(ctx, "query", &what).await);
+        }
         let mut page = self.audit_page(ctx, filter, what, cursor, limit).await?;
-        if !access::policy::may(ctx, Capability::ReadAudit) {
+        if !officer {
             page.rows = page.rows.into_iter().map(|row| row.for_patient(patient)).collect();
         }
         Ok(page)
@@ -151,18 +255,34 @@ impl Record {
         limit: u32,
     ) -> Result<AuditPage, Error> {
         let patients: Vec<String> = filter.patient.iter().cloned().collect();
+        let page = self.audit_rows(filter, cursor, limit).await?;
+        self.audit_one(ctx, "query", Outcome::Success, &what, &patients).await?;
+        Ok(page)
+    }
+
+    async fn audit_rows(
+        &self,
+        filter: AuditFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<AuditPage, Error> {
         let cursor = cursor.map(str::to_owned);
         let query = store::audit::Filter {
             patient: filter.patient,
             agent: filter.agent,
             action: filter.action,
-            outcome: None,
+            actions: filter.actions,
+            without: filter.without,
+            outcome: filter.outcome,
+            seq: filter.seq,
+            session: filter.session,
+            address: filter.address,
+            target: filter.target,
             from: filter.from,
             until: filter.to,
         };
         let page =
             self.reading(move |tx| Ok(store::audit::list(tx, &query, cursor.as_deref(), limit)?)).await?;
-        self.audit_one(ctx, "query", Outcome::Success, &what, &patients).await?;
         Ok(AuditPage { rows: page.rows.into_iter().map(row).collect(), next: page.next })
     }
 
@@ -186,6 +306,8 @@ impl Record {
             purpose: ctx.purpose,
             what: what.to_owned(),
             patients: patients.iter().take(MAX_PATIENTS).cloned().collect(),
+            session: ctx.session.as_ref().map(|session| session.id),
+            client: String::new(),
         }
     }
 
@@ -300,5 +422,8 @@ fn row(row: store::audit::Row) -> AuditRow {
         purpose: event.purpose.code().to_owned(),
         address: event.address.map(|a| a.to_string()),
         request_id: event.request_id,
+        session: event.session.map(|id| hex(&id)),
+        client: (!event.client.is_empty()).then_some(event.client),
+        part: None,
     }
 }

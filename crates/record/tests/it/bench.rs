@@ -34,11 +34,19 @@ where
     F: Fn(Arc<Bench>) -> Work,
     Work: Future<Output = ()>,
 {
+    each_engine_from("2026-11-21T09:00:00Z", test).await;
+}
+
+/// As [each_engine], with another time at the start.
+pub async fn each_engine_from<F, Work>(start: &str, test: F)
+where
+    F: Fn(Arc<Bench>) -> Work,
+    Work: Future<Output = ()>,
+{
     let databases = tokio::task::spawn_blocking(store::test_support::both).await.unwrap();
     let databases: Vec<Database> = databases.into_iter().map(|d| Database(Some(d))).collect();
     for database in databases {
-        let now_us =
-            Arc::new(AtomicI64::new("2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap().as_microsecond()));
+        let now_us = Arc::new(AtomicI64::new(start.parse::<Timestamp>().unwrap().as_microsecond()));
         let clock = now_us.clone();
         let store = database.0.as_ref().unwrap().store.clone();
         let record = Record::new(

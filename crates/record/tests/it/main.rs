@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 
 mod audit;
+mod audit_tree;
 mod authn;
 mod bench;
 mod bundle;

@@ -299,6 +299,8 @@ struct OverviewCounts {
 struct Overview {
     appointments_today: Vec<Appointment>,
     counts: OverviewCounts,
+    /// What is wrong with sealing or anchoring the audit trail, in words; empty if nothing is.
+    audit_alarms: Vec<String>,
     /// Of the program.
     version: &'static str,
     /// `sqlite|postgres`
@@ -332,7 +334,9 @@ async fn get_overview(State(app): State<AppState>, caller: Caller) -> Answer<Jso
         store::Dialect::Sqlite => "sqlite",
         store::Dialect::Postgres => "postgres",
     };
-    Ok(Json(Overview { appointments_today, counts, version: env!("CARGO_PKG_VERSION"), engine }))
+    let standing = app.record.audit_standing().await?;
+    let audit_alarms = crate::worker::audit::alarms(&app.config.audit, &standing, now);
+    Ok(Json(Overview { appointments_today, counts, audit_alarms, version: env!("CARGO_PKG_VERSION"), engine }))
 }
 
 fn count(appointments: &[Appointment], is_counted: impl Fn(Status) -> bool) -> u64 {

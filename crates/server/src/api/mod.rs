@@ -26,6 +26,7 @@
 pub mod admin;
 pub mod appointments;
 pub mod audit;
+pub mod audit_tree;
 pub mod auth;
 pub mod cashier;
 pub mod chart;
@@ -88,6 +89,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(duplicates::routes())
         .merge(users::routes())
         .merge(audit::routes())
+        .merge(audit_tree::routes())
         .merge(admin::routes());
     let (router, mut document) = routes.split_for_parts();
     describe(&mut document);

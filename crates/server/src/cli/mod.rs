@@ -1,5 +1,6 @@
 //! The commands of `uzima`.
 
+mod audit;
 mod export;
 mod import;
 mod logs;
@@ -47,6 +48,12 @@ enum Order {
     /// Code systems such as ICD-10, LOINC and SNOMED CT: import, list, remove.
     #[command(subcommand)]
     Terminology(terminology::Order),
+    /// Recomputes the audit trail and names the first entry that was changed, removed, put in or moved; works on a running
+    /// server as well. The exit code is 1 if there is one.
+    Verify(audit::Verify),
+    /// The audit trail's heads, proofs and signing key.
+    #[command(subcommand)]
+    Audit(audit::Order),
     /// Accounts and API clients; works on a running server as well.
     #[command(subcommand)]
     Admin(AdminOrder),
@@ -175,6 +182,8 @@ async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
         Order::Export(arguments) => return export::run(config, arguments).await,
         Order::View(order) => return view::run(config, order).await,
         Order::Terminology(order) => return terminology::run(config, order).await,
+        Order::Verify(arguments) => return audit::verify(config, arguments).await,
+        Order::Audit(order) => return audit::run(config, order).await,
         Order::Admin(order) => {
             let result = administrate(config, order).await?;
             println!("{}", serde_json::to_string_pretty(&result)?);

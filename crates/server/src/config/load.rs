@@ -140,6 +140,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     {
         return wrong("limits must be at least 1");
     }
+    if (1..record::audit::FLOOR_YEARS).contains(&config.audit.keep_years) {
+        return wrong("audit.keep_years must be 0 (for ever) or at least 6");
+    }
+    if config.audit.anchor_mail.is_some() && config.mail.url.is_none() {
+        return wrong("audit.anchor_mail needs mail.url");
+    }
     if config.turn.port_min > config.turn.port_max {
         return wrong("turn.port_min must not be above turn.port_max");
     }

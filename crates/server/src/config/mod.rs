@@ -2,10 +2,12 @@
 //!
 //! **Invariant:** an unknown key or variable stops the program; a secret never prints.
 
+mod audit;
 mod load;
 mod secret;
 mod variables;
 
+pub use audit::Audit;
 pub use load::{ConfigError, load};
 pub use secret::Secret;
 pub use variables::{VARIABLES, Variable, print_variables};
@@ -39,6 +41,7 @@ pub struct Config {
     pub turn: Turn,
     pub subscriptions: Subscriptions,
     pub mail: Mail,
+    pub audit: Audit,
     pub worker: Worker,
     pub log: Log,
 }
@@ -309,6 +312,7 @@ impl Default for Config {
             turn: Turn::default(),
             subscriptions: Subscriptions::default(),
             mail: Mail::default(),
+            audit: Audit::default(),
             worker: Worker::default(),
             log: Log::default(),
         }

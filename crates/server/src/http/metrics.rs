@@ -32,6 +32,8 @@ pub struct Metrics {
     pub in_flight: AtomicI64,
     /// Open WebSockets.
     pub sockets: AtomicI64,
+    /// The audit trail's.
+    pub audit: crate::worker::audit::Gauges,
 }
 
 impl Metrics {
@@ -84,6 +86,7 @@ impl Metrics {
         if let Some(bytes) = resident_bytes() {
             gauge(&mut text, "process_resident_memory_bytes", "Resident memory.", bytes);
         }
+        text.push_str(&self.audit.render());
         self.render_counters(&mut text);
         self.render_routes(&mut text);
         text

@@ -15,6 +15,7 @@
 //! `Err(Failure::Dead(…))` becomes one at once. For a queue with leases of its own (`store::message`, `store::inbox`)
 //! use `registry.poll(name, every, |app| async move { … Ok(how_many) })`.
 
+pub mod audit;
 mod billing;
 mod bulk;
 mod care;

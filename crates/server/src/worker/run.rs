@@ -41,6 +41,7 @@ pub async fn run(app: AppState, registry: Registry) {
     loops.spawn(run_jobs(app.clone(), registry.clone()));
     loops.spawn(super::prune::run(app.clone()));
     loops.spawn(super::bulk::run(app.clone()));
+    loops.spawn(super::audit::run(app.clone()));
     for n in 0..registry.polls.len() {
         loops.spawn(run_poll(app.clone(), registry.clone(), n));
     }

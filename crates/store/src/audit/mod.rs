@@ -1,4 +1,13 @@
-//! Who did what to whose record. Rows are only ever added; triggers refuse anything else.
+//! Who did what to whose record. Rows are only ever added; triggers refuse anything else but the removal of what is old
+//! enough, see [prune].
+
+pub mod affected;
+pub mod anchor;
+pub mod check;
+pub mod leaf;
+pub mod merkle;
+pub mod prune;
+pub mod tree;
 
 use crate::ids::{decode_ids, encode_id, encode_ids};
 use crate::page::{Cursor, clamp};
@@ -57,6 +66,10 @@ pub struct Event {
     pub what: String,
     /// Ids of the patients concerned.
     pub patients: Vec<String>,
+    /// First bytes of the hash of the session's token.
+    pub session: Option<[u8; 8]>,
+    /// Id of the OAuth client that acted for the agent; "" if none did.
+    pub client: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -72,18 +85,30 @@ pub struct Filter {
     /// As in [Event::agent].
     pub agent: Option<String>,
     pub action: Option<String>,
+    /// Any of these actions; empty: any at all.
+    pub actions: Vec<String>,
+    /// None of these actions.
+    pub without: Vec<String>,
     pub outcome: Option<Outcome>,
+    /// Only rows with this number.
+    pub seq: Option<i64>,
+    pub session: Option<[u8; 8]>,
+    pub address: Option<IpAddr>,
+    /// `Type/id`, as [Event::what] was given.
+    pub target: Option<fhir::ResourceKey>,
     pub from: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }
 
+/// By the code, so that a purpose that is not known here yet is still another than those that are.
 fn purpose_number(purpose: Purpose) -> i64 {
-    match purpose {
-        Purpose::Treatment => 0,
-        Purpose::Payment => 1,
-        Purpose::Operations => 2,
-        Purpose::PatientRequest => 3,
-        Purpose::System => 4,
+    match purpose.code() {
+        "TREAT" => 0,
+        "HPAYMT" => 1,
+        "HOPERAT" => 2,
+        "PATRQT" => 3,
+        "BTG" => 5,
+        _ => 4,
     }
 }
 
@@ -147,7 +172,9 @@ pub fn append(tx: &mut dyn Tx, events: &[Event]) -> Result<()> {
             purpose_number(event.purpose),
             s.target.as_ref(),
             what,
-            s.patients.as_ref()
+            s.patients.as_ref(),
+            event.session.as_ref().map(|id| &id[..]),
+            s.client
         ]);
         for patient in &s.patient_ids {
             patients.extend_from_slice(params![patient, s.seq]);
@@ -155,7 +182,7 @@ pub fn append(tx: &mut dyn Tx, events: &[Event]) -> Result<()> {
     }
     tx.insert_many(
         "INSERT INTO audit (seq, at_us, action, outcome, agent, agent_details, address, request, purpose, target, \
-         what, patients)",
+         what, patients, session, client)",
         "",
         COLUMNS,
         &rows,
@@ -166,7 +193,7 @@ pub fn append(tx: &mut dyn Tx, events: &[Event]) -> Result<()> {
     Ok(())
 }
 
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 14;
 
 /// An event in the forms that are bound.
 struct Stored {
@@ -179,12 +206,17 @@ struct Stored {
     target: Option<Vec<u8>>,
     patients: Option<Vec<u8>>,
     patient_ids: Vec<Vec<u8>>,
+    client: Option<i64>,
 }
 
 impl Stored {
     fn new(tx: &mut dyn Tx, event: &Event) -> Result<Stored> {
         // Small sets of our own words; the agent's name and role would cost 30 bytes a row otherwise.
         let details = format!("{}\n{}\n{}", event.agent, event.role, event.agent_display);
+        let client = match event.client.as_str() {
+            "" => None,
+            client => tx.term(cut(client, MAX_AGENT_BYTES), true)?,
+        };
         Ok(Stored {
             seq: tx.next(crate::Counter::Audit)?,
             action: tx.term(cut(&event.action, MAX_AGENT_BYTES), true)?,
@@ -195,16 +227,17 @@ impl Stored {
             target: fhir::ResourceKey::parse(&event.what).map(|key| crate::ids::encode_key(&key)),
             patients: encode_ids(&event.patients),
             patient_ids: event.patients.iter().map(|p| encode_id(p)).collect(),
+            client,
         })
     }
 }
 
 /// Columns that [read] takes.
 const READ: &str = "a.seq, a.at_us, a.action, a.outcome, a.agent_details, a.address, a.request, a.purpose, a.what, \
-     a.patients, a.target";
+     a.patients, a.target, a.session, a.client";
 
-/// A row, and the numbers of its action and agent.
-fn read(row: &crate::Row<'_>) -> Result<(i64, i64, Row)> {
+/// A row, and the numbers of its action, agent and client.
+fn read(row: &crate::Row<'_>) -> Result<(i64, i64, Option<i64>, Row)> {
     let event = Event {
         at: row.time(1)?,
         action: String::new(),
@@ -220,12 +253,20 @@ fn read(row: &crate::Row<'_>) -> Result<(i64, i64, Row)> {
             None => row.opt_string(8)?.unwrap_or_default(),
         },
         patients: decode_ids(row.opt_bytes(9)?)?,
+        session: row.opt_bytes(11)?.and_then(|bytes| bytes.try_into().ok()),
+        client: String::new(),
     };
-    Ok((row.int(2)?, row.int(4)?, Row { seq: row.int(0)?, event }))
+    Ok((row.int(2)?, row.int(4)?, row.opt_int(12)?, Row { seq: row.int(0)?, event }))
 }
 
-fn with_terms(tx: &mut dyn Tx, (action, agent, mut row): (i64, i64, Row)) -> Result<Row> {
+fn with_terms(
+    tx: &mut dyn Tx,
+    (action, agent, client, mut row): (i64, i64, Option<i64>, Row),
+) -> Result<Row> {
     row.event.action = tx.term_text(action)?;
+    if let Some(client) = client {
+        row.event.client = tx.term_text(client)?;
+    }
     let details = tx.term_text(agent)?;
     let mut parts = details.splitn(3, '\n').map(str::to_owned);
     row.event.agent = parts.next().unwrap_or_default();
@@ -238,6 +279,16 @@ fn with_terms(tx: &mut dyn Tx, (action, agent, mut row): (i64, i64, Row)) -> Res
 pub fn load(tx: &mut dyn Tx, seq: i64) -> Result<Option<Row>> {
     let found = tx.one(&format!("SELECT {READ} FROM audit a WHERE a.seq = $1"), params![seq], read)?;
     found.map(|row| with_terms(tx, row)).transpose()
+}
+
+/// The cursor of [list] behind this row.
+pub fn cursor(at: Timestamp, seq: i64) -> String {
+    Cursor { time_us: at.as_microsecond(), number: seq }.to_text()
+}
+
+/// Adds a condition on the value bound last.
+fn and(conditions: &mut String, values: &[Param<'_>], text: &str) {
+    conditions.push_str(&format!(" AND {text} ${}", values.len()));
 }
 
 /// Rows, newest first.
@@ -255,30 +306,61 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
     } else {
         conditions.push_str(if patient.is_some() { " AND p.seq < $1" } else { " AND a.seq < $1" });
     }
-    let mut and = |values: &mut Vec<Param<'_>>, text: &str| {
-        conditions.push_str(&format!(" AND {text} ${}", values.len()));
-    };
     if let Some(patient) = &patient {
         values.push(patient.into());
-        and(&mut values, "p.seq = a.seq AND p.patient =");
+        and(&mut conditions, &values, "p.seq = a.seq AND p.patient =");
     }
     for (column, text) in [("a.agent =", &filter.agent), ("a.action =", &filter.action)] {
         let Some(text) = text else { continue };
         let Some(term) = tx.term(text, false)? else { return Ok(Page { rows: Vec::new(), next: None }) };
         values.push(term.into());
-        and(&mut values, column);
+        and(&mut conditions, &values, column);
+    }
+    for (actions, is_among) in [(&filter.actions, true), (&filter.without, false)] {
+        if actions.is_empty() {
+            continue;
+        }
+        let mut numbers = Vec::with_capacity(actions.len());
+        for action in actions {
+            // A word that was never stored has no number, and no row.
+            numbers.extend(tx.term(action, false)?.map(|term| term.to_string()));
+        }
+        let among = if is_among { "IN" } else { "NOT IN" };
+        match (numbers.is_empty(), is_among) {
+            (true, true) => return Ok(Page { rows: Vec::new(), next: None }),
+            (true, false) => {}
+            _ => conditions.push_str(&format!(" AND a.action {among} ({})", numbers.join(", "))),
+        }
+    }
+    if let Some(seq) = filter.seq {
+        values.push(seq.into());
+        and(&mut conditions, &values, "a.seq =");
     }
     if let Some(outcome) = filter.outcome {
         values.push(outcome.number().into());
-        and(&mut values, "a.outcome =");
+        and(&mut conditions, &values, "a.outcome =");
+    }
+    let (address, target) =
+        (filter.address.map(address_bytes), filter.target.as_ref().map(crate::ids::encode_key));
+    if let Some(session) = &filter.session {
+        values.push(session.into());
+        and(&mut conditions, &values, "a.session =");
+    }
+    if let Some(address) = &address {
+        values.push(address.into());
+        and(&mut conditions, &values, "a.address =");
+    }
+    if let Some(target) = &target {
+        values.push(target.into());
+        and(&mut conditions, &values, "a.target =");
     }
     if let Some(from) = filter.from {
         values.push(from.into());
-        and(&mut values, "a.at_us >=");
+        and(&mut conditions, &values, "a.at_us >=");
     }
     if let Some(until) = filter.until {
         values.push(until.into());
-        and(&mut values, "a.at_us <");
+        and(&mut conditions, &values, "a.at_us <");
     }
     values.push(i64::from(limit + 1).into());
     let sql = format!(

@@ -32,6 +32,8 @@ const RECONNECT: Duration = Duration::from_millis(250);
 /// Tables are joined as they are written: searches know better what is narrow than statistics that are behind.
 /// For the whole connection: said in each transaction, it cost a read by id a sixth of its time.
 const IN_ORDER: &str = "SET join_collapse_limit = 1";
+/// Numbers of a block of row or audit numbers, as the sequences count.
+const NUMBERS: i64 = 32;
 const NOTIFY_CHANNEL: &str = "uzima_work";
 
 pub(super) struct Engine {
@@ -113,18 +115,17 @@ impl Shared {
 struct Connection {
     client: Client,
     statements: HashMap<Box<str>, Statement>,
-    /// What is left of the blocks of row and audit numbers.
-    blocks: [(i64, i64); 2],
+    /// What is left of the block of row numbers.
+    rows: (i64, i64),
     /// What a statement may take, as the server was told for all transactions.
     limit: Option<Duration>,
 }
 
 impl Connection {
     fn open(target: &Config) -> Result<Connection> {
-        let mut client =
-            target.connect(NoTls).map_err(|e| Error::Database(format!("cannot connect: {e}")))?;
+        let mut client = target.connect(NoTls).map_err(|e| Error::Database(format!("cannot connect: {e}")))?;
         client.batch_execute(IN_ORDER)?;
-        Ok(Connection { client, statements: HashMap::new(), blocks: [(0, 0); 2], limit: None })
+        Ok(Connection { client, statements: HashMap::new(), rows: (0, 0), limit: None })
     }
 
     /// Begins a transaction whose statements may take so long each.
@@ -343,6 +344,8 @@ struct PgTx<'c> {
     pending: HashMap<String, i64>,
     /// This transaction holds its place in the order of changes: see [crate::dialect].
     in_order: bool,
+    /// What is left of this transaction's block of audit numbers; see `next_audit_block()` in migration 25.
+    audits: (i64, i64),
     wake: bool,
     /// A statement met a serialization failure or a deadlock: whatever the closure makes of it, it runs again.
     retry: bool,
@@ -359,6 +362,7 @@ impl<'c> PgTx<'c> {
             terms,
             pending: HashMap::new(),
             in_order: false,
+            audits: (0, 0),
             wake: false,
             retry: false,
             usual: None,
@@ -378,6 +382,16 @@ impl<'c> PgTx<'c> {
         }
         self.connection.statements.insert(sql.into(), statement.clone());
         Ok(statement)
+    }
+
+    /// What is left of a block of numbers.
+    fn keep(&mut self, counter: Counter, block: (i64, i64)) {
+        match counter {
+            Counter::Row => self.connection.rows = block,
+            Counter::Audit => self.audits = block,
+            // Given one by one.
+            Counter::Change => self.in_order = true,
+        }
     }
 
     fn note(&mut self, error: ::postgres::Error) -> Error {
@@ -402,6 +416,7 @@ impl Tx for PgTx<'_> {
                 self.pending.clear();
                 // A lock that was taken since the savepoint went with it.
                 self.in_order = false;
+                self.audits = (0, 0);
             }
             return self.connection.client.execute(sql, &[]).map_err(|e| self.note(e));
         }
@@ -455,29 +470,27 @@ impl Tx for PgTx<'_> {
     }
 
     fn next(&mut self, counter: Counter) -> Result<i64> {
-        let (slot, sql) = match counter {
-            Counter::Row => (0, "SELECT nextval('row_block')"),
-            Counter::Audit => (1, "SELECT nextval('audit_block')"),
-            Counter::Change => {
-                // The lock of the first number is below all that follow. A lock for each would fill the server's table
-                // of locks, which all its transactions share.
-                let sql =
-                    if self.in_order { "SELECT nextval('change_number')" } else { "SELECT next_change()" };
-                let tx: &mut dyn Tx = self;
-                let number = tx.one(sql, &[], |row| row.int(0))?;
-                self.in_order = true;
-                return number.ok_or_else(|| Error::Corrupt("change number".into()));
-            }
+        let sql = match counter {
+            Counter::Row => "SELECT nextval('row_block')",
+            Counter::Audit => "SELECT next_audit_block()",
+            // The lock of the first number is below all that follow. A lock for each would fill the server's table
+            // of locks, which all its transactions share.
+            Counter::Change if self.in_order => "SELECT nextval('change_number')",
+            Counter::Change => "SELECT next_change()",
         };
-        if self.connection.blocks[slot].0 == self.connection.blocks[slot].1 {
-            let tx: &mut dyn Tx = self;
-            let start =
-                tx.one(sql, &[], |row| row.int(0))?.ok_or_else(|| Error::Corrupt("sequence".into()))?;
-            self.connection.blocks[slot] = (start, start + 32);
+        let left = match counter {
+            Counter::Row => self.connection.rows,
+            Counter::Audit => self.audits,
+            Counter::Change => (0, 0),
+        };
+        if left.0 < left.1 {
+            self.keep(counter, (left.0 + 1, left.1));
+            return Ok(left.0);
         }
-        let block = &mut self.connection.blocks[slot];
-        block.0 += 1;
-        Ok(block.0 - 1)
+        let tx: &mut dyn Tx = self;
+        let number = tx.one(sql, &[], |row| row.int(0))?.ok_or_else(|| Error::Corrupt("sequence".into()))?;
+        self.keep(counter, (number + 1, number + NUMBERS));
+        Ok(number)
     }
 
     fn term(&mut self, text: &str, create: bool) -> Result<Option<i64>> {

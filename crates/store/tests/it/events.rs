@@ -146,6 +146,8 @@ fn audited(n: i64) -> audit::Event {
         purpose: Purpose::Treatment,
         what: if n % 2 == 0 { "Patient/p1".into() } else { "Observation?code=8480-6".into() },
         patients: if n % 2 == 0 { vec!["p1".into()] } else { vec!["p1".into(), "p2".into()] },
+        session: (n % 2 == 0).then_some([7; 8]),
+        client: if n % 3 == 0 { "app".into() } else { String::new() },
     }
 }
 
