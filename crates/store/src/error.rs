@@ -45,6 +45,9 @@ pub enum Error {
     Database(String),
 }
 
+/// SQLITE_IOERR_SHMSIZE
+const IOERR_SHMSIZE: i32 = 4874;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl From<rusqlite::Error> for Error {
@@ -54,6 +57,8 @@ impl From<rusqlite::Error> for Error {
             Some(Code::ConstraintViolation) => Error::Constraint(error.to_string()),
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Error::Busy,
             Some(Code::DiskFull) => Error::DiskFull,
+            // The index of the log could not grow.
+            _ if error.sqlite_error().is_some_and(|error| error.extended_code == IOERR_SHMSIZE) => Error::DiskFull,
             Some(Code::OperationInterrupted) => Error::TooCostly,
             Some(Code::NotADatabase) => Error::WrongKey,
             Some(Code::DatabaseCorrupt) => Error::Corrupt(error.to_string()),

@@ -54,6 +54,7 @@ pub mod subscription;
 pub mod terminology;
 #[cfg(feature = "test-support")]
 pub mod test_support;
+pub mod transfer;
 mod tx;
 pub mod word;
 

@@ -3,6 +3,7 @@
 mod authorize;
 mod postgres;
 mod queue;
+mod reserve;
 pub(crate) mod sqlite;
 mod task;
 mod terms;
@@ -29,6 +30,8 @@ pub struct StoreConfig {
     pub follow_log: bool,
     /// SQLite: databases kept from before changes of the schema.
     pub keep_before_migration: usize,
+    /// SQLite: room on the disk that is kept back, bytes; see `engine/reserve.rs`.
+    pub reserve_bytes: u64,
 }
 
 impl StoreConfig {
@@ -42,6 +45,7 @@ impl StoreConfig {
             pg_pool: 16,
             follow_log: false,
             keep_before_migration: 2,
+            reserve_bytes: 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::StoreConfig;
 use super::queue::{Queue, Signal};
+use super::reserve::Reserve;
 use super::task::{Task, Write};
 use super::terms::Terms;
 use crate::backup::{self, Capture};
@@ -105,6 +106,7 @@ impl Engine {
             texts: HashMap::new(),
             callers: 1,
             capture: capture.clone(),
+            reserve: Reserve::new(path, config.reserve_bytes),
         };
         let queue = writes.clone();
         threads.push(spawn("store-writer", move || writer.run(&queue))?);
@@ -311,11 +313,14 @@ struct WriterThread {
     /// Callers that seem to be at work: those of the last batch and those who came meanwhile.
     callers: usize,
     capture: Arc<Capture>,
+    reserve: Reserve,
 }
 
 /// A closure that ran, and how to tell its caller.
 enum Finished {
     Write(Box<dyn Write>),
+    /// Not even tried: the disk is full.
+    Refused(Box<dyn Write>),
     Audit(Box<dyn FnOnce(Result<()>) + Send>),
 }
 
@@ -323,6 +328,7 @@ impl Finished {
     fn reply(self, outcome: Result<()>) {
         match self {
             Finished::Write(task) => task.finish(outcome),
+            Finished::Refused(task) => task.finish(Err(Error::DiskFull)),
             Finished::Audit(reply) => reply(outcome),
         }
     }
@@ -340,6 +346,7 @@ impl WriterThread {
     }
 
     fn batch(&mut self, first: Task, queue: &Queue<Task>) {
+        let is_full = self.reserve.is_full();
         let mut done: Vec<Finished> = Vec::with_capacity(MAX_BATCH);
         if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
             fail(first, &error.into());
@@ -347,14 +354,18 @@ impl WriterThread {
         }
         let (started, mut waited) = (Instant::now(), Duration::ZERO);
         let mut terms: HashMap<String, i64> = HashMap::new();
-        let mut wake = false;
+        let (mut wake, mut is_out) = (false, false);
         let mut next = Some(first);
         let mut broken = None;
         while let Some(task) = next {
             let mut tx = SqliteTx::new(&self.connection, &mut self.counters, &self.terms, &mut self.texts);
             tx.pending = std::mem::take(&mut terms);
-            let (finished, result) = run_one(&mut tx, task);
+            let (finished, result) = match task {
+                Task::Write(task) if is_full => (Finished::Refused(task), Ok(())),
+                task => run_one(&mut tx, task),
+            };
             wake |= tx.wake;
+            is_out |= tx.is_full;
             terms = tx.pending;
             done.push(finished);
             // Errors such as a full disk end the whole transaction, whatever else it held.
@@ -377,6 +388,8 @@ impl WriterThread {
             }
         }
         let outcome = match broken {
+            // The engine undoes the transaction when there is no room for its pages.
+            Some(Error::Database(_)) if is_out => Err(Error::DiskFull),
             Some(error) => Err(error),
             None => self.commit(),
         };
@@ -397,6 +410,9 @@ impl WriterThread {
                     drop(self.connection.execute_batch("ROLLBACK"));
                 }
             }
+        }
+        if is_out || outcome == Err(Error::DiskFull) {
+            self.reserve.release();
         }
         self.callers = done.len() + queue.len();
         for finished in done {
@@ -545,6 +561,8 @@ struct SqliteTx<'c> {
     /// What each query may take, and when the last may start.
     limit: (Option<Duration>, Option<Instant>),
     usual: Option<Duration>,
+    /// A statement found the disk full, whatever the closure makes of it.
+    is_full: bool,
 }
 
 impl<'c> SqliteTx<'c> {
@@ -563,7 +581,21 @@ impl<'c> SqliteTx<'c> {
             wake: false,
             limit: (None, None),
             usual: None,
+            is_full: false,
         }
+    }
+
+    fn changed(&mut self, sql: &str, values: &[Param<'_>], columns: usize) -> Result<u64> {
+        let mut statement = self.connection.prepare_cached(numbered(self.texts, sql))?;
+        let mut changed = 0;
+        // A statement without parameters runs once.
+        for row in values.chunks(columns.max(1)).chain(values.is_empty().then_some(values)) {
+            bind(&mut statement, row)?;
+            let done = statement.raw_execute().map_err(Error::from);
+            self.is_full |= done == Err(Error::DiskFull);
+            changed += done? as u64;
+        }
+        Ok(changed)
     }
 }
 
@@ -584,9 +616,7 @@ impl Tx for SqliteTx<'_> {
             // Terms made since the savepoint are gone; the others are found again in the table.
             self.pending.clear();
         }
-        let mut statement = self.connection.prepare_cached(numbered(self.texts, sql))?;
-        bind(&mut statement, params)?;
-        Ok(statement.raw_execute()? as u64)
+        self.changed(sql, params, params.len())
     }
 
     fn query(
@@ -617,13 +647,7 @@ impl Tx for SqliteTx<'_> {
 
     fn insert_many(&mut self, insert: &str, tail: &str, columns: usize, values: &[Param<'_>]) -> Result<u64> {
         let sql = format!("{insert} VALUES ({}) {tail}", crate::sql::placeholders(1, columns));
-        let mut statement = self.connection.prepare_cached(numbered(self.texts, &sql))?;
-        let mut changed = 0;
-        for row in values.chunks(columns) {
-            bind(&mut statement, row)?;
-            changed += statement.raw_execute()? as u64;
-        }
-        Ok(changed)
+        if values.is_empty() { Ok(0) } else { self.changed(&sql, values, columns) }
     }
 
     fn next(&mut self, counter: Counter) -> Result<i64> {

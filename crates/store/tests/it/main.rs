@@ -23,4 +23,5 @@ mod search;
 mod search_parameters;
 mod support;
 mod terminology;
+mod transfer;
 mod work;
