@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::bulk::job::{self, Job, Kind, Role, State};
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 /// How bulk work is done.
@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     pub http: reqwest::Client,
     /// Rings when this process has made work.
     pub bell: Notify,
+    /// Views that are evaluated at one moment for people who wait.
+    pub turns: Semaphore,
 }
 
 /// A sealed file, open for reading.
@@ -96,6 +98,8 @@ pub struct Shown {
 /// Whether the program is about to stop: pieces then end early and lose nothing.
 pub type Stopping<'s> = &'s (dyn Fn() -> bool + Send + Sync);
 
+/// Each takes a core and the rows of one resource.
+const RUNS_AT_ONCE: usize = 2;
 /// A worker that is silent for so long has died.
 pub(crate) const LEASE_MS: i64 = 20_000;
 /// How often a long piece renews its lease.
@@ -140,11 +144,23 @@ impl Insight {
             .read_timeout(FETCH_SILENCE)
             .build()
             .map_err(|error| Error::Internal(format!("HTTP client: {error}")))?;
-        Ok(Insight { inner: Arc::new(Inner { record, config, http, bell: Notify::new() }) })
+        Ok(Insight {
+            inner: Arc::new(Inner {
+                record,
+                config,
+                http,
+                bell: Notify::new(),
+                turns: Semaphore::new(RUNS_AT_ONCE),
+            }),
+        })
     }
 
     pub(crate) fn record(&self) -> &Record {
         &self.inner.record
+    }
+    /// Waits until a page of a view may be evaluated.
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.inner.turns.acquire().await.map_err(|_| Error::Busy)
     }
     pub(crate) fn config(&self) -> &Config {
         &self.inner.config

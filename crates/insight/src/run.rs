@@ -35,7 +35,10 @@ pub struct ViewRun {
     ctx: Ctx,
     view: Arc<View>,
     scan: Scan,
-    given: Option<Vec<Value>>,
+    /// What of a page has no rows yet; the first is what was given along with the view.
+    pending: Option<Source>,
+    /// Nothing comes behind what is pending.
+    is_last: bool,
     cursor: Option<String>,
     writer: Option<TableWriter<Shared>>,
     shared: Shared,
@@ -50,6 +53,9 @@ pub struct ViewRun {
     pub media_type: &'static str,
 }
 
+/// Bytes that wait for the reader before more rows are made, but for those of one resource.
+const MAX_WAITING: usize = 1 << 20;
+
 /// What the writer writes and the stream takes.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -57,6 +63,9 @@ struct Shared(Arc<Mutex<Vec<u8>>>);
 impl Shared {
     fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+    fn is_full(&self) -> bool {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len() >= MAX_WAITING
     }
 }
 
@@ -97,7 +106,8 @@ impl Insight {
             ctx: ctx.clone(),
             view: Arc::new(view),
             scan,
-            given: ask.resources,
+            is_last: ask.resources.is_some(),
+            pending: ask.resources.map(|given| Source::Given(given.into_iter().enumerate())),
             cursor: None,
             writer: Some(writer),
             shared,
@@ -132,15 +142,19 @@ impl ViewRun {
         loop {
             let Some(mut writer) = self.writer.take() else { return Ok(None) };
             let Some(budget) = self.budget.take() else { return Ok(None) };
-            let (rows, ended) = match self.given.take() {
-                Some(resources) => (Source::Given(resources), true),
+            let mut source = match self.pending.take() {
+                Some(source) => source,
                 None => {
                     let page =
                         self.insight.record().scan(&self.ctx, &self.scan, self.cursor.as_deref()).await?;
                     self.cursor = page.next;
-                    (Source::Found(page.rows), self.cursor.is_none())
+                    self.is_last = self.cursor.is_none();
+                    Source::Found(page.rows.into_iter())
                 }
             };
+            // Whoever asks for many views at once waits for herself.
+            let turn = self.insight.turn().await?;
+            let shared = self.shared.clone();
             let mut filling = Filling {
                 view: self.view.clone(),
                 budget,
@@ -150,14 +164,16 @@ impl ViewRun {
                 patients: Vec::new(),
             };
             let made = blocking(move || {
-                rows.fill(&mut filling, &mut writer)?;
-                Ok((writer, filling))
+                let is_through = source.fill(&mut filling, &mut writer, &shared)?;
+                Ok((writer, filling, (!is_through).then_some(source)))
             });
-            let (writer, filling) = made.await?;
+            let (writer, filling, pending) = made.await?;
+            drop(turn);
+            self.pending = pending;
             let Filling { budget, left, looked_at, rows, patients, .. } = filling;
             self.budget = Some(budget);
             (self.left, self.looked_at, self.rows) = (left, self.looked_at + looked_at, self.rows + rows);
-            let ended = ended || left == 0;
+            let ended = left == 0 || (self.is_last && self.pending.is_none());
             if ended {
                 blocking(move || writer.finish().map(drop).map_err(disk)).await?;
             } else {
@@ -176,8 +192,8 @@ impl ViewRun {
 }
 
 enum Source {
-    Given(Vec<Value>),
-    Found(Vec<ScanRow>),
+    Given(std::iter::Enumerate<std::vec::IntoIter<Value>>),
+    Found(std::vec::IntoIter<ScanRow>),
 }
 
 /// One page on its way into the table.
@@ -222,30 +238,36 @@ pub(crate) fn refusal(error: &ViewError, field: &str, what: &str) -> Error {
 }
 
 impl Source {
-    /// Ends with the rows that are wanted: resources behind the last one are not looked at.
-    fn fill(self, filling: &mut Filling, writer: &mut TableWriter<Shared>) -> Result<(), Error> {
-        match self {
-            Source::Given(resources) => {
-                for (n, resource) in resources.iter().enumerate() {
-                    if filling.left == 0 {
-                        break;
-                    }
-                    filling.one(&format!("resource {}", n + 1), resource, writer)?;
-                }
-            }
-            Source::Found(rows) => {
-                for row in rows {
-                    if filling.left == 0 {
-                        break;
-                    }
+    /// Ends with the rows that are wanted, for resources behind the last one are not looked at, and where enough wait for
+    /// the reader. Returns whether nothing is left.
+    fn fill(
+        &mut self,
+        filling: &mut Filling,
+        writer: &mut TableWriter<Shared>,
+        shared: &Shared,
+    ) -> Result<bool, Error> {
+        while filling.left > 0 && !shared.is_full() {
+            let more = match self {
+                Source::Given(resources) => resources.next().map(|(n, resource)| {
+                    filling.one(&format!("resource {}", n + 1), &resource, writer).map(drop)
+                }),
+                Source::Found(rows) => rows.next().map(|row| {
                     if filling.one(&row.stored.key.to_string(), row.stored.parse()?.value(), writer)? {
                         filling.patients.extend(row.patients);
                     }
-                }
-                filling.patients.sort();
-                filling.patients.dedup();
+                    Ok(())
+                }),
+            };
+            match more {
+                Some(done) => done?,
+                None => break,
             }
         }
-        Ok(())
+        filling.patients.sort();
+        filling.patients.dedup();
+        Ok(match self {
+            Source::Given(resources) => resources.len() == 0,
+            Source::Found(rows) => rows.len() == 0,
+        })
     }
 }

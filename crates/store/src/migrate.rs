@@ -65,19 +65,28 @@ pub fn status(tx: &mut dyn Tx) -> Result<Status> {
             "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'migration'"
         }
     };
-    let current = match tx.one(table, &[], |_| Ok(()))? {
-        None => 0,
-        Some(()) => tx
-            .one("SELECT max(number) FROM migration", &[], |row| row.opt_int(0))?
-            .flatten()
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(0),
-    };
+    let mut done: Vec<(u32, String)> = Vec::new();
+    if tx.one(table, &[], |_| Ok(()))?.is_some() {
+        tx.query("SELECT number, name FROM migration ORDER BY number", &[], &mut |row| {
+            done.push((u32::try_from(row.int(0)?).unwrap_or(u32::MAX), row.string(1)?));
+            Ok(())
+        })?;
+    }
+    let current = done.last().map_or(0, |(number, _)| *number);
     let known = ALL.last().map_or(0, |m| m.number);
     if current > known {
         return Err(Error::NewerDatabase { found: current, known });
     }
-    let pending = ALL.iter().filter(|m| m.number > current).map(|m| m.name).collect();
+    // Of a program that numbered its migrations otherwise.
+    for (number, name) in &done {
+        let own = ALL.iter().find(|m| m.number == *number).map_or("none", |m| m.name);
+        if own != name {
+            let text = format!("migration {number} of this database is `{name}`; this program's is `{own}`");
+            return Err(Error::Database(text));
+        }
+    }
+    let is_pending = |m: &&Migration| !done.iter().any(|(number, _)| *number == m.number);
+    let pending = ALL.iter().filter(is_pending).map(|m| m.name).collect();
     Ok(Status { current, known, pending })
 }
 
@@ -89,7 +98,7 @@ pub(crate) fn run(tx: &mut dyn Tx, batch: &mut dyn FnMut(&mut dyn Tx, &str) -> R
         tx.query("SELECT pg_advisory_xact_lock(7313)", &[], &mut |_| Ok(()))?;
     }
     let before = status(tx)?;
-    for migration in ALL.iter().filter(|m| m.number > before.current) {
+    for migration in ALL.iter().filter(|m| before.pending.contains(&m.name)) {
         if before.current == 0 && migration.number == ALL[0].number {
             batch(tx, &dialect.migration(TABLE))?;
         }

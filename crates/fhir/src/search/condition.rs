@@ -8,11 +8,14 @@ use crate::definitions::{self, Param, ParamType};
 use crate::resource::valid_id;
 use crate::suggest::nearest;
 use crate::{IssueCode, ParamId, ResourceKey, TypeId};
+use std::cell::Cell;
 
 /// An id that no resource has: what is left of ids that no resource can have.
 pub(super) const NO_ID: &str = "";
 /// Types that a chain may be followed to without being told which.
 const MAX_CHAIN_TYPES: usize = 40;
+/// Links that a query follows at most, each type that one leads to counted.
+const MAX_LINKS: usize = 5_000;
 /// Words of one `_text` or `_content` value.
 const MAX_WORDS: usize = 16;
 /// Parameters that hold for every type and are columns of their own or no values at all.
@@ -74,9 +77,16 @@ type Read = Result<Condition, Vec<Problem>>;
 /// Reads parameters of resources; the same at the top, in chains and in `_filter`.
 pub(super) struct Conditions<'p> {
     pub params: &'p Params,
+    /// Links that may still be followed, of the whole query: one without a type leads to every type there is, and from
+    /// each of them on, so a few words come to millions.
+    left: Cell<usize>,
 }
 
 impl<'p> Conditions<'p> {
+    pub fn new(params: &'p Params) -> Conditions<'p> {
+        Conditions { params, left: Cell::new(MAX_LINKS) }
+    }
+
     /// `name=value` on resources of `kind`, `depth` links away from what is searched for.
     pub fn named(
         &self,
@@ -266,6 +276,15 @@ impl<'p> Conditions<'p> {
         let canonical = reads.is_canonical();
         let (mut found, mut problems) = (Vec::new(), Vec::new());
         for target in types {
+            match self.left.get().checked_sub(1) {
+                Some(left) => self.left.set(left),
+                None => {
+                    let text = format!(
+                        "The chains of this search lead to too many types; say which: `{code}:Patient.{rest}`."
+                    );
+                    return Err(one(Problem::new(IssueCode::TooCostly, text)));
+                }
+            }
             match inner(target) {
                 Ok(condition) => found.extend(self.link(p, target, canonical, condition)),
                 Err(more) => problems.extend(more),

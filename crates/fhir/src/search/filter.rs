@@ -6,7 +6,7 @@
 
 use super::condition::{Conditions, all, any, too_many_links};
 use super::operand::Problem;
-use super::{Condition, Filter, MAX_CHAIN, Match, Params};
+use super::{Condition, Filter, MAX_CHAIN, Match};
 use crate::definitions::ParamType;
 use crate::suggest::nearest;
 use crate::{IssueCode, TypeId};
@@ -99,11 +99,11 @@ fn quoted(text: &str) -> Result<(String, usize), Vec<Problem>> {
 }
 
 /// Reads a filter on resources of `kind`.
-pub(super) fn read(params: &Params, kind: TypeId, text: &str) -> Result<Condition, Vec<Problem>> {
+pub(super) fn read(conditions: &Conditions<'_>, kind: TypeId, text: &str) -> Result<Condition, Vec<Problem>> {
     let mut parser = Parser { tokens: tokens(text)?, at: 0, comparisons: 0 };
     let expression = parser.either(0)?;
     match parser.tokens.get(parser.at) {
-        None => Maker { conditions: Conditions { params } }.condition(kind, &expression, 0),
+        None => Maker { conditions }.condition(kind, &expression, 0),
         Some(Token::Close) => wrong("`_filter` has a `)` too many."),
         Some(Token::CloseBracket) => wrong("`_filter` has a `]` too many."),
         Some(_) => wrong("`_filter` needs `and` or `or` between its parts."),
@@ -237,7 +237,7 @@ fn shown(path: &[Step<'_>]) -> String {
 
 /// Makes conditions for a type of what was read.
 struct Maker<'p> {
-    conditions: Conditions<'p>,
+    conditions: &'p Conditions<'p>,
 }
 
 impl Maker<'_> {

@@ -63,7 +63,7 @@ pub fn parse(
 ) -> Result<(Query, Vec<Issue>), Outcome> {
     let mut parser = Parser {
         handling,
-        conditions: Conditions { params },
+        conditions: Conditions::new(params),
         query: Query {
             kind,
             filters: Vec::new(),
@@ -244,7 +244,7 @@ impl Parser<'_> {
     }
 
     fn filter(&mut self, value: &str) {
-        match filter::read(self.conditions.params, self.query.kind, value) {
+        match filter::read(&self.conditions, self.query.kind, value) {
             Ok(condition) => self.add(condition),
             // A filter that is skipped in part would mean something else.
             Err(problems) => problems.into_iter().for_each(|p| self.error("_filter", p.code, p.text)),

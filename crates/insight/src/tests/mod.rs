@@ -3,6 +3,7 @@
 mod dump;
 mod export;
 mod import;
+mod run;
 mod stored;
 
 use crate::{Config, FileKey, Insight};

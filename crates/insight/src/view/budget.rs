@@ -42,7 +42,7 @@ pub struct Spent {
 /// Steps that one resource may take.
 pub const MAX_STEPS: u64 = 20_000_000;
 /// Bytes that the rows of one resource may have, those in between included: they are in memory together.
-pub const MAX_BYTES: u64 = 256 << 20;
+pub const MAX_BYTES: u64 = 32 << 20;
 /// Evaluations between two looks at the clock.
 const CLOCK_EVERY: u32 = 64;
 

@@ -202,6 +202,29 @@ fn a_data_file_has_one_server_and_one_key() {
     assert!(Store::open(config).is_ok());
 }
 
+/// Of a program that gave another migration the same number, or had not yet what has a smaller one.
+#[test]
+fn migrations_are_known_by_number_and_name() {
+    for temp in both() {
+        let rename = |name: &'static str| {
+            move |tx: &mut dyn store::Tx| {
+                tx.execute("UPDATE migration SET name = $1 WHERE number = 18", &[name.into()])
+            }
+        };
+        temp.store.write_blocking(rename("0018_another")).unwrap();
+        let refused = temp.store.write_blocking(store::migrate::status);
+        assert!(
+            matches!(&refused, Err(Error::Database(text)) if text.contains("0018_another")),
+            "{refused:?}"
+        );
+        temp.store.write_blocking(rename("0018_search_parameter")).unwrap();
+        assert!(temp.store.write_blocking(store::migrate::status).unwrap().pending.is_empty());
+        temp.store.write_blocking(|tx| tx.execute("DELETE FROM migration WHERE number = 18", &[])).unwrap();
+        let pending = temp.store.write_blocking(store::migrate::status).unwrap().pending;
+        assert_eq!(pending, ["0018_search_parameter"]);
+    }
+}
+
 #[test]
 fn a_newer_database_is_refused() {
     for mut temp in both() {

@@ -433,3 +433,19 @@ mod arbitrary {
         }
     }
 }
+
+/// A few words that lead to all types, and on from each, are refused before they are worked out.
+#[test]
+fn chains_to_all_types_are_cut_early() {
+    let basic = TypeId::from_name("Basic").unwrap();
+    let chain = "subject.subject.subject.subject.subject.code";
+    let filter = vec![format!("{chain} eq x"); 60].join(" and ");
+    let params = Params::standard();
+    let chains = vec![(chain.to_owned(), "x".to_owned()); 64];
+    for pairs in [vec![("_filter".to_owned(), filter)], chains] {
+        let outcome = parse(&params, basic, &pairs, Handling::Strict).unwrap_err();
+        assert_eq!(outcome.issues[0].code, IssueCode::TooCostly, "{outcome:?}");
+        // Worked out, it would be 500 conditions too many instead, minutes later.
+        assert!(outcome.issues[0].text.contains("too many types"), "{outcome:?}");
+    }
+}

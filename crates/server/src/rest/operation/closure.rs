@@ -4,6 +4,9 @@ use super::{Answer, Call, Kinds, Levels, Operation, Output, Parameter, wrong};
 use record::terminology::closure;
 use serde_json::{Value, json};
 
+/// As much as the index of either engine takes.
+const MAX_BYTES: usize = 1_000;
+
 pub(super) const OPERATIONS: &[Operation] = &[Operation {
     code: "closure",
     id: "ConceptMap-closure",
@@ -32,6 +35,10 @@ async fn closure(call: Call) -> Answer {
     let mut concepts = Vec::new();
     for coding in call.input.values("concept") {
         match (coding["system"].as_str(), coding["code"].as_str()) {
+            (Some(system), Some(code)) if system.len() > MAX_BYTES || code.len() > MAX_BYTES => {
+                let text = format!("A system or code has at most {MAX_BYTES} bytes.");
+                return Err(wrong("concept", text));
+            }
             (Some(system), Some(code)) => concepts.push((system.to_owned(), code.to_owned())),
             _ => return Err(wrong("concept", "A concept needs `system` and `code`.")),
         }
