@@ -237,7 +237,7 @@ impl Due {
 /// The session by which a person is signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFacts {
-    /// First bytes of the SHA-256 of the session's token: names the session, gives no access.
+    /// Names the session among those of its account, whatever its token; gives no access.
     pub id: [u8; 8],
     /// When the person last showed [SessionFacts::factors].
     pub authenticated_at: Timestamp,

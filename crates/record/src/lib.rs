@@ -63,6 +63,10 @@ pub(crate) struct Inner {
     tokens: Mutex<HashMap<[u8; 32], CachedToken>>,
     throttle: Throttle,
     policy: authn::policy::Cached,
+    /// Seals secrets that must be read again; not in the database.
+    secret_key: OnceLock<[u8; 32]>,
+    site: OnceLock<authn::Site>,
+    public_url: OnceLock<String>,
     /// Ids handed out for logins that do not exist: until when, and guesses so far.
     decoys: Mutex<HashMap<String, (Timestamp, u32)>>,
     hashers: Semaphore,
@@ -91,6 +95,9 @@ impl Record {
                 tokens: Mutex::default(),
                 throttle: Throttle::default(),
                 policy: authn::policy::Cached::default(),
+                secret_key: OnceLock::new(),
+                site: OnceLock::new(),
+                public_url: OnceLock::new(),
                 decoys: Mutex::default(),
                 hashers: Semaphore::new(authn::password::concurrent_hashes()),
                 hash_queue: Semaphore::new(authn::password::WAITING_HASHES),
@@ -131,6 +138,7 @@ impl Record {
             store::oauth::prune(tx, now)?;
             let before = |age| now.checked_sub(age).unwrap_or(Timestamp::MIN);
             store::credential::prune(tx, before(authn::FAILURES_KEPT), before(authn::ORIGIN_KNOWN))?;
+            store::ceremony::prune(tx, before(authn::CEREMONIES_KEPT))?;
             store::idempotency::prune(tx, now)?;
             Ok(())
         })

@@ -87,6 +87,7 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
         let clamd = reach::clamd::Clamd::new(clamd).map_err(anyhow::Error::msg).context("http.clamd")?;
         record.set_scanner(clamd.scanner());
     }
+    record.set_site(&public_url);
     let parts = Parts::start(&config, &record, &public_url).await?;
     let web = Web::load(&public_url.replacen("http", "ws", 1));
     let hub = Hub::default();
@@ -118,6 +119,7 @@ fn serve(
 ) -> anyhow::Result<Running> {
     let mut tasks = vec![tokio::spawn(hub::run(app.clone()))];
     tasks.push(tokio::spawn(crate::api::consultations::keep_call_log(app.clone())));
+    tasks.push(tokio::spawn(crate::ws::ended::run(app.clone())));
     if app.config.worker.enabled {
         tasks.push(tokio::spawn(worker::run(app.clone(), worker::registry())));
     }

@@ -36,6 +36,7 @@ pub fn open(config: &Config, clock: Clock) -> anyhow::Result<Record> {
     };
     let store = Store::open(StoreConfig::new(url, key)).map_err(|error| explain(&error))?;
     let record = Record::new(store, clock);
+    record.set_secret_key(file_key(config)?.as_bytes());
     if let Some(url) = &config.public_url {
         record.set_base(format!("{url}{}", crate::rest::BASE));
     }

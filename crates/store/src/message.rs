@@ -121,6 +121,18 @@ pub struct Message {
     number: i64,
 }
 
+fn number(channel: Channel) -> i64 {
+    match channel {
+        Channel::Sms => 1,
+        Channel::Email => 2,
+    }
+}
+
+/// [lease_of] text messages.
+pub fn lease(tx: &mut dyn Tx, limit: u32, lease_ms: i64) -> Result<Vec<Message>> {
+    lease_of(tx, Channel::Sms, limit, lease_ms)
+}
+
 const EXPIRY: SignedDuration = SignedDuration::from_hours(48);
 
 pub fn insert(tx: &mut dyn Tx, new: &NewMessage) -> Result<()> {
@@ -132,10 +144,7 @@ pub fn insert(tx: &mut dyn Tx, new: &NewMessage) -> Result<()> {
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', 0, $9, $10, $11, $12, $12, 0)",
         params![
             &new.id,
-            match new.channel {
-                Channel::Sms => 1i64,
-                Channel::Email => 2,
-            },
+            number(new.channel),
             &new.to,
             &new.language,
             &new.template,
@@ -152,9 +161,9 @@ pub fn insert(tx: &mut dyn Tx, new: &NewMessage) -> Result<()> {
     Ok(())
 }
 
-/// Takes up to `limit` messages that are due, for `lease_ms`; a worker that dies loses them after that time.
-/// Expired ones become [State::Dead] instead.
-pub fn lease(tx: &mut dyn Tx, limit: u32, lease_ms: i64) -> Result<Vec<Message>> {
+/// Takes up to `limit` messages of this channel that are due, for `lease_ms`; a worker that dies loses them after that
+/// time. Expired ones become [State::Dead] instead.
+pub fn lease_of(tx: &mut dyn Tx, channel: Channel, limit: u32, lease_ms: i64) -> Result<Vec<Message>> {
     let now = tx.now()?.as_microsecond();
     tx.execute(
         "UPDATE message SET state = 'dead', error = 'expired', updated_us = $1 \
@@ -162,11 +171,11 @@ pub fn lease(tx: &mut dyn Tx, limit: u32, lease_ms: i64) -> Result<Vec<Message>>
         params![now],
     )?;
     let sql = format!(
-        "SELECT {COLUMNS} FROM message WHERE state IN ('queued', 'sending') AND due_us <= $1 \
+        "SELECT {COLUMNS} FROM message WHERE state IN ('queued', 'sending') AND due_us <= $1 AND channel = $3 \
          ORDER BY due_us, number LIMIT $2{}",
         tx.dialect().skip_locked()
     );
-    let mut messages = tx.all(&sql, params![now, i64::from(clamp(limit))], read)?;
+    let mut messages = tx.all(&sql, params![now, i64::from(clamp(limit)), number(channel)], read)?;
     for message in &mut messages {
         message.token += 1;
         message.attempts += 1;

@@ -97,6 +97,12 @@ pub fn sent_since(tx: &mut dyn Tx, phone: &str, since: Timestamp) -> Result<i64>
     Ok(sum.unwrap_or(0))
 }
 
+/// Codes sent to all phones since `since`.
+pub fn sent_by_all_since(tx: &mut dyn Tx, since: Timestamp) -> Result<i64> {
+    let sql = "SELECT CAST(coalesce(sum(sends), 0) AS BIGINT) FROM one_time_code WHERE sent_us >= $1";
+    Ok(tx.one(sql, params![since], |row| row.int(0))?.unwrap_or(0))
+}
+
 /// Removes codes that expired before `before`; returns how many.
 pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64> {
     tx.execute("DELETE FROM one_time_code WHERE expires_us < $1", params![before])

@@ -39,7 +39,7 @@ pub struct Facts {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
-    /// First bytes of the token's hash.
+    /// Names the session among those of its account, whatever its token: when it was begun.
     pub id: [u8; 8],
     pub account: i64,
     pub created: Timestamp,
@@ -53,8 +53,18 @@ fn codes(factors: &[Factor]) -> String {
     factors.iter().map(|f| f.code()).collect::<Vec<_>>().join(",")
 }
 
+/// Sessions of one account that may be begun in the same microsecond.
+const MAX_AT_ONCE: i64 = 1000;
+
 pub fn insert(tx: &mut dyn Tx, new: &NewSession) -> Result<()> {
     let facts = &new.facts;
+    // When it was begun names a session: of two at once one is begun a microsecond later.
+    let mut begun = facts.begun.as_microsecond();
+    let last = begun + MAX_AT_ONCE;
+    let taken = "SELECT 1 FROM session WHERE account = $1 AND begun_us = $2";
+    while begun < last && tx.one(taken, params![new.account, begun], |_| Ok(()))?.is_some() {
+        begun += 1;
+    }
     tx.execute(
         "INSERT INTO session (token_hash, account, created_us, last_seen_us, idle_us, expires_us, authenticated_us, \
          factors, begun_us, device, address, shared_device) VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -66,7 +76,7 @@ pub fn insert(tx: &mut dyn Tx, new: &NewSession) -> Result<()> {
             new.expires,
             facts.authenticated,
             &codes(&facts.factors),
-            facts.begun,
+            begun,
             &facts.device,
             &facts.address,
             facts.shared_device.as_ref()
@@ -74,6 +84,9 @@ pub fn insert(tx: &mut dyn Tx, new: &NewSession) -> Result<()> {
     )?;
     Ok(())
 }
+
+/// The session of account `$1` that [Session::id] `$2` names; those of an older program were begun when they were made.
+const BY_ID: &str = "account = $1 AND (begun_us = $2 OR (begun_us = 0 AND created_us = $2))";
 
 const COLUMNS: &str = "token_hash, account, created_us, last_seen_us, idle_us, expires_us, authenticated_us, factors, \
      begun_us, device, address, shared_device";
@@ -83,8 +96,9 @@ fn read(row: &crate::Row<'_>) -> Result<Session> {
     let created = row.time(2)?;
     // Zero: opened by an older program.
     let or_created = |at: Timestamp| if at == Timestamp::UNIX_EPOCH { created } else { at };
+    let begun = or_created(row.time(8)?);
     Ok(Session {
-        id: row.bytes(0)?.get(..8).and_then(|b| b.try_into().ok()).ok_or_else(corrupt)?,
+        id: begun.as_microsecond().to_be_bytes(),
         account: row.int(1)?,
         created,
         last_seen: row.time(3)?,
@@ -93,7 +107,7 @@ fn read(row: &crate::Row<'_>) -> Result<Session> {
         facts: Facts {
             authenticated: or_created(row.time(6)?),
             factors: row.text(7)?.split(',').filter_map(Factor::from_code).collect(),
-            begun: or_created(row.time(8)?),
+            begun,
             device: row.string(9)?,
             address: row.string(10)?,
             shared_device: row.opt_bytes(11)?.map(|b| b.try_into().map_err(|_| corrupt())).transpose()?,
@@ -125,13 +139,11 @@ pub fn list(tx: &mut dyn Tx, account: i64, now: Timestamp) -> Result<Vec<Session
 
 /// Whether the account, not disabled, has a live session with this id.
 pub fn is_alive(tx: &mut dyn Tx, account: i64, id: &[u8; 8], now: Timestamp) -> Result<bool> {
-    let found = tx.one(
-        "SELECT 1 FROM session s JOIN account a ON a.id = s.account WHERE s.account = $1 \
-         AND substr(s.token_hash, 1, 8) = $2 AND s.idle_us > $3 AND s.expires_us > $3 AND a.disabled = 0",
-        params![account, id, now],
-        |_| Ok(()),
-    )?;
-    Ok(found.is_some())
+    let sql = format!("SELECT 1 FROM session WHERE {BY_ID} AND idle_us > $3 AND expires_us > $3");
+    if tx.one(&sql, params![account, i64::from_be_bytes(*id), now], |_| Ok(()))?.is_none() {
+        return Ok(false);
+    }
+    Ok(crate::account::load(tx, account)?.is_some_and(|a| !a.disabled))
 }
 
 /// Slides the idle limit; an empty `address` leaves the one that is there.
@@ -158,11 +170,8 @@ pub fn authenticated(
     now: Timestamp,
     factors: &[Factor],
 ) -> Result<bool> {
-    let changed = tx.execute(
-        "UPDATE session SET authenticated_us = $3, factors = $4 \
-         WHERE account = $1 AND substr(token_hash, 1, 8) = $2",
-        params![account, id, now, &codes(factors)],
-    )?;
+    let sql = format!("UPDATE session SET authenticated_us = $3, factors = $4 WHERE {BY_ID}");
+    let changed = tx.execute(&sql, params![account, i64::from_be_bytes(*id), now, &codes(factors)])?;
     Ok(changed == 1)
 }
 
@@ -180,10 +189,8 @@ pub fn end(tx: &mut dyn Tx, token_hash: &[u8; 32]) -> Result<bool> {
 
 /// Ends the session with this id; returns whether there was one.
 pub fn end_by_id(tx: &mut dyn Tx, account: i64, id: &[u8; 8]) -> Result<bool> {
-    let ended = tx.execute(
-        "DELETE FROM session WHERE account = $1 AND substr(token_hash, 1, 8) = $2",
-        params![account, id],
-    )?;
+    let sql = format!("DELETE FROM session WHERE {BY_ID}");
+    let ended = tx.execute(&sql, params![account, i64::from_be_bytes(*id)])?;
     hint(tx, account)?;
     Ok(ended > 0)
 }

@@ -70,6 +70,24 @@ impl Record {
     /// was given. Errors: `Denied`; `Rule` `password-short`, `password-common`, `phone-invalid`, `login-invalid`,
     /// `email-invalid`, `language-invalid`, `name-required`, `roles-invalid`, `practitioner-required`, `patient-required`; `Duplicate` `login-taken`.
     pub async fn create_account(&self, ctx: &Ctx, new: AccountSpec) -> Result<(i64, Option<String>), Error> {
+        self.make_account(ctx, new, true).await
+    }
+
+    /// For somebody who is invited to set her own password. Errors: as [Record::create_account].
+    pub(super) async fn create_account_without_password(
+        &self,
+        ctx: &Ctx,
+        new: AccountSpec,
+    ) -> Result<i64, Error> {
+        Ok(self.make_account(ctx, AccountSpec { password: None, ..new }, false).await?.0)
+    }
+
+    async fn make_account(
+        &self,
+        ctx: &Ctx,
+        new: AccountSpec,
+        with_password: bool,
+    ) -> Result<(i64, Option<String>), Error> {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "account.create", "").await);
         }
@@ -104,15 +122,16 @@ impl Record {
             return refuse("login-invalid", "/login", "Give a login or a phone number.");
         }
         let (password, one_time) = match new.password {
+            None if !with_password => (None, None),
             Some(password) => {
                 let about: Vec<&str> =
                     [login.as_deref(), phone.as_deref(), Some(&*display)].into_iter().flatten().collect();
                 super::password::check(&password, &about)?;
-                (password, None)
+                (Some(password), None)
             }
             None => {
                 let password = secret::one_time_password()?;
-                (password.clone(), Some(password))
+                (Some(password.clone()), Some(password))
             }
         };
         let email = new.email.as_deref().map(|e| e.trim().to_lowercase()).filter(|e| !e.is_empty());
@@ -124,14 +143,17 @@ impl Record {
         if !email.as_ref().is_none_or(fits) {
             return refuse("email-invalid", "/email", "Write the e-mail address like name@clinic.example.");
         }
-        let hash = self.hash_password(&password).await?;
+        let hash = match &password {
+            Some(password) => Some(self.hash_password(password).await?),
+            None => None,
+        };
         let temporary = one_time.is_some();
         let account = NewAccount {
             login,
             phone,
             email,
             display,
-            password_hash: Some(hash),
+            password_hash: hash,
             roles: new.roles,
             patient: new.patient,
             practitioner: new.practitioner,

@@ -9,6 +9,16 @@ use sha2::{Digest, Sha256};
 static PREFIXES: &[u8] = include_bytes!("breached.bin");
 const BYTES: usize = 5;
 
+/// PINs that people choose first, besides rows and repetitions: shapes on the pad.
+const PINS: [&str; 12] = [
+    "159753", "147258", "147852", "159357", "258456", "741852", "963852", "852456", "789456", "456123",
+    "321654", "102030",
+];
+
+pub(super) fn is_common_pin(pin: &str) -> bool {
+    PINS.contains(&pin)
+}
+
 /// Whether the password, without regard to case, is in the lists.
 pub(super) fn is_known(password: &str) -> bool {
     let digest = Sha256::digest(password.to_lowercase().as_bytes());

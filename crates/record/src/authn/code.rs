@@ -20,6 +20,8 @@ const MAX_SENDS_PER_DAY: i64 = 10;
 const FORM_WAITS: SignedDuration = SignedDuration::from_mins(30);
 /// Expired codes stay this long: the daily limit counts them.
 pub(crate) const KEEP_EXPIRED: SignedDuration = SignedDuration::from_hours(25);
+/// A code for another phone number of an account.
+pub(super) const PHONE: &str = "phone";
 /// Decoys remembered, for logins that do not exist.
 const MAX_DECOYS: usize = 10_000;
 
@@ -156,8 +158,10 @@ impl Record {
             resend_after_s: RESEND_AFTER_S,
         };
         let event = self.audit_event(ctx, "code.send", Outcome::Success, "", &[]);
+        let most = i64::from(self.security_policy().await?.sms_codes_per_day);
         self.writing(move |tx| {
             limit(tx, &row, now)?;
+            limit_all(tx, now, most)?;
             store::one_time_code::put(tx, &row)?;
             store::message::insert(tx, &message)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
@@ -224,6 +228,16 @@ impl Record {
             _ => expired(),
         }
     }
+}
+
+/// What the whole clinic spends on codes in a day: an attacker who registers thousands of numbers pays nothing, we do.
+fn limit_all(tx: &mut dyn Tx, now: Timestamp, most: i64) -> Result<(), Error> {
+    let window = SignedDuration::from_hours(24);
+    let since = now.checked_sub(window).unwrap_or(Timestamp::MIN);
+    if store::one_time_code::sent_by_all_since(tx, since)? >= most {
+        return Err(Error::Throttled { retry_after_s: 3600 });
+    }
+    Ok(())
 }
 
 /// Limits on what can be sent to one number, whoever asks for it.

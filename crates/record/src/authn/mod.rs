@@ -2,21 +2,32 @@
 
 mod account;
 mod breached;
+mod cbor;
 mod client;
 mod code;
+mod device;
 pub mod duplicate;
 mod fresh;
+mod link;
+mod notice;
+mod passkey;
 pub mod password;
 pub(crate) mod policy;
 mod registration;
+mod seal;
+mod second;
 pub(crate) mod secret;
 mod session;
 mod signin;
 mod throttle;
+pub mod totp;
 
 pub use client::ClientRow;
 pub(crate) use code::KEEP_EXPIRED;
+use notice::Notice;
 pub use policy::{SecondFactor, SecurityPolicy};
+pub(crate) use second::KEPT as CEREMONIES_KEPT;
+pub use second::TotpSetup;
 pub(crate) use session::user;
 pub(crate) use throttle::{FAILURES_KEPT, ORIGIN_KNOWN, Throttle};
 
@@ -62,6 +73,96 @@ pub struct Pending {
     /// Which would do.
     pub factors: Vec<Factor>,
     pub expires_at: Timestamp,
+}
+
+/// What a person shows besides, or instead of, her name.
+#[derive(Clone)]
+pub enum Proof {
+    Password(String),
+    /// Six digits of an authenticator application.
+    Totp(String),
+    RecoveryCode(String),
+    /// What `navigator.credentials.get` gave, by `toJSON`.
+    Passkey(serde_json::Value),
+}
+
+/// How a link gets to its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Email,
+    Sms,
+    /// To the administrator, who passes it on.
+    Shown,
+}
+
+/// An invitation on its way.
+#[derive(Clone)]
+pub struct Invited {
+    pub account: i64,
+    /// Only if it is to be shown.
+    pub token: Option<String>,
+    /// Masked.
+    pub sent_to: Option<String>,
+    pub expires_at: Timestamp,
+}
+
+/// What a link is for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkFacts {
+    /// `invitation` or `reset`.
+    pub purpose: &'static str,
+    pub display: String,
+    /// With what to sign in afterwards.
+    pub login: Option<String>,
+    pub expires_at: Timestamp,
+}
+
+/// A passkey in the list of its owner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PasskeyRow {
+    /// The credential's id, base64url.
+    pub id: String,
+    pub name: String,
+    /// Kept by the maker of the device, not only on it.
+    pub is_synced: bool,
+    pub created_at: Timestamp,
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What an account is protected by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SecurityState {
+    /// What the clinic asks of this person.
+    pub second_factor: SecondFactor,
+    pub password_at: Option<Timestamp>,
+    pub totp_since: Option<Timestamp>,
+    pub recovery_codes_left: u32,
+    pub passkeys: Vec<PasskeyRow>,
+}
+
+/// A shared device in the administrator's list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceRow {
+    pub id: [u8; 32],
+    pub name: String,
+    pub made_by: i64,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+}
+
+/// Who can change over on a shared device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevicePeople {
+    pub name: String,
+    /// Account and display name.
+    pub people: Vec<(i64, String)>,
+}
+
+/// The name that passkeys belong to, and where pages of it come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Site {
+    pub id: String,
+    pub origin: String,
 }
 
 /// A session in the list of its owner.

@@ -3,7 +3,7 @@
 use super::code::{Sending, Text};
 use super::session::Opening;
 use super::throttle::Allowance;
-use super::{CodeSent, NewPatient, Session};
+use super::{CodeSent, NewPatient, Session, SignIn};
 use crate::write::Request;
 use crate::{Change, ChangeSet, Effect, Error, Record, Rule};
 use access::{Ctx, Factor, Role};
@@ -218,14 +218,29 @@ impl Record {
         self.open_session(account, opening).await
     }
 
-    /// Sends a code to the account's phone. Unknown logins and accounts without a phone get the same answer and no
-    /// message. Errors: `Throttled`.
+    /// Sends a code to a patient's phone, or a link to the e-mail address of the account. Unknown logins and accounts
+    /// without either get the same answer and no message. Errors: `Throttled`.
     pub async fn begin_reset(&self, ctx: &Ctx, login: &str) -> Result<CodeSent, Error> {
         self.throttle_begin(ctx)?;
         let account = self.accounts_by_login(login).await?.into_iter().next().filter(|a| !a.disabled);
         let asked_by_phone = super::phone_e164(login);
-        let Some((account, phone)) = account.and_then(|a| a.phone.clone().map(|p| (a, p))) else {
-            return self.decoy_code(asked_by_phone.as_deref());
+        // Codes by SMS are for patients; staff get a link by e-mail, or a new password from their administrator.
+        let is_staff = account.as_ref().is_some_and(|a| a.roles.iter().any(|r| r.is_staff()));
+        let by_phone = account.as_ref().and_then(|a| a.phone.clone()).filter(|_| !is_staff);
+        let (account, phone) = match (account, by_phone) {
+            (Some(account), Some(phone)) => (account, phone),
+            (account, _) => {
+                if let Some(account) = account.filter(|a| a.email.is_some()) {
+                    // After the answer: a commit would make known names slower than unknown ones.
+                    let (record, ctx) = (self.clone(), ctx.clone());
+                    tokio::spawn(async move {
+                        if let Err(error) = record.send_reset_link(&ctx, &account).await {
+                            tracing::warn!(%error, "a link for a new password was not sent");
+                        }
+                    });
+                }
+                return self.decoy_code(asked_by_phone.as_deref());
+            }
         };
         let sent = self
             .send_code(
@@ -251,7 +266,7 @@ impl Record {
         }
     }
 
-    /// Sets the password, ends all sessions, opens one. Errors: `Rule` `code-wrong`, `code-expired`, `password-short`,
+    /// Sets the password, ends all sessions, tells the owner, and signs in; who has a second factor shows it next. Errors: `Rule` `code-wrong`, `code-expired`, `password-short`,
     /// `password-common`; `Busy`.
     pub async fn confirm_reset(
         &self,
@@ -259,7 +274,8 @@ impl Record {
         id: &str,
         code: &str,
         password: &str,
-    ) -> Result<Session, Error> {
+        from: &super::Origin,
+    ) -> Result<SignIn, Error> {
         // Before the code is used: a password that is refused must not cost the code.
         super::password::check(password, &[])?;
         let row = self.check_code(id, RESET, code).await?;
@@ -275,11 +291,8 @@ impl Record {
         let mut own = self.context_of(super::session::user(&account), ctx.address);
         own.request_id = ctx.request_id.clone();
         self.set_password(&own, &account, password, "password.reset", false).await?;
-        let account = store::account::Account { temporary: false, ..account };
-        let from =
-            super::Origin { address: ctx.address, request_id: ctx.request_id.clone(), ..Default::default() };
-        let opening = Opening::sign_in(vec![Factor::SmsCode], &from, self.now());
-        self.open_session(&account, opening).await
+        self.notify(&account, super::Notice::PasswordReset).await?;
+        self.signed_in_by(&account, Factor::SmsCode, from).await
     }
 
     fn throttle_begin(&self, ctx: &Ctx) -> Result<(), Error> {

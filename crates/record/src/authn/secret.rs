@@ -34,6 +34,27 @@ pub(crate) fn one_time_password() -> Result<String, Error> {
     Ok(letters.chunks(4).map(|c| c.iter().collect::<String>()).collect::<Vec<_>>().join("-"))
 }
 
+/// Codes to print and keep: ten, of ten letters and digits each, 50 bits.
+pub(crate) fn recovery_codes() -> Result<Vec<String>, Error> {
+    const CODES: usize = 10;
+    // Crockford's: no letter looks like a digit.
+    const EACH: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    (0..CODES)
+        .map(|_| {
+            let mut bytes = [0u8; 10];
+            getrandom::fill(&mut bytes).map_err(|e| Error::Internal(format!("randomness: {e}")))?;
+            let text: String = bytes.iter().map(|b| char::from(EACH[usize::from(b % 32)])).collect();
+            Ok(format!("{}-{}", &text[..5], &text[5..]))
+        })
+        .collect()
+}
+
+/// However it was typed.
+pub(crate) fn hash_recovery(account: i64, code: &str) -> [u8; 32] {
+    let plain: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
+    hash(&format!("recovery/{account}\n{}", plain.to_ascii_lowercase()))
+}
+
 pub(crate) fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }

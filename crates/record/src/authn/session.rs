@@ -154,8 +154,8 @@ impl Record {
             enrolled: account.factors.clone(),
             kiosk,
         };
-        let info =
-            SessionInfo { user: user(&account), phone: account.phone, expires_at, idle_expires_at, facts };
+        let user = user(&account);
+        let info = SessionInfo { user, phone: account.phone, expires_at, idle_expires_at, facts };
         self.remember(hash, now, Principal::User(info.user.clone()), Some(info.clone()));
         Ok(info)
     }
@@ -276,13 +276,6 @@ impl Record {
     /// Accounts some session of which ended within the last seconds, on whatever server. Errors: `Busy`, `Internal`.
     pub async fn sessions_ended_lately(&self) -> Result<Vec<i64>, Error> {
         self.reading(|tx| Ok(store::session::ended_lately(tx)?)).await
-    }
-
-    /// The id of a token's session, as in [SessionFacts::id].
-    pub fn session_id(token: &str) -> [u8; 8] {
-        let mut id = [0; 8];
-        id.copy_from_slice(&secret::hash(token)[..8]);
-        id
     }
 
     pub(super) fn cached(&self, hash: &[u8; 32], now: Timestamp) -> Option<(Principal, Option<SessionInfo>)> {

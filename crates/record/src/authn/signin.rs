@@ -73,6 +73,9 @@ impl Record {
             self.inner.throttle.forgive(key, now);
         }
         self.rehash_if_old(account, password);
+        if !account.factors.is_empty() {
+            return Ok(SignIn::SecondFactor(self.begin_second_factor(account, from).await?));
+        }
         self.forgive_account(account.id, *lane).await?;
         let opening = session::Opening::sign_in(vec![Factor::Password], from, now);
         Ok(SignIn::Open(self.open_session(account, opening).await?))

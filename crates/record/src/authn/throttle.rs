@@ -135,6 +135,10 @@ fn count(tracks: &mut HashMap<String, Track>, key: &str, allowance: Allowance, n
     }
 }
 
+/// How failures on accounts delay, as [store::credential::failed] takes it.
+pub(super) const RULE: (u32, SignedDuration, SignedDuration) =
+    (PER_NAME.0, SignedDuration::from_secs(MAX_DELAY_S), SignedDuration::from_secs(FORGET_S));
+
 /// Whole seconds from `now` to `then`, at least 1.
 pub(crate) fn seconds(now: Timestamp, then: Timestamp) -> u32 {
     u32::try_from(then.duration_since(now).as_secs().max(0) + 1).unwrap_or(u32::MAX)
@@ -156,6 +160,11 @@ impl Lane {
         }
     }
 
+    /// Of second factors: whoever knows the password has as few tries at these.
+    pub fn second(&self) -> Vec<u8> {
+        [b"2".as_slice(), self.source()].concat()
+    }
+
     /// For keys in memory.
     pub fn suffix(&self) -> String {
         match self {
@@ -174,8 +183,7 @@ impl Lane {
 
     /// Counts a failure for all servers.
     pub fn failed(&self, tx: &mut dyn Tx, account: i64, now: Timestamp) -> Result<u32, store::Error> {
-        let rule = (PER_NAME.0, SignedDuration::from_secs(MAX_DELAY_S), SignedDuration::from_secs(FORGET_S));
-        store::credential::failed(tx, account, self.source(), now, rule)
+        store::credential::failed(tx, account, self.source(), now, RULE)
     }
 }
 

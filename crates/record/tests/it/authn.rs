@@ -67,15 +67,15 @@ async fn sessions_end() {
     each_engine(|bench| async move {
         made(&bench).await;
         let session = bench.record.login("grace", "a long passphrase", None).await.unwrap();
-        // Used every twenty minutes it lives on, but not beyond the day.
-        for _ in 0..35 {
-            bench.turn(SignedDuration::from_mins(20));
+        // Used every ten minutes it lives on, but not beyond the day.
+        for _ in 0..71 {
+            bench.turn(SignedDuration::from_mins(10));
             bench.record.session(&session.token).await.unwrap();
         }
-        bench.turn(SignedDuration::from_mins(25));
+        bench.turn(SignedDuration::from_mins(12));
         assert!(matches!(bench.record.session(&session.token).await, Err(Error::Unauthenticated)));
         let session = bench.record.login("grace", "a long passphrase", None).await.unwrap();
-        bench.turn(SignedDuration::from_mins(31));
+        bench.turn(SignedDuration::from_mins(16));
         assert!(matches!(bench.record.session(&session.token).await, Err(Error::Unauthenticated)));
         bench.record.housekeep().await.unwrap();
     })

@@ -77,6 +77,15 @@ impl Bench {
         self.record.command(&self.system(), "test.seed", set).await.unwrap()
     }
 
+    /// Another server of the same database, or the same after a restart.
+    pub fn second_server(&self) -> Record {
+        let clock = self.now_us.clone();
+        let clock = move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap();
+        let record = Record::new(self.record.store().clone(), Arc::new(clock));
+        record.set_secret_key(&[7; 32]);
+        record
+    }
+
     pub fn turn(&self, duration: SignedDuration) {
         self.now_us.fetch_add(i64::try_from(duration.as_micros()).unwrap(), Ordering::SeqCst);
     }

@@ -4,10 +4,12 @@
 
 mod audit;
 mod audit_tree;
+mod authenticator;
 mod authn;
 mod bench;
 mod bundle;
 mod conditional;
+mod credential;
 mod events;
 mod finished;
 mod history;

@@ -210,7 +210,14 @@ async fn codes_are_guarded() {
         assert_eq!(error(record.resend_registration(&ctx, "unknown")).await, "NotFound");
         // Another flow's code is none here.
         assert_eq!(
-            error(record.confirm_reset(&ctx, &started.id, &last, "a good new phrase")).await,
+            error(record.confirm_reset(
+                &ctx,
+                &started.id,
+                &last,
+                "a good new phrase",
+                &record::authn::Origin::default()
+            ))
+            .await,
             "Rule code-expired"
         );
     })
@@ -399,7 +406,11 @@ async fn lost_passwords() {
         // Guessing at a login that does not exist looks the same.
         for left in (0..5).rev() {
             for (id, guess) in [(&reset.id, wrong(&right)), (&other.id, "123456".to_owned())] {
-                match record.confirm_reset(&ctx, id, &guess, "a good new phrase").await.map(|_| ()) {
+                match record
+                    .confirm_reset(&ctx, id, &guess, "a good new phrase", &record::authn::Origin::default())
+                    .await
+                    .map(|_| ())
+                {
                     Err(Error::Rule(rule)) => assert_eq!(
                         (rule.code, &rule.details),
                         ("code-wrong", &json!({"attempts_left": left}))
@@ -410,7 +421,14 @@ async fn lost_passwords() {
         }
         for (id, guess) in [(&reset.id, &*right), (&other.id, "123456")] {
             assert_eq!(
-                error(record.confirm_reset(&ctx, id, guess, "a good new phrase")).await,
+                error(record.confirm_reset(
+                    &ctx,
+                    id,
+                    guess,
+                    "a good new phrase",
+                    &record::authn::Origin::default()
+                ))
+                .await,
                 "Rule code-expired"
             );
         }
@@ -419,15 +437,27 @@ async fn lost_passwords() {
         let right = code(&bench).await;
         // A bad password does not cost the code.
         assert_eq!(
-            error(record.confirm_reset(&ctx, &reset.id, &right, "short")).await,
+            error(record.confirm_reset(&ctx, &reset.id, &right, "short", &record::authn::Origin::default()))
+                .await,
             "Rule password-short"
         );
-        let next = record.confirm_reset(&ctx, &reset.id, &right, "a good new phrase").await.unwrap();
+        let next = record
+            .confirm_reset(&ctx, &reset.id, &right, "a good new phrase", &record::authn::Origin::default())
+            .await
+            .unwrap();
+        let record::authn::SignIn::Open(next) = next else { panic!("a second factor was asked") };
         assert!(record.session(&next.token).await.is_ok());
         assert!(record.session(&session.token).await.is_err());
         assert!(record.login("0712345678", "a good new phrase", None).await.is_ok());
         assert_eq!(
-            error(record.confirm_reset(&ctx, &reset.id, &right, "another phrase")).await,
+            error(record.confirm_reset(
+                &ctx,
+                &reset.id,
+                &right,
+                "another phrase",
+                &record::authn::Origin::default()
+            ))
+            .await,
             "Rule code-expired"
         );
     })

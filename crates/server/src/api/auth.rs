@@ -1,13 +1,16 @@
 //! Registration, sign-in, sign-out, password reset, and who I am. The example for other files of this folder.
 
 use super::types::{PersonName, RoleName};
-use super::{Answer, AnySession, ApiRouter, ClientAddress, Json, MaybeCaller, Params, Path, SessionCaller};
+use super::{Answer, AnySession, ApiRouter, Json, MaybeCaller, Params, Path, SessionCaller, SigningIn};
+use crate::http::caller::{Credential, credential};
+use crate::http::origin;
 use crate::state::{App, AppState};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
-use record::Error;
-use record::authn::{AccountChange, CodeSent, NewPatient};
+use record::authn::{AccountChange, CodeSent, NewPatient, Origin, Proof, SecondFactor, SignIn};
+use record::{Error, Rule};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -18,6 +21,15 @@ pub fn routes() -> ApiRouter {
         .routes(routes!(resend_registration))
         .routes(routes!(confirm_registration))
         .routes(routes!(login))
+        .routes(routes!(second_factor))
+        .routes(routes!(second_factor_passkey))
+        .routes(routes!(passkey_options))
+        .routes(routes!(passkey_login))
+        .routes(routes!(read_link))
+        .routes(routes!(accept_link))
+        .routes(routes!(list_device_people))
+        .routes(routes!(switch_user))
+        .routes(routes!(get_session))
         .routes(routes!(logout))
         .routes(routes!(refresh_token))
         .routes(routes!(reset_password))
@@ -175,6 +187,11 @@ pub struct Session {
     expires_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     idle_expires_at: Timestamp,
+    /// Must be done before anything else works: `password-change-needed` or `second-factor-needed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<&'static str>,
+    /// The clinic asks this person to set up a second factor.
+    second_factor_asked: bool,
     /// Only with `?token=true`; send it as `Authorization: Bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -182,6 +199,121 @@ pub struct Session {
 
 /// Cookies and the session as body.
 type SessionAnswer = Answer<(HeaderMap, Json<Session>)>;
+
+/// The right password, and what else is needed.
+#[derive(Debug, Serialize, ToSchema)]
+struct SecondFactorNeeded {
+    /// For `second-factor`.
+    pending_id: String,
+    /// Which would do: `totp`, `passkey`, `recovery-code`.
+    factors: Vec<&'static str>,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// One of these; by which factor the person shows who she is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SecondFactorEntry {
+    pending_id: String,
+    /// Six digits of the authenticator application.
+    code: Option<String>,
+    recovery_code: Option<String>,
+    /// What `navigator.credentials.get` gave, by `toJSON`.
+    #[schema(value_type = Option<Object>)]
+    passkey: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PendingLogin {
+    pending_id: String,
+}
+
+/// What `navigator.credentials.get` or `create` takes, by `parseRequestOptionsFromJSON` or
+/// `parseCreationOptionsFromJSON` of its `publicKey`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PasskeyOptions {
+    #[schema(value_type = Object)]
+    pub options: serde_json::Value,
+    /// Of a passkey to be made: for the next step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceremony_id: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PasskeyEntry {
+    /// What `navigator.credentials.get` gave, by `toJSON`.
+    #[schema(value_type = Object)]
+    credential: serde_json::Value,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LinkToken {
+    /// What stands behind `#` in the link.
+    token: String,
+}
+
+/// What a link is for.
+#[derive(Serialize, ToSchema)]
+struct LinkInfo {
+    /// `invitation` or `reset`.
+    purpose: &'static str,
+    display: String,
+    /// With what to sign in afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LinkAcceptance {
+    token: String,
+    password: String,
+}
+
+/// A shared device, and who can change over on it.
+#[derive(Serialize, ToSchema)]
+struct SharedDevice {
+    name: String,
+    people: Vec<DevicePerson>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DevicePerson {
+    account_id: String,
+    display: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UserSwitch {
+    account_id: String,
+    /// Six digits.
+    pin: String,
+}
+
+/// This session, for the clock in the corner and for what it may still do.
+#[derive(Serialize, ToSchema)]
+struct SessionState {
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    idle_expires_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    authenticated_at: Timestamp,
+    /// What the person showed: `password`, `passkey`, `totp`, `sms-code`, `recovery-code`, `pin`, `outside`.
+    factors: Vec<&'static str>,
+    /// On a shared device of the clinic.
+    shared_device: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<&'static str>,
+    second_factor_asked: bool,
+}
 
 /// Begins a patient's registration; a code goes to the phone by SMS. A phone that has an account gets the same answer.
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "auth", request_body = Registration,
@@ -233,17 +365,153 @@ async fn confirm_registration(
     open(&app, session, &params).await
 }
 
-/// Signs in; sets the session cookie.
+/// Signs in; sets the session cookie. 202: the password was right, a second factor comes next.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", params(TokenParams), request_body = Credentials,
-    responses((status = 200, body = Session)))]
+    responses((status = 200, body = Session), (status = 202, body = SecondFactorNeeded)))]
 async fn login(
     State(app): State<AppState>,
-    ClientAddress(address): ClientAddress,
+    SigningIn(from): SigningIn,
     Params(params): Params<TokenParams>,
     Json(body): Json<Credentials>,
+) -> Answer<Response> {
+    let from = known_device(from)?;
+    let signed = app.record.sign_in(&body.login, &body.password, &from).await?;
+    sign_in(&app, signed, &from, &params).await
+}
+
+/// Ends the sign-in with the second factor.
+#[utoipa::path(post, path = "/api/v1/auth/second-factor", tag = "auth", params(TokenParams),
+    request_body = SecondFactorEntry, responses((status = 200, body = Session)))]
+async fn second_factor(
+    State(app): State<AppState>,
+    SigningIn(from): SigningIn,
+    Params(params): Params<TokenParams>,
+    Json(body): Json<SecondFactorEntry>,
 ) -> SessionAnswer {
-    let session = app.record.login(&body.login, &body.password, address).await?;
-    open(&app, session, &params).await
+    let from = known_device(from)?;
+    let proof = proof(None, body.code, body.recovery_code, body.passkey)?;
+    let session = app.record.finish_second_factor(&body.pending_id, proof, &from).await?;
+    opened(&app, session, &from, &params).await
+}
+
+/// The challenge for a passkey as second factor.
+#[utoipa::path(post, path = "/api/v1/auth/second-factor/passkey", tag = "auth", request_body = PendingLogin,
+    responses((status = 200, body = PasskeyOptions)))]
+async fn second_factor_passkey(
+    State(app): State<AppState>,
+    Json(body): Json<PendingLogin>,
+) -> Answer<Json<PasskeyOptions>> {
+    let options = app.record.second_factor_passkey(&body.pending_id).await?;
+    Ok(Json(PasskeyOptions { options, ceremony_id: None }))
+}
+
+/// The challenge for signing in by a passkey alone.
+#[utoipa::path(post, path = "/api/v1/auth/passkey/options", tag = "auth",
+    responses((status = 200, body = PasskeyOptions)))]
+async fn passkey_options(State(app): State<AppState>) -> Answer<Json<PasskeyOptions>> {
+    let options = app.record.begin_passkey_sign_in()?;
+    Ok(Json(PasskeyOptions { options, ceremony_id: None }))
+}
+
+/// Signs in by a passkey alone; it is two factors in one.
+#[utoipa::path(post, path = "/api/v1/auth/passkey", tag = "auth", params(TokenParams), request_body = PasskeyEntry,
+    responses((status = 200, body = Session)))]
+async fn passkey_login(
+    State(app): State<AppState>,
+    SigningIn(from): SigningIn,
+    Params(params): Params<TokenParams>,
+    Json(body): Json<PasskeyEntry>,
+) -> SessionAnswer {
+    let from = known_device(from)?;
+    let session = app.record.passkey_sign_in(&body.credential, &from).await?;
+    opened(&app, session, &from, &params).await
+}
+
+/// What an invitation or a link for a new password is for.
+#[utoipa::path(post, path = "/api/v1/auth/link", tag = "auth", request_body = LinkToken,
+    responses((status = 200, body = LinkInfo)))]
+async fn read_link(
+    State(app): State<AppState>,
+    SigningIn(from): SigningIn,
+    Json(body): Json<LinkToken>,
+) -> Answer<Json<LinkInfo>> {
+    let facts = app.record.link_facts(&body.token, &from).await?;
+    Ok(Json(LinkInfo {
+        purpose: facts.purpose,
+        display: facts.display,
+        login: facts.login,
+        expires_at: facts.expires_at,
+    }))
+}
+
+/// Sets the password by a link and signs in; ends all other sessions. 202: a second factor comes next.
+#[utoipa::path(post, path = "/api/v1/auth/link/accept", tag = "auth", params(TokenParams),
+    request_body = LinkAcceptance,
+    responses((status = 200, body = Session), (status = 202, body = SecondFactorNeeded)))]
+async fn accept_link(
+    State(app): State<AppState>,
+    SigningIn(from): SigningIn,
+    Params(params): Params<TokenParams>,
+    Json(body): Json<LinkAcceptance>,
+) -> Answer<Response> {
+    let from = known_device(from)?;
+    let signed = app.record.use_link(&body.token, &body.password, &from).await?;
+    sign_in(&app, signed, &from, &params).await
+}
+
+/// Who can change over by PIN on this shared device.
+#[utoipa::path(get, path = "/api/v1/auth/device", tag = "auth", responses((status = 200, body = SharedDevice)))]
+async fn list_device_people(
+    State(app): State<AppState>,
+    SigningIn(from): SigningIn,
+) -> Answer<Json<SharedDevice>> {
+    let device = app.record.device_people(from.shared_device.as_deref()).await?;
+    let person =
+        |(account, display): (i64, String)| DevicePerson { account_id: account.to_string(), display };
+    Ok(Json(SharedDevice { name: device.name, people: device.people.into_iter().map(person).collect() }))
+}
+
+/// Changes over to another person on a shared device; the session before ends.
+#[utoipa::path(post, path = "/api/v1/auth/switch", tag = "auth", params(TokenParams), request_body = UserSwitch,
+    responses((status = 200, body = Session)))]
+async fn switch_user(
+    State(app): State<AppState>,
+    caller: MaybeCaller,
+    headers: HeaderMap,
+    SigningIn(from): SigningIn,
+    Params(params): Params<TokenParams>,
+    Json(body): Json<UserSwitch>,
+) -> SessionAnswer {
+    let from = known_device(from)?;
+    let account = body.account_id.parse().unwrap_or_default();
+    let session = app.record.switch_user(account, &body.pin, &from).await?;
+    // Whoever was here is so no more; without a session of hers there is nothing to end.
+    if let Some(Credential::Cookie(token) | Credential::Bearer(token)) =
+        credential(&headers, app.cookie_name())
+        && let Ok(before) = app.record.session(&token).await
+    {
+        app.record.logout(&caller.0, &token).await?;
+        app.sockets.close_session_id(before.user.account, before.facts.id);
+    }
+    opened(&app, session, &from, &params).await
+}
+
+/// This session.
+#[utoipa::path(get, path = "/api/v1/auth/session", tag = "auth", responses((status = 200, body = SessionState)))]
+async fn get_session(
+    State(app): State<AppState>,
+    AnySession(caller): AnySession,
+) -> Answer<Json<SessionState>> {
+    let info = caller.info;
+    Ok(Json(SessionState {
+        expires_at: info.expires_at,
+        idle_expires_at: info.idle_expires_at,
+        authenticated_at: info.facts.authenticated_at,
+        factors: info.facts.factors.iter().map(|f| f.code()).collect(),
+        shared_device: info.facts.kiosk,
+        due: info.facts.due.map(access::Due::code),
+        second_factor_asked: is_asked(&app, &info.user, &info.facts).await?,
+    }))
 }
 
 /// Ends this session and its live connections.
@@ -253,7 +521,7 @@ async fn logout(
     AnySession(caller): AnySession,
 ) -> Answer<(StatusCode, HeaderMap)> {
     app.record.logout(&caller.ctx, &caller.token).await?;
-    app.sockets.close_session(&caller.token);
+    app.sockets.close_session_id(caller.info.user.account, caller.info.facts.id);
     Ok((StatusCode::NO_CONTENT, cookie(&app, "", 0)))
 }
 
@@ -286,17 +554,18 @@ async fn reset_password(
 /// Sets the new password, ends all other sessions and signs in.
 #[utoipa::path(post, path = "/api/v1/auth/reset-password/{id}/confirm", tag = "auth",
     params(("id" = String, Path), TokenParams), request_body = ResetConfirmation,
-    responses((status = 200, body = Session)))]
+    responses((status = 200, body = Session), (status = 202, body = SecondFactorNeeded)))]
 async fn confirm_reset_password(
     State(app): State<AppState>,
     caller: MaybeCaller,
+    SigningIn(from): SigningIn,
     Path(id): Path<String>,
     Params(params): Params<TokenParams>,
     Json(body): Json<ResetConfirmation>,
-) -> SessionAnswer {
-    let session = app.record.confirm_reset(&caller.0, &id, &body.code, &body.password).await?;
-    app.sockets.close_account(session.user.account);
-    open(&app, session, &params).await
+) -> Answer<Response> {
+    let from = known_device(from)?;
+    let signed = app.record.confirm_reset(&caller.0, &id, &body.code, &body.password, &from).await?;
+    sign_in(&app, signed, &from, &params).await
 }
 
 /// Changes the own password; ends all other sessions.
@@ -333,12 +602,72 @@ async fn patch_me(
     Ok(Json(me(&app, user, caller.info.phone).await))
 }
 
+/// The browser's own token, new where it has none.
+fn known_device(from: Origin) -> Result<Origin, Error> {
+    match from.device {
+        Some(_) => Ok(from),
+        None => Ok(Origin { device: Some(record::authn::device_token()?), ..from }),
+    }
+}
+
+/// The one proof of a request. Errors: `Rule` `proof-needed` unless there is exactly one.
+pub(super) fn proof(
+    password: Option<String>,
+    code: Option<String>,
+    recovery_code: Option<String>,
+    passkey: Option<serde_json::Value>,
+) -> Result<Proof, Error> {
+    let given = [
+        password.map(Proof::Password),
+        code.map(Proof::Totp),
+        recovery_code.map(Proof::RecoveryCode),
+        passkey.map(Proof::Passkey),
+    ];
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(proof), None) => Ok(proof),
+        _ => Err(Error::Rule(Rule::new("proof-needed", "Send exactly one proof."))),
+    }
+}
+
+/// A session, or what is needed besides.
+async fn sign_in(app: &App, signed: SignIn, from: &Origin, params: &TokenParams) -> Answer<Response> {
+    match signed {
+        SignIn::Open(session) => Ok(opened(app, session, from, params).await?.into_response()),
+        SignIn::SecondFactor(pending) => {
+            let body = SecondFactorNeeded {
+                pending_id: pending.id,
+                factors: pending.factors.iter().map(|f| f.code()).collect(),
+                expires_at: pending.expires_at,
+            };
+            Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+        }
+    }
+}
+
+/// The session, and the cookie by which this browser is known from now on.
+async fn opened(
+    app: &App,
+    session: record::authn::Session,
+    from: &Origin,
+    params: &TokenParams,
+) -> SessionAnswer {
+    let (mut headers, body) = open(app, session, params).await?;
+    if let Some(device) = &from.device {
+        origin::set_device(&mut headers, app, device);
+    }
+    Ok((headers, body))
+}
+
 async fn open(app: &App, session: record::authn::Session, params: &TokenParams) -> SessionAnswer {
+    let mut headers = HeaderMap::new();
     let left_s = session.expires_at.duration_since(app.record.now()).as_secs().max(0);
-    let headers = cookie(app, &session.token, left_s);
-    let phone = app.record.session(&session.token).await?.phone;
+    origin::set_session(&mut headers, app, &session.token, left_s);
+    let info = app.record.session(&session.token).await?;
     let body = Session {
-        user: me(app, session.user, phone).await,
+        due: session.due.map(access::Due::code),
+        second_factor_asked: is_asked(app, &session.user, &info.facts).await?,
+        user: me(app, session.user, info.phone).await,
         expires_at: session.expires_at,
         idle_expires_at: session.idle_expires_at,
         token: params.token.unwrap_or(false).then_some(session.token),
@@ -346,14 +675,15 @@ async fn open(app: &App, session: record::authn::Session, params: &TokenParams) 
     Ok((headers, Json(body)))
 }
 
+/// Whether the client should propose a second factor.
+async fn is_asked(app: &App, user: &access::User, facts: &access::SessionFacts) -> Result<bool, Error> {
+    let policy = app.record.security_policy().await?;
+    Ok(facts.enrolled.is_empty() && policy.second_factor_for(&user.roles) != SecondFactor::Off)
+}
+
 fn cookie(app: &App, token: &str, max_age_s: i64) -> HeaderMap {
-    let name = app.cookie_name();
-    let secure = if app.is_secure() { "; Secure" } else { "" };
-    let text = format!("{name}={token}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}");
     let mut headers = HeaderMap::new();
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        headers.insert(header::SET_COOKIE, value);
-    }
+    origin::set_session(&mut headers, app, token, max_age_s);
     headers
 }
 

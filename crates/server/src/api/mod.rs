@@ -38,6 +38,7 @@ pub mod patients;
 pub mod payments;
 pub mod prescriptions;
 pub mod price_list;
+pub mod security;
 pub mod types;
 pub mod users;
 
@@ -54,7 +55,7 @@ use utoipa_axum::router::OpenApiRouter;
 #[doc(no_inline)]
 pub use crate::http::{
     Answer, AnySession, Caller, ClientAddress, IfMatch, Json, Language, MaybeCaller, MaybeJson, Params, Path,
-    SessionCaller, Versioned,
+    SessionCaller, SigningIn, Versioned,
 };
 
 /// The routers that the files of this folder give.
@@ -66,6 +67,14 @@ pub const PUBLIC: &[(&str, &str)] = &[
     ("post", "/api/v1/auth/register/{id}/resend"),
     ("post", "/api/v1/auth/register/{id}/confirm"),
     ("post", "/api/v1/auth/login"),
+    ("post", "/api/v1/auth/second-factor"),
+    ("post", "/api/v1/auth/second-factor/passkey"),
+    ("post", "/api/v1/auth/passkey/options"),
+    ("post", "/api/v1/auth/passkey"),
+    ("post", "/api/v1/auth/link"),
+    ("post", "/api/v1/auth/link/accept"),
+    ("get", "/api/v1/auth/device"),
+    ("post", "/api/v1/auth/switch"),
     ("post", "/api/v1/auth/reset-password"),
     ("post", "/api/v1/auth/reset-password/{id}/confirm"),
     ("get", "/api/v1/verify/{token}"),
@@ -76,6 +85,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
     let routes = ApiRouter::new()
         // One line per file of this folder.
         .merge(auth::routes())
+        .merge(security::routes())
         .merge(cashier::routes())
         .merge(invoices::routes())
         .merge(payments::routes())

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fhir::{Resource, ResourceKey};
 use jiff::Timestamp;
-use record::authn::{AccountChange, AccountRow, AccountSpec};
+use record::authn::{AccountChange, AccountRow, AccountSpec, Delivery, Invited};
 use record::{Change, ChangeSet, Error, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ use uuid::Uuid;
 pub fn routes() -> ApiRouter {
     ApiRouter::new()
         .routes(routes!(list_users, create_user))
+        .routes(routes!(invite_user))
+        .routes(routes!(invite_user_again))
         .routes(routes!(change_user))
         .routes(routes!(reset_user_password))
 }
@@ -100,6 +102,51 @@ struct NewPractitioner {
     languages: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum InvitationWay {
+    Email,
+    Sms,
+    /// The link is shown to the administrator, who passes it on.
+    Shown,
+}
+
+impl From<InvitationWay> for Delivery {
+    fn from(way: InvitationWay) -> Delivery {
+        match way {
+            InvitationWay::Email => Delivery::Email,
+            InvitationWay::Sms => Delivery::Sms,
+            InvitationWay::Shown => Delivery::Shown,
+        }
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Invitation {
+    user: NewUser,
+    by: InvitationWay,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct InvitationAgain {
+    by: InvitationWay,
+}
+
+#[derive(Serialize, ToSchema)]
+struct InvitationMade {
+    user: UserRow,
+    /// Only where it is to be shown: shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    /// Masked address or number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_to: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
 #[derive(Serialize, ToSchema)]
 struct UserCreated {
     user: UserRow,
@@ -154,21 +201,7 @@ async fn create_user(
     Json(body): Json<NewUser>,
 ) -> Answer<(StatusCode, Json<UserCreated>)> {
     super::admin::require(&caller.0, Capability::ManageAccounts)?;
-    let practitioner = match &body.practitioner {
-        Some(new) => Some(create_practitioner(&app, &caller.0, &body, new).await?),
-        None => None,
-    };
-    let spec = AccountSpec {
-        display: body.display,
-        login: Some(body.login),
-        phone: body.phone,
-        email: body.email,
-        password: None,
-        roles: body.roles.into_iter().map(Role::from).collect(),
-        patient: None,
-        practitioner: practitioner.as_ref().map(|keys| keys.0.clone()),
-        language: body.language,
-    };
+    let (spec, practitioner) = spec(&app, &caller.0, body).await?;
     // Of an idempotent repeat only the Practitioner would be found again, not the password: the account is made once.
     let ctx = Ctx { idempotency_key: None, ..caller.0.clone() };
     match app.record.create_account(&ctx, spec).await {
@@ -184,6 +217,92 @@ async fn create_user(
             Err(error.into())
         }
     }
+}
+
+/// What makes the account, and the Practitioner made for it.
+async fn spec(
+    app: &App,
+    ctx: &Ctx,
+    body: NewUser,
+) -> Result<(AccountSpec, Option<(ResourceKey, ResourceKey)>), ApiError> {
+    let practitioner = match &body.practitioner {
+        Some(new) => Some(create_practitioner(app, ctx, &body, new).await?),
+        None => None,
+    };
+    let spec = AccountSpec {
+        display: body.display,
+        login: Some(body.login),
+        phone: body.phone,
+        email: body.email,
+        password: None,
+        roles: body.roles.into_iter().map(Role::from).collect(),
+        patient: None,
+        practitioner: practitioner.as_ref().map(|keys| keys.0.clone()),
+        language: body.language,
+    };
+    Ok((spec, practitioner))
+}
+
+/// Makes an account for staff and invites its owner to set a password; nobody else ever knows it.
+#[utoipa::path(post, path = "/api/v1/admin/users/invitations", tag = "administration", request_body = Invitation,
+    responses((status = 201, body = InvitationMade)))]
+async fn invite_user(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<Invitation>,
+) -> Answer<(StatusCode, Json<InvitationMade>)> {
+    super::admin::require(&caller.0, Capability::ManageAccounts)?;
+    app.record.require_fresh(&caller.0, record::authn::SENSITIVE_MINUTES, true)?;
+    check_way(&app, body.by)?;
+    let (spec, practitioner) = spec(&app, &caller.0, body.user).await?;
+    let ctx = Ctx { idempotency_key: None, ..caller.0.clone() };
+    match app.record.invite(&ctx, spec, body.by.into()).await {
+        Ok(invited) => Ok((StatusCode::CREATED, Json(made(&app, &caller.0, invited).await?))),
+        Err(error) => {
+            if let Some((practitioner, role)) = practitioner {
+                undo_practitioner(&app, practitioner, role).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Sends or shows a new invitation; the one before stops working.
+#[utoipa::path(post, path = "/api/v1/admin/users/{id}/invitation", tag = "administration",
+    params(("id" = String, Path)), request_body = InvitationAgain, responses((status = 200, body = InvitationMade)))]
+async fn invite_user_again(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Json(body): Json<InvitationAgain>,
+) -> Answer<Json<InvitationMade>> {
+    super::admin::require(&caller.0, Capability::ManageAccounts)?;
+    check_way(&app, body.by)?;
+    let invited = app.record.invite_again(&caller.0, id, body.by.into()).await?;
+    Ok(Json(made(&app, &caller.0, invited).await?))
+}
+
+/// Errors: `Rule` `email-unavailable`, `sms-unavailable` where this server has no such way out.
+fn check_way(app: &App, by: InvitationWay) -> Result<(), Error> {
+    let (code, text) = match by {
+        InvitationWay::Email if app.config.mail.url.is_none() => {
+            ("email-unavailable", "This server sends no e-mail; show the link instead.")
+        }
+        InvitationWay::Sms if app.parts.sms.is_none() => {
+            ("sms-unavailable", "This server sends no SMS; show the link instead.")
+        }
+        InvitationWay::Email | InvitationWay::Sms | InvitationWay::Shown => return Ok(()),
+    };
+    Err(Error::Rule(Rule::new(code, text).at("/by")))
+}
+
+async fn made(app: &App, ctx: &Ctx, invited: Invited) -> Result<InvitationMade, Error> {
+    Ok(InvitationMade {
+        user: app.record.account(ctx, invited.account).await?.into(),
+        link: invited.token.as_deref().map(|token| app.record.link_address(token)),
+        sent_to: invited.sent_to,
+        expires_at: invited.expires_at,
+    })
 }
 
 async fn create_practitioner(

@@ -11,6 +11,7 @@ mod idempotency;
 pub mod listen;
 pub mod metrics;
 mod observe;
+pub mod origin;
 pub mod rate;
 pub mod report;
 pub mod request_id;
@@ -20,6 +21,7 @@ pub use address::ClientAddress;
 pub use body::{Json, MaybeJson, Params, Path};
 pub use caller::{AnySession, Caller, FhirCaller, Language, MaybeCaller, SessionCaller};
 pub use error::{Answer, ApiError, FhirError, FieldError, Problem, Refusal, RefusalKind};
+pub use origin::SigningIn;
 pub use version::{IfMatch, Versioned};
 
 use crate::state::AppState;

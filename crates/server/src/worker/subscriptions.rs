@@ -31,6 +31,11 @@ pub struct Notifications {
 }
 
 impl Notifications {
+    /// The clinic's way out for e-mail, if it has one.
+    pub(super) fn mailer(&self) -> Option<&Mailer> {
+        self.mailer.as_ref()
+    }
+
     /// Also tells the record what the operator allows. Errors: what of the configuration is wrong.
     pub fn start(config: &Config, record: &Record) -> anyhow::Result<Notifications> {
         let given = &config.subscriptions;

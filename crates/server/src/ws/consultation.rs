@@ -123,12 +123,14 @@ pub async fn connect(
 ) -> Result<Response, ApiError> {
     check_origin(&app, &headers)?;
     let seat =
-        app.sockets.seat(caller.info.user.account, Some(&caller.token)).map_err(|full| match full {
-            Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
-            Full::Account => {
-                Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account.")
-            }
-        })?;
+        app.sockets.seat(caller.info.user.account, Some(caller.info.facts.id)).map_err(
+            |full| match full {
+                Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
+                Full::Account => {
+                    Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account.")
+                }
+            },
+        )?;
     let account = caller.info.user.account.to_string();
     let task = move |mut socket: WebSocket| async move {
         let hub = &app.parts.calls.hub;

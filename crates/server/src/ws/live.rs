@@ -44,7 +44,7 @@ pub async fn connect(
 ) -> Result<Response, ApiError> {
     check_origin(&app, &headers)?;
     let account = caller.info.user.account;
-    let seat = app.sockets.seat(account, Some(&caller.token)).map_err(|full| match full {
+    let seat = app.sockets.seat(account, Some(caller.info.facts.id)).map_err(|full| match full {
         Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
         Full::Account => Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account."),
     })?;
@@ -129,6 +129,12 @@ async fn run(
 /// server. An error counts as yes; the next beat asks again.
 async fn is_valid(app: &AppState, membership: &Membership) -> bool {
     let Some(user) = membership.listener.ctx.user() else { return false };
+    // An open socket does not keep a session alive that nobody uses.
+    if let Some(session) = &membership.listener.ctx.session
+        && matches!(app.record.is_session_alive(user.account, session.id).await, Ok(false))
+    {
+        return false;
+    }
     let ctx = access::Ctx::system("live", app.record.now());
     match app.record.account(&ctx, user.account).await {
         Ok(row) => !row.disabled && row.roles == user.roles,

@@ -6,6 +6,7 @@
 //! stays under 32 KiB, and check the origin with [check_origin].
 
 pub mod consultation;
+pub mod ended;
 pub mod frame;
 pub mod hub;
 mod live;

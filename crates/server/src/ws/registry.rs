@@ -1,7 +1,6 @@
 //! Open WebSockets: bounded in number, found by account and session so that they can be ended.
 
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,8 +15,8 @@ pub enum Full {
 
 struct Entry {
     account: i64,
-    /// First bytes of the SHA-256 of the session's token; 0 if there is none.
-    session: u64,
+    /// As [access::SessionFacts::id]; `None` without a session.
+    session: Option<[u8; 8]>,
     end: CancellationToken,
 }
 
@@ -47,8 +46,8 @@ impl Sockets {
         Sockets { inner: Arc::default(), most, most_per_account }
     }
 
-    /// Takes a place for a socket of this account; `token` is the session's, so that sign-out ends the socket.
-    pub fn seat(&self, account: i64, token: Option<&str>) -> Result<Seat, Full> {
+    /// Takes a place for a socket of this account; `session` is the session's id, so that sign-out ends the socket.
+    pub fn seat(&self, account: i64, session: Option<[u8; 8]>) -> Result<Seat, Full> {
         let mut entries = self.inner.entries.lock();
         if entries.len() >= self.most {
             return Err(Full::Server);
@@ -61,7 +60,6 @@ impl Sockets {
         }
         let number = self.inner.next.fetch_add(1, Relaxed);
         let end = CancellationToken::new();
-        let session = token.map(fingerprint).unwrap_or_default();
         entries.insert(number, Entry { account, session, end: end.clone() });
         Ok(Seat { inner: self.inner.clone(), number, end })
     }
@@ -71,9 +69,22 @@ impl Sockets {
         self.inner.entries.lock().values().filter(|e| e.account == account).for_each(|e| e.end.cancel());
     }
     /// Ends the sockets of one session: it was signed out.
-    pub fn close_session(&self, token: &str) {
-        let session = fingerprint(token);
-        self.inner.entries.lock().values().filter(|e| e.session == session).for_each(|e| e.end.cancel());
+    pub fn close_session_id(&self, account: i64, id: [u8; 8]) {
+        let entries = self.inner.entries.lock();
+        let of = entries.values().filter(|e| e.account == account && e.session == Some(id));
+        of.for_each(|e| e.end.cancel());
+    }
+    /// The sessions behind open sockets of these accounts, each once.
+    pub fn sessions_of(&self, accounts: &[i64]) -> Vec<(i64, [u8; 8])> {
+        let entries = self.inner.entries.lock();
+        let mut found: Vec<(i64, [u8; 8])> = entries
+            .values()
+            .filter(|e| accounts.contains(&e.account))
+            .filter_map(|e| Some((e.account, e.session?)))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
     pub fn len(&self) -> usize {
         self.inner.entries.lock().len()
@@ -96,13 +107,6 @@ impl Drop for Seat {
     }
 }
 
-fn fingerprint(token: &str) -> u64 {
-    let digest = Sha256::digest(token.as_bytes());
-    let mut first = [0_u8; 8];
-    first.copy_from_slice(&digest[..8]);
-    u64::from_be_bytes(first) | 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,12 +114,12 @@ mod tests {
     #[test]
     fn seats_are_counted_and_ended() {
         let sockets = Sockets::new(3, 2);
-        let first = sockets.seat(1, Some("a")).unwrap();
-        let second = sockets.seat(1, Some("b")).unwrap();
+        let first = sockets.seat(1, Some([1; 8])).unwrap();
+        let second = sockets.seat(1, Some([2; 8])).unwrap();
         assert!(matches!(sockets.seat(1, None), Err(Full::Account)));
         let third = sockets.seat(2, None).unwrap();
         assert!(matches!(sockets.seat(3, None), Err(Full::Server)));
-        sockets.close_session("a");
+        sockets.close_session_id(1, [1; 8]);
         assert!(first.end.is_cancelled() && !second.end.is_cancelled());
         sockets.close_account(1);
         assert!(second.end.is_cancelled() && !third.end.is_cancelled());

@@ -46,7 +46,8 @@ pub async fn connect(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
     check_origin(&app, &headers)?;
-    let seat = app.sockets.seat(account(&ctx), None).map_err(|full| match full {
+    let session = ctx.session.as_ref().map(|s| s.id);
+    let seat = app.sockets.seat(account(&ctx), session).map_err(|full| match full {
         Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
         Full::Account => Refusal::new(RefusalKind::Overloaded, "Too many live connections of this caller."),
     })?;

@@ -50,7 +50,7 @@ pub async fn until(socket: &mut Socket, kind: &str) -> (Value, Vec<String>) {
 }
 
 /// The code with which the server closes.
-async fn close_code(socket: &mut Socket) -> u16 {
+pub async fn close_code(socket: &mut Socket) -> u16 {
     loop {
         match tokio::time::timeout(PATIENCE, socket.next()).await.expect("an end") {
             Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),

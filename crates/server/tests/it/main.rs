@@ -32,6 +32,7 @@ mod rest;
 mod routes;
 mod search_fuzz;
 mod search_parameters;
+mod security;
 mod serving;
 mod subscriptions;
 mod terminology;

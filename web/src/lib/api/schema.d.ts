@@ -64,8 +64,162 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Signs in; sets the session cookie. */
+        /** Signs in; sets the session cookie. 202: the password was right, a second factor comes next. */
         post: operations["login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/second-factor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends the sign-in with the second factor. */
+        post: operations["second_factor"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/second-factor/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The challenge for a passkey as second factor. */
+        post: operations["second_factor_passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/passkey/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The challenge for signing in by a passkey alone. */
+        post: operations["passkey_options"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Signs in by a passkey alone; it is two factors in one. */
+        post: operations["passkey_login"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What an invitation or a link for a new password is for. */
+        post: operations["read_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/link/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sets the password by a link and signs in; ends all other sessions. 202: a second factor comes next. */
+        post: operations["accept_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/device": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who can change over by PIN on this shared device. */
+        get: operations["list_device_people"];
+        put?: never;
+        /** Makes this browser a shared device of the clinic. */
+        post: operations["add_device"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/switch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Changes over to another person on a shared device; the session before ends. */
+        post: operations["switch_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** This session. */
+        get: operations["get_session"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -173,6 +327,366 @@ export interface paths {
         head?: never;
         /** Changes what a person may change about her own account. */
         patch: operations["patch_me"];
+        trace?: never;
+    };
+    "/api/v1/auth/security": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the own account is protected by. */
+        get: operations["get_security"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the caller is signed in, last used first. */
+        get: operations["list_sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Signs the caller out in one other place. */
+        delete: operations["end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/logout-everywhere": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Signs the caller out everywhere, here too. */
+        post: operations["logout_everywhere"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/step-up": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Shows again who the caller is, for what answered `step-up-needed`. */
+        post: operations["step_up"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/step-up/passkey": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The challenge for a step-up by passkey. */
+        post: operations["step_up_passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to set up an authenticator application. */
+        post: operations["begin_totp"];
+        /** Takes the authenticator application away. */
+        delete: operations["remove_totp"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/totp/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The first code makes the application a second factor. */
+        post: operations["confirm_totp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/recovery-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ten new recovery codes; earlier ones stop working. */
+        post: operations["new_recovery_codes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/passkeys/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to make a passkey. */
+        post: operations["begin_passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/passkeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps the passkey that the browser made. */
+        post: operations["finish_passkey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/passkeys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a passkey away. */
+        delete: operations["remove_passkey"];
+        options?: never;
+        head?: never;
+        /** Names a passkey. */
+        patch: operations["rename_passkey"];
+        trace?: never;
+    };
+    "/api/v1/auth/phone": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to change the own phone number; a code goes to the new one. */
+        post: operations["begin_phone_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/phone/{id}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Changes the own phone number; the old one is told. */
+        post: operations["confirm_phone_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/device/pin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets the caller's PIN for changing over on this shared device. */
+        put: operations["set_pin"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The shared devices of the clinic. */
+        get: operations["list_devices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/devices/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a shared device off the list; who is signed in there is signed out. */
+        delete: operations["remove_device"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/security-policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The clinic's rules for signing in. */
+        get: operations["get_security_policy"];
+        /** Changes the clinic's rules for signing in. */
+        put: operations["put_security_policy"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where somebody is signed in. */
+        get: operations["list_user_sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Signs somebody out everywhere. */
+        post: operations["sign_out_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/second-factor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes all second factors away from somebody who lost them; ends her sessions. */
+        delete: operations["reset_user_factors"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/cashier/day": {
@@ -1054,6 +1568,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/users/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes an account for staff and invites its owner to set a password; nobody else ever knows it. */
+        post: operations["invite_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/invitation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends or shows a new invitation; the one before stops working. */
+        post: operations["invite_user_again"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/users/{id}": {
         parameters: {
             query?: never;
@@ -1105,6 +1653,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All entries that fit, newest first, as CSV or as FHIR AuditEvents (one per patient, as IHE BALP asks). Administrator and
+         *     privacy officer; noted in the audit trail.
+         */
+        get: operations["export_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/patients/{id}/who-saw": {
         parameters: {
             query?: never;
@@ -1114,6 +1682,114 @@ export interface paths {
         };
         /** Who saw or changed this patient's record: for the patient, the privacy officer and the administrator. */
         get: operations["who_saw"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/tree": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How it stands with the tree over the audit trail. Administrator and privacy officer. */
+        get: operations["get_audit_tree"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/seal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Seals the entries that wait and takes the head to its places now, e.g. before an inspection. Administrator and privacy
+         *     officer. 503 if this server cannot sign; the alarms of the tree say why.
+         */
+        post: operations["seal_audit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/heads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Signed heads, newest first. Administrator and privacy officer. */
+        get: operations["list_audit_heads"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/inclusion/{row}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Proof that an entry is in the tree. Administrator and privacy officer. */
+        get: operations["prove_audit_entry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/consistency": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Proof that nothing was rewritten between two sizes of the tree. Administrator and privacy officer. */
+        get: operations["prove_audit_growth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/affected-patients": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * After a breach: every patient whose record was touched by an account, client, session or address within a time. With
+         *     `Accept: text/csv` as CSV. Administrator and privacy officer; noted in the audit trail.
+         */
+        get: operations["list_affected_patients"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1228,6 +1904,64 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What the own account is protected by. */
+        AccountSecurity: {
+            /** @description What the clinic asks: `off`, `asked` or `required`. */
+            second_factor: string;
+            /** Format: date-time */
+            password_changed_at?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when there is an authenticator application.
+             */
+            totp_since?: string | null;
+            /** Format: int32 */
+            recovery_codes_left: number;
+            passkeys: components["schemas"]["PasskeyInfo"][];
+        };
+        /** @description An access that names no patient, such as an export. */
+        AffectedOther: {
+            /** Format: int64 */
+            seq: number;
+            /** Format: date-time */
+            at: string;
+            action: string;
+            what: string;
+        };
+        AffectedPatient: {
+            patient_id: string;
+            /**
+             * Format: int64
+             * @description Accesses that happened.
+             */
+            count: number;
+            /** Format: date-time */
+            first_at: string;
+            /** Format: date-time */
+            last_at: string;
+            /** @description Accesses by action and type, e.g. `read Observation`. */
+            categories: {
+                [key: string]: number;
+            };
+        };
+        AffectedPatients: {
+            /** @description Those with most accesses first; all of them. */
+            patients: components["schemas"]["AffectedPatient"][];
+            /**
+             * Format: int64
+             * @description Entries that fit.
+             */
+            events: number;
+            /**
+             * Format: int64
+             * @description Those of them that were refused or failed; they are in no count.
+             */
+            refused: number;
+            /** @description Entries without a patient: exports may concern everybody. The first thousand. */
+            others: components["schemas"]["AffectedOther"][];
+            /** Format: int64 */
+            other_count: number;
+        };
         Allergies: {
             recorded: components["schemas"]["AllergiesRecorded"];
             /** @description Those entered in error are last, to be shown struck through. */
@@ -1307,6 +2041,19 @@ export interface components {
          * @enum {string}
          */
         AppointmentStatus: "booked" | "arrived" | "in-progress" | "fulfilled" | "cancelled" | "noshow";
+        /** @description A place that heads are taken to. */
+        AuditAnchor: {
+            /** @description `file|https|mail` */
+            place: string;
+            /**
+             * Format: int64
+             * @description Entries of the last head that arrived.
+             */
+            size?: number | null;
+            /** Format: date-time */
+            at?: string | null;
+            error?: string | null;
+        };
         AuditEntry: {
             /** Format: int64 */
             seq: number;
@@ -1324,6 +2071,87 @@ export interface components {
             patient?: string | null;
             purpose: string;
             address?: string | null;
+            /** @description Names the session of a signed-in person; gives no access. */
+            session?: string | null;
+            /** @description The application that acted for the agent. */
+            client?: string | null;
+        };
+        /** @description RFC 9162 §2.1.4: hashes are hexadecimal. */
+        AuditGrowth: {
+            /** Format: int64 */
+            from: number;
+            from_root: string;
+            /** Format: int64 */
+            to: number;
+            to_root: string;
+            path: string[];
+            /** @description Whether the path proves that the newer tree begins with the older. */
+            holds: boolean;
+        };
+        /** @description RFC 9162 §2.1.3: hashes are hexadecimal. */
+        AuditInclusion: {
+            /** Format: int64 */
+            row: number;
+            /** Format: int64 */
+            entry: number;
+            leaf: string;
+            path: string[];
+            head: components["schemas"]["AuditTreeHead"];
+            /** @description Whether the path leads from the row as it is now to the head. */
+            holds: boolean;
+        };
+        AuditTree: {
+            head?: components["schemas"]["AuditTreeHead"] | null;
+            /**
+             * Format: date-time
+             * @description Entries wait to be sealed since.
+             */
+            waiting_since?: string | null;
+            /**
+             * Format: int64
+             * @description Entries whose rows were removed after their time.
+             */
+            pruned: number;
+            keys: components["schemas"]["AuditTreeKey"][];
+            /** @description The places of the configuration. */
+            anchors: components["schemas"]["AuditAnchor"][];
+            /** @description What is wrong with sealing or anchoring, in words; empty if nothing is. */
+            alarms: string[];
+        };
+        /** @description A signed head: the tree was so at that time. */
+        AuditTreeHead: {
+            /**
+             * Format: int64
+             * @description Entries.
+             */
+            size: number;
+            /** @description Hexadecimal. */
+            root: string;
+            /** Format: date-time */
+            at: string;
+            /**
+             * Format: int64
+             * @description Number of the last entry's row.
+             */
+            row: number;
+            /** @description Id of the key. */
+            key: string;
+            /** @description What to keep elsewhere; all lines but the last are what is signed with Ed25519. */
+            text: string;
+        };
+        AuditTreeKey: {
+            id: string;
+            /** @description Ed25519, hexadecimal. */
+            public: string;
+            /**
+             * Format: int64
+             * @description Size of the tree when it came.
+             */
+            since: number;
+            /** Format: date-time */
+            at: string;
+            /** @description The key before it signed that this one follows; false for the first. */
+            is_endorsed: boolean;
         };
         /** @description `GET providers/{id}/availability` */
         Availability: {
@@ -1462,6 +2290,23 @@ export interface components {
             relay: boolean;
             audio_only: boolean;
         };
+        /** @description A shared device. */
+        DeviceInfo: {
+            id: string;
+            name: string;
+            made_by: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            last_used_at: string;
+        };
+        DeviceList: {
+            items: components["schemas"]["DeviceInfo"][];
+        };
+        DevicePerson: {
+            account_id: string;
+            display: string;
+        };
         DocumentLink: {
             id: string;
             title: string;
@@ -1570,6 +2415,24 @@ export interface components {
             last_error_at?: string | null;
             last_error?: string | null;
         };
+        Invitation: {
+            user: components["schemas"]["NewUser"];
+            by: components["schemas"]["InvitationWay"];
+        };
+        InvitationAgain: {
+            by: components["schemas"]["InvitationWay"];
+        };
+        InvitationMade: {
+            user: components["schemas"]["UserRow"];
+            /** @description Only where it is to be shown: shown once. */
+            link?: string | null;
+            /** @description Masked address or number. */
+            sent_to?: string | null;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        /** @enum {string} */
+        InvitationWay: "email" | "sms" | "shown";
         InvoicePatient: {
             id: string;
             display: string;
@@ -1665,6 +2528,24 @@ export interface components {
             unit_price: components["schemas"]["Money"];
             amount: components["schemas"]["Money"];
         };
+        LinkAcceptance: {
+            token: string;
+            password: string;
+        };
+        /** @description What a link is for. */
+        LinkInfo: {
+            /** @description `invitation` or `reset`. */
+            purpose: string;
+            display: string;
+            /** @description With what to sign in afterwards. */
+            login?: string | null;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        LinkToken: {
+            /** @description What stands behind `#` in the link. */
+            token: string;
+        };
         /** @description A page of a list. */
         List_Appointment: {
             items: {
@@ -1710,6 +2591,10 @@ export interface components {
                 patient?: string | null;
                 purpose: string;
                 address?: string | null;
+                /** @description Names the session of a signed-in person; gives no access. */
+                session?: string | null;
+                /** @description The application that acted for the agent. */
+                client?: string | null;
             }[];
             /** @description Give it back as `cursor`; null on the last page. */
             next: string | null;
@@ -2080,6 +2965,17 @@ export interface components {
             /** @description Language of the messages; the patient's own if not given. */
             language?: string | null;
         };
+        NewDevice: {
+            /** @description e.g. `Tablet, ward 3` */
+            name: string;
+        };
+        NewPasskey: {
+            ceremony_id: string;
+            /** @description For people, e.g. `My phone`. */
+            name: string;
+            /** @description What `navigator.credentials.create` gave, by `toJSON`. */
+            credential: Record<string, never>;
+        };
         NewPractitioner: {
             given: string;
             family: string;
@@ -2153,6 +3049,8 @@ export interface components {
         Overview: {
             appointments_today: components["schemas"]["Appointment"][];
             counts: components["schemas"]["OverviewCounts"];
+            /** @description What is wrong with sealing or anchoring the audit trail, in words; empty if nothing is. */
+            audit_alarms: string[];
             /** @description Of the program. */
             version: string;
             /** @description `sqlite|postgres` */
@@ -2175,6 +3073,32 @@ export interface components {
              * @description Of the last seven days.
              */
             failed_messages: number;
+        };
+        PasskeyEntry: {
+            /** @description What `navigator.credentials.get` gave, by `toJSON`. */
+            credential: Record<string, never>;
+        };
+        PasskeyInfo: {
+            id: string;
+            name: string;
+            /** @description Kept by the maker of the device, not only on it. */
+            is_synced: boolean;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            last_used_at?: string | null;
+        };
+        PasskeyName: {
+            name: string;
+        };
+        /**
+         * @description What `navigator.credentials.get` or `create` takes, by `parseRequestOptionsFromJSON` or
+         *     `parseCreationOptionsFromJSON` of its `publicKey`.
+         */
+        PasskeyOptions: {
+            options: Record<string, never>;
+            /** @description Of a passkey to be made: for the next step. */
+            ceremony_id?: string | null;
         };
         PasswordChange: {
             old_password: string;
@@ -2314,9 +3238,35 @@ export interface components {
             can_retry: boolean;
             fallback?: components["schemas"]["Fallback"] | null;
         };
+        PendingLogin: {
+            pending_id: string;
+        };
         PersonName: {
             given: string;
             family: string;
+        };
+        PhoneChange: {
+            /** @description Any form; numbers without a country code are Kenyan. */
+            phone: string;
+        };
+        PhoneChangeBegun: {
+            change_id: string;
+            phone_masked: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: int32 */
+            resend_after_s: number;
+        };
+        PhoneChanged: {
+            phone: string;
+        };
+        PhoneConfirmation: {
+            /** @description The digits from the SMS. */
+            code: string;
+        };
+        PinEntry: {
+            /** @description Six digits. */
+            pin: string;
         };
         Prescription: {
             id: string;
@@ -2445,6 +3395,10 @@ export interface components {
         };
         /** @enum {string} */
         QualityLevel: "good" | "fair" | "poor";
+        /** @description Shown once; empty where there were some already. */
+        RecoveryCodes: {
+            recovery_codes: string[];
+        };
         Registration: {
             given: string;
             family: string;
@@ -2515,22 +3469,109 @@ export interface components {
             /** Format: int32 */
             refills?: number;
         };
+        /** @description One of these; by which factor the person shows who she is. */
+        SecondFactorEntry: {
+            pending_id: string;
+            /** @description Six digits of the authenticator application. */
+            code?: string | null;
+            recovery_code?: string | null;
+            /** @description What `navigator.credentials.get` gave, by `toJSON`. */
+            passkey?: Record<string, never> | null;
+        };
+        /** @description The right password, and what else is needed. */
+        SecondFactorNeeded: {
+            /** @description For `second-factor`. */
+            pending_id: string;
+            /** @description Which would do: `totp`, `passkey`, `recovery-code`. */
+            factors: string[];
+            /** Format: date-time */
+            expires_at: string;
+        };
+        /** @enum {string} */
+        SecondFactorRule: "off" | "asked" | "required";
+        /** @description Rules for signing in. */
+        SecurityRules: {
+            /** @description For all staff. */
+            second_factor: components["schemas"]["SecondFactorRule"];
+            /** @description These need one whatever `second_factor` says. */
+            required_roles: components["schemas"]["RoleName"][];
+            /** Format: int32 */
+            staff_idle_minutes: number;
+            /** Format: int32 */
+            staff_absolute_minutes: number;
+            /** Format: int32 */
+            kiosk_idle_minutes: number;
+            /** Format: int32 */
+            patient_idle_minutes: number;
+            /** Format: int32 */
+            patient_absolute_minutes: number;
+            /**
+             * Format: int32
+             * @description Codes by SMS that the whole clinic sends within 24 hours, at most.
+             */
+            sms_codes_per_day: number;
+        };
         Session: {
             user: components["schemas"]["Me"];
             /** Format: date-time */
             expires_at: string;
             /** Format: date-time */
             idle_expires_at: string;
+            /** @description Must be done before anything else works: `password-change-needed` or `second-factor-needed`. */
+            due?: string | null;
+            /** @description The clinic asks this person to set up a second factor. */
+            second_factor_asked: boolean;
             /** @description Only with `?token=true`; send it as `Authorization: Bearer`. */
             token?: string | null;
+        };
+        /** @description One place where somebody is signed in. */
+        SessionInfo: {
+            id: string;
+            /** @description e.g. `Firefox, Android`; empty if not known. */
+            device: string;
+            /** @description Where it was seen last; empty if not known. */
+            address: string;
+            shared_device: boolean;
+            factors: string[];
+            /** Format: date-time */
+            signed_in_at: string;
+            /** Format: date-time */
+            last_seen_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            is_current: boolean;
+        };
+        /** @description Where somebody is signed in. */
+        SessionList: {
+            items: components["schemas"]["SessionInfo"][];
         };
         /** @description Who was in the call, and how good it was. */
         SessionLog: {
             participants: components["schemas"]["LogParticipant"][];
             quality: components["schemas"]["Quality"][];
         };
+        /** @description This session, for the clock in the corner and for what it may still do. */
+        SessionState: {
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: date-time */
+            idle_expires_at: string;
+            /** Format: date-time */
+            authenticated_at: string;
+            /** @description What the person showed: `password`, `passkey`, `totp`, `sms-code`, `recovery-code`, `pin`, `outside`. */
+            factors: string[];
+            /** @description On a shared device of the clinic. */
+            shared_device: boolean;
+            due?: string | null;
+            second_factor_asked: boolean;
+        };
         /** @enum {string} */
         Sex: "female" | "male" | "other" | "unknown";
+        /** @description A shared device, and who can change over on it. */
+        SharedDevice: {
+            name: string;
+            people: components["schemas"]["DevicePerson"][];
+        };
         /** @description One look at or change of a patient's record, as she sees it. */
         Sighting: {
             /** Format: date-time */
@@ -2544,11 +3585,34 @@ export interface components {
         };
         /** @enum {string} */
         Status: "issued" | "balanced" | "cancelled";
+        /** @description One of these; by which factor the person shows again who she is. */
+        StepUp: {
+            /** @description Only for accounts without a second factor. */
+            password?: string | null;
+            /** @description Six digits of the authenticator application. */
+            code?: string | null;
+            recovery_code?: string | null;
+            /** @description What `navigator.credentials.get` gave, by `toJSON`. */
+            passkey?: Record<string, never> | null;
+        };
         /** @description A code with its system. */
         SystemCode: {
             code: string;
             display: string;
             system: string;
+        };
+        TotpConfirmation: {
+            /** @description Six digits. */
+            code: string;
+        };
+        /** @description For an authenticator application; shown once. */
+        TotpSecret: {
+            /** @description Base32, for typing in. */
+            secret: string;
+            /** @description `otpauth://…` */
+            uri: string;
+            /** @description The address as a QR code, SVG. */
+            qr_svg: string;
         };
         TurnCredentials: {
             ice_servers: components["schemas"]["IceServer"][];
@@ -2589,6 +3653,11 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             last_login?: string | null;
+        };
+        UserSwitch: {
+            account_id: string;
+            /** @description Six digits. */
+            pin: string;
         };
         UsualDose: {
             dose: string;
@@ -2833,6 +3902,340 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecondFactorNeeded"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    second_factor: {
+        parameters: {
+            query?: {
+                /** @description `true`: the answer has the token itself, for API users without cookies. */
+                token?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecondFactorEntry"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    second_factor_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PendingLogin"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasskeyOptions"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    passkey_options: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasskeyOptions"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    passkey_login: {
+        parameters: {
+            query?: {
+                /** @description `true`: the answer has the token itself, for API users without cookies. */
+                token?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasskeyEntry"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkToken"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinkInfo"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    accept_link: {
+        parameters: {
+            query?: {
+                /** @description `true`: the answer has the token itself, for API users without cookies. */
+                token?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkAcceptance"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecondFactorNeeded"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_device_people: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharedDevice"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewDevice"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    switch_user: {
+        parameters: {
+            query?: {
+                /** @description `true`: the answer has the token itself, for API users without cookies. */
+                token?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserSwitch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionState"];
+                };
+            };
             /** @description Any error */
             default: {
                 headers: {
@@ -2959,6 +4362,14 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecondFactorNeeded"];
+                };
+            };
             /** @description Any error */
             default: {
                 headers: {
@@ -3048,6 +4459,706 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Me"];
                 };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_security: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountSecurity"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    logout_everywhere: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    step_up: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StepUp"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    step_up_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasskeyOptions"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_totp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TotpSecret"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_totp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    confirm_totp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TotpConfirmation"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryCodes"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    new_recovery_codes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryCodes"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasskeyOptions"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPasskey"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryCodes"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rename_passkey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasskeyName"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_phone_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PhoneChange"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PhoneChangeBegun"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    confirm_phone_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PhoneConfirmation"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PhoneChanged"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_pin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PinEntry"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_devices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_security_policy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecurityRules"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_security_policy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecurityRules"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecurityRules"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_user_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_out_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reset_user_factors: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Any error */
             default: {
@@ -4992,6 +7103,72 @@ export interface operations {
             };
         };
     };
+    invite_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Invitation"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationMade"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    invite_user_again: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InvitationAgain"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationMade"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     change_user: {
         parameters: {
             query?: never;
@@ -5064,6 +7241,14 @@ export interface operations {
                 agent?: string;
                 /** @description As in `action` of an entry. */
                 action?: string;
+                /** @description `success|denied|failed` */
+                outcome?: string;
+                /** @description Network address, whole. */
+                address?: string;
+                /** @description As in `session` of an entry. */
+                session?: string;
+                /** @description What was touched, `Type/id`. */
+                what?: string;
                 /** @description First instant, RFC 3339, or first day. */
                 from?: string;
                 /** @description First instant no longer wanted, or last day. */
@@ -5083,6 +7268,56 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["List_AuditEntry"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_audit: {
+        parameters: {
+            query?: {
+                /** @description `csv` or `ndjson` (one FHIR AuditEvent per line); `csv` if not given. */
+                format?: string;
+                patient_id?: string;
+                /** @description As in `agent` of an entry. */
+                agent?: string;
+                /** @description As in `action` of an entry. */
+                action?: string;
+                /** @description `success|denied|failed` */
+                outcome?: string;
+                /** @description Network address, whole. */
+                address?: string;
+                /** @description As in `session` of an entry. */
+                session?: string;
+                /** @description What was touched, `Type/id`. */
+                what?: string;
+                /** @description First instant, RFC 3339, or first day. */
+                from?: string;
+                /** @description First instant no longer wanted, or last day. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The entries, sent as they are read. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                    "application/fhir+ndjson": string;
                 };
             };
             /** @description Any error */
@@ -5118,6 +7353,204 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["List_Sighting"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_audit_tree: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditTree"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    seal_audit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditTree"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_audit_heads: {
+        parameters: {
+            query?: {
+                /** @description Only heads of trees with fewer entries. */
+                below?: number;
+                /** @description 1 to 100; 25 if not given. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditTreeHead"][];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    prove_audit_entry: {
+        parameters: {
+            query?: {
+                /** @description Entries of the head to prove it by; the newest if not given. */
+                size?: number;
+            };
+            header?: never;
+            path: {
+                /** @description `seq` of the entry */
+                row: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditInclusion"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    prove_audit_growth: {
+        parameters: {
+            query: {
+                /** @description Entries of the older tree. */
+                from: number;
+                /** @description Entries of the newer tree. */
+                to: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditGrowth"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_affected_patients: {
+        parameters: {
+            query: {
+                /** @description As in `agent` of an audit entry, e.g. `account/7`. At least one of agent, client, session and address is needed. */
+                agent?: string;
+                /** @description Id of an OAuth client. */
+                client?: string;
+                /** @description As in `session` of an audit entry: 16 hexadecimal digits. */
+                session?: string;
+                /** @description Network address, whole. */
+                address?: string;
+                /** @description First instant, RFC 3339, or first day. */
+                from: string;
+                /** @description First instant no longer wanted, or last day. */
+                to: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AffectedPatients"];
+                    "text/csv": string;
                 };
             };
             /** @description Any error */
