@@ -220,6 +220,36 @@ impl Class {
         })
     }
 
+    /// As stored and in `/api/v1`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Class::Directory => "directory",
+            Class::Calendar => "calendar",
+            Class::PriceList => "price-list",
+            Class::Knowledge => "knowledge",
+            Class::Patient => "patient",
+            Class::Kin => "kin",
+            Class::Appointment => "appointment",
+            Class::Coverage => "coverage",
+            Class::Billing => "billing",
+            Class::Visit => "visit",
+            Class::Allergy => "allergy",
+            Class::Prescription => "prescription",
+            Class::Medicine => "medicine",
+            Class::Result => "result",
+            Class::Document => "document",
+            Class::Clinical => "clinical",
+            Class::Message => "message",
+            Class::Task => "task",
+            Class::Consent => "consent",
+            Class::Audit => "audit",
+            Class::Machine => "machine",
+        }
+    }
+    /// The inverse of [Class::code].
+    pub fn from_code(code: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|c| c.code() == code)
+    }
     /// For people, e.g. in the printed matrix.
     pub fn title(self) -> &'static str {
         match self {

@@ -1,8 +1,10 @@
 //! The caller of one request, as every layer below HTTP sees it.
 
+use crate::{ScopeSet, Standing};
 use fhir::ResourceKey;
 use jiff::Timestamp;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// LEDGER A2. The code is stored with accounts and printed in `/api/v1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -96,6 +98,8 @@ pub struct User {
     pub practitioner: Option<ResourceKey>,
     /// BCP-47 language the person reads, e.g. `sw`.
     pub language: String,
+    /// Changed rights, running emergencies, people this person acts for.
+    pub standing: Arc<Standing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +124,8 @@ pub enum Purpose {
     Operations,
     PatientRequest,
     System,
+    /// Break-glass.
+    Emergency,
 }
 
 impl Purpose {
@@ -131,6 +137,7 @@ impl Purpose {
             Purpose::Operations => "HOPERAT",
             Purpose::PatientRequest => "PATRQT",
             Purpose::System => "HSYSADMIN",
+            Purpose::Emergency => "BTG",
         }
     }
 }
@@ -278,6 +285,9 @@ pub struct Ctx {
     pub cause: Option<i64>,
     /// The session of a signed-in person; `None` for clients, tokens and this program itself.
     pub session: Option<SessionFacts>,
+    /// Of the token by which a person's app asks; `None`: the person herself. Never more than her own rights. A
+    /// client's own scopes are in [Principal::Client].
+    pub scopes: Option<ScopeSet>,
 }
 
 impl Ctx {
@@ -291,6 +301,7 @@ impl Ctx {
             address: None,
             cause: None,
             session: None,
+            scopes: None,
         }
     }
     pub fn user(&self) -> Option<&User> {
@@ -298,6 +309,13 @@ impl Ctx {
             Principal::User(user) => Some(user),
             _ => None,
         }
+    }
+    /// The purpose of looking at these patients: [Purpose::Emergency] where the caller has broken the glass for one.
+    pub fn purpose_for(&self, patients: &[String]) -> Purpose {
+        let broken = self.user().is_some_and(|user| {
+            user.standing.emergencies_at(self.now).any(|e| patients.contains(&e.patient))
+        });
+        if broken { Purpose::Emergency } else { self.purpose }
     }
     pub fn has_role(&self, role: Role) -> bool {
         self.user().is_some_and(|u| u.roles.contains(&role))

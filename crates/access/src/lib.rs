@@ -6,13 +6,21 @@
 
 pub mod care;
 pub mod class;
+pub mod consent;
 pub mod context;
+pub mod explain;
 pub mod matrix;
 pub mod policy;
+pub mod redact;
 pub mod scope;
+pub mod seal;
+pub mod sensitivity;
+pub mod standing;
 
 pub use care::CareLink;
 pub use class::Class;
 pub use context::{Ctx, Due, Factor, Principal, Purpose, Role, SessionFacts, User};
 pub use policy::{Action, Capability, Decision, Predicate, RowFacts};
 pub use scope::ScopeSet;
+pub use seal::Seals;
+pub use standing::Standing;

@@ -1,6 +1,8 @@
 //! The table of rights: role × class × action → reach. Everything else in this crate reads it.
 
+use crate::seal::Seals;
 use crate::{Class, Role};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// How far a right goes.
@@ -19,6 +21,22 @@ pub enum Reach {
 use Reach::{Everyone, InCare, Nobody, Own, Self_};
 
 impl Reach {
+    pub const ALL: [Reach; 5] = [Nobody, Self_, Own, InCare, Everyone];
+
+    /// As stored and in `/api/v1`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Nobody => "nobody",
+            Self_ => "self",
+            Own => "own",
+            InCare => "in-care",
+            Everyone => "everyone",
+        }
+    }
+    /// The inverse of [Reach::code].
+    pub fn from_code(code: &str) -> Option<Reach> {
+        Reach::ALL.into_iter().find(|r| r.code() == code)
+    }
     fn words(self) -> &'static str {
         match self {
             Nobody => "–",
@@ -61,6 +79,181 @@ impl Rights {
     }
     const fn put_and_delete(reach: Reach) -> Rights {
         Rights::new(Nobody, reach, reach, reach)
+    }
+}
+
+/// The verbs of [Rights], for the editor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verb {
+    Read,
+    Create,
+    Change,
+    Delete,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 4] = [Verb::Read, Verb::Create, Verb::Change, Verb::Delete];
+    pub fn code(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Create => "create",
+            Verb::Change => "change",
+            Verb::Delete => "delete",
+        }
+    }
+    pub fn from_code(code: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|v| v.code() == code)
+    }
+}
+
+impl Rights {
+    pub fn of(&self, verb: Verb) -> Reach {
+        match verb {
+            Verb::Read => self.read,
+            Verb::Create => self.create,
+            Verb::Change => self.change,
+            Verb::Delete => self.delete,
+        }
+    }
+    fn set(&mut self, verb: Verb, reach: Reach) {
+        match verb {
+            Verb::Read => self.read = reach,
+            Verb::Create => self.create = reach,
+            Verb::Change => self.change = reach,
+            Verb::Delete => self.delete = reach,
+        }
+    }
+}
+
+/// One cell that administrators made other than it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    pub role: Role,
+    pub class: Class,
+    pub verb: Verb,
+    pub reach: Reach,
+}
+
+/// Why a cell cannot be made so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CellError {
+    /// No clinic may give so much: see [most].
+    #[error("this role may at most have less than that")]
+    BeyondBounds,
+    /// The right is one that the product rests on.
+    #[error("this right cannot be taken away")]
+    Needed,
+}
+
+/// The table with the administrators' changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    changed: BTreeMap<(Role, Class, Verb), Reach>,
+}
+
+impl Table {
+    /// Cells beyond the bounds, e.g. of a later release's tighter ones, count as they come. Cells that say what the
+    /// built-in table says change nothing.
+    pub fn new(cells: impl IntoIterator<Item = Cell>) -> Table {
+        let mut table = Table::default();
+        for cell in cells {
+            if check(&cell).is_ok() {
+                table.changed.insert((cell.role, cell.class, cell.verb), cell.reach);
+            }
+        }
+        table
+    }
+    pub fn rights(&self, role: Role, class: Class) -> Rights {
+        let mut rights = rights(role, class);
+        if self.changed.is_empty() {
+            return rights;
+        }
+        for verb in Verb::ALL {
+            if let Some(reach) = self.changed.get(&(role, class, verb)) {
+                rights.set(verb, *reach);
+            }
+        }
+        rights
+    }
+    pub fn cells(&self) -> impl Iterator<Item = Cell> + '_ {
+        self.changed.iter().map(|((role, class, verb), reach)| Cell {
+            role: *role,
+            class: *class,
+            verb: *verb,
+            reach: *reach,
+        })
+    }
+    /// Whether the cell gives more than this table does: then a second person must agree.
+    pub fn widens(&self, cell: &Cell) -> bool {
+        cell.reach > self.rights(cell.role, cell.class).of(cell.verb)
+    }
+}
+
+/// The most that any clinic may give a role: the built-in table where nothing else is said.
+///
+/// Clinical facts stay with those who treat (in care) and the departments that work on them; who runs the machine, the
+/// desk or the money never reads them, whatever an administrator sets. Nobody gets patients beyond her own self.
+pub fn most(role: Role, class: Class, verb: Verb) -> Reach {
+    use Class::*;
+    let built_in = rights(role, class).of(verb);
+    let chart = matches!(
+        class,
+        Allergy
+            | Prescription
+            | Medicine
+            | Result
+            | Document
+            | Clinical
+            | Visit
+            | Message
+            | Kin
+            | Task
+            | Consent
+    );
+    let more = match (role, verb) {
+        (_, Verb::Delete) => Nobody,
+        (Role::Doctor | Role::Nurse, Verb::Read)
+            if chart || matches!(class, Appointment | Coverage | Billing | Patient) =>
+        {
+            InCare
+        }
+        (Role::Doctor, Verb::Create | Verb::Change) if chart && class != Consent => InCare,
+        (Role::Nurse, Verb::Create | Verb::Change) if chart && !matches!(class, Consent | Prescription) => {
+            InCare
+        }
+        (Role::Lab, Verb::Read) if matches!(class, Allergy | Prescription | Medicine | Visit) => InCare,
+        (Role::Pharmacist, Verb::Read) if matches!(class, Result | Visit | Coverage) => Everyone,
+        (Role::FrontDesk, Verb::Read) if class == Consent => Everyone,
+        (Role::Cashier, Verb::Read) if class == Appointment => Everyone,
+        _ => Nobody,
+    };
+    built_in.max(more)
+}
+
+/// Errors: [CellError].
+pub fn check(cell: &Cell) -> Result<(), CellError> {
+    if cell.reach > most(cell.role, cell.class, cell.verb) {
+        return Err(CellError::BeyondBounds);
+    }
+    let own = matches!(cell.role, Role::Patient) && cell.verb == Verb::Read;
+    let supervision =
+        matches!((cell.role, cell.class), (Role::PrivacyOfficer, Class::Audit)) && cell.verb == Verb::Read;
+    // A patient's right to her own record and the officer's to the trail are the law's, not the clinic's.
+    if (own || supervision) && cell.reach < rights(cell.role, cell.class).of(cell.verb) {
+        return Err(CellError::Needed);
+    }
+    Ok(())
+}
+
+/// The sealed categories that the work of the role needs in this class. All others are closed to it until a consent,
+/// an own part in that care, or a broken glass opens them.
+pub fn clearance(role: Role, class: Class) -> Seals {
+    match (role, class) {
+        (Role::Patient, _)
+        | (Role::Lab, Class::Result)
+        | (Role::Pharmacist, Class::Prescription | Class::Medicine)
+        | (Role::PrivacyOfficer, Class::Consent) => Seals::ALL,
+        _ => Seals::NONE,
     }
 }
 
@@ -144,6 +337,11 @@ pub fn command_rights(role: Role, class: Class) -> Rights {
     match (role, class) {
         (Role::Patient | Role::Proxy, Patient) => Rights::new(Nobody, Nobody, Own, Nobody),
         (Role::Patient | Role::Proxy, Appointment | Visit | Message | Consent) => Rights::put(Own),
+        // The relative whom the patient lets act for her.
+        (Role::Patient, Kin) => Rights::new(Nobody, Own, Nobody, Nobody),
+        (Role::PrivacyOfficer, Kin) => Rights::new(Nobody, Everyone, Nobody, Nobody),
+        // What the patient decides at the desk.
+        (Role::FrontDesk, Consent) => Rights::put(Everyone),
         (Role::Patient | Role::Proxy, Document | Task) => Rights::new(Nobody, Own, Nobody, Nobody),
 
         (Role::Doctor | Role::Nurse, Appointment | Visit | Billing) => Rights::put(InCare),
@@ -180,6 +378,18 @@ pub fn print() -> String {
     let _ = writeln!(out, "(booking, check-in, finishing a visit …), not for free editing.");
     let _ =
         writeln!(out, "Patients see notes, prescriptions and reports once they are signed, not before.\n");
+    let _ = writeln!(
+        out,
+        "Sealed facts (HIV, sexual health, violence, mental health, alcohol and drugs, restricted) are hidden from all"
+    );
+    let _ = writeln!(
+        out,
+        "staff but those who wrote them or are named in that care, whom the patient's consent lets, and the roles"
+    );
+    let _ = writeln!(
+        out,
+        "marked \"also sealed\"; in an emergency the glass can be broken. A patient's consent takes rights away at once.\n"
+    );
     for role in Role::ALL {
         let _ = writeln!(out, "{}", role.title());
         let mut any = false;
@@ -191,12 +401,13 @@ pub fn print() -> String {
             any = true;
             let _ = writeln!(
                 out,
-                "  {:<28} see {:<9} add {:<10} change {:<10} delete {}",
+                "  {:<28} see {:<9} add {:<10} change {:<10} delete {}{}",
                 class.title(),
                 cell(raw.read, command.read),
                 cell(raw.create, command.create),
                 cell(raw.change, command.change),
                 cell(raw.delete, command.delete),
+                if role.is_staff() && !clearance(role, class).is_none() { "  also sealed" } else { "" },
             );
         }
         if !any {

@@ -1,10 +1,15 @@
-//! SMART App Launch 2.2 scopes: `system/Observation.rs`, `user/*.cruds`, `patient/Patient.r`.
+//! SMART App Launch 2.2 scopes: `system/Observation.rs`, `user/*.cruds`, `patient/Patient.r`,
+//! `patient/Observation.rs?category=laboratory`; and HEART's `sens/HIV` for sealed categories.
 
 use crate::Action;
-use fhir::TypeId;
+use crate::seal::Seals;
+use fhir::search::{Filter, Handling, IndexEntry, IndexValue, Match, Operand, Params};
+use fhir::{ParamId, TypeId};
 
 /// Longest list of scopes one request may name.
 pub const MAX_SCOPES: usize = 300;
+/// Parameters of one restricted scope, and values of one of them.
+const MAX_RESTRICTIONS: usize = 20;
 
 /// <https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,8 +19,37 @@ pub enum Level {
     Patient,
 }
 
+/// One parameter of a restricted scope: the row must have one of these tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Restriction {
+    pub param: ParamId,
+    /// System and code, each if it was given; `Some("")` asks for a value without a system.
+    pub any: Vec<(Option<String>, Option<String>)>,
+}
+
+impl Restriction {
+    /// As a filter of a search.
+    pub fn filter(&self) -> Filter {
+        let operand = |(system, code): &(Option<String>, Option<String>)| Operand::Token {
+            system: system.clone(),
+            code: code.clone(),
+        };
+        Filter { param: self.param, matching: Match::Default, any: self.any.iter().map(operand).collect() }
+    }
+    /// The same on the index entries of one version.
+    pub fn holds(&self, entries: &[IndexEntry]) -> bool {
+        entries.iter().filter(|e| e.param == self.param).any(|entry| match &entry.value {
+            IndexValue::Token { system, code } => self
+                .any
+                .iter()
+                .any(|(s, c)| s.as_ref().is_none_or(|s| s == system) && c.as_ref().is_none_or(|c| c == code)),
+            _ => false,
+        })
+    }
+}
+
 /// One resource scope. `kind` `None` is `*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope {
     pub level: Level,
     pub kind: Option<TypeId>,
@@ -24,6 +58,10 @@ pub struct Scope {
     pub update: bool,
     pub delete: bool,
     pub search: bool,
+    /// All must hold; with a type only.
+    pub restrictions: Vec<Restriction>,
+    /// What stood behind the `?`.
+    query: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +70,10 @@ pub enum ScopeError {
     Syntax(String),
     #[error("`{0}` names a type that FHIR R4 does not have")]
     UnknownType(String),
-    /// `?category=…`: granting it without the restriction would widen it, so it is refused.
-    #[error("`{0}`: scopes restricted by a query are not supported")]
+    /// Granting it without the restriction would widen it, so it is refused.
+    #[error(
+        "`{0}`: scopes are restricted by token parameters of one type, as `?category=laboratory`; no others"
+    )]
     Query(String),
     #[error("more than {MAX_SCOPES} scopes")]
     TooMany,
@@ -43,9 +83,8 @@ impl Scope {
     /// Reads SMART v2 (`.cruds`, letters in this order) and v1 (`.read`, `.write`, `.*`) forms. Errors: [ScopeError].
     pub fn parse(text: &str) -> Result<Scope, ScopeError> {
         let syntax = || ScopeError::Syntax(text.to_owned());
-        if text.contains('?') {
-            return Err(ScopeError::Query(text.to_owned()));
-        }
+        let whole = text;
+        let (text, query) = text.split_once('?').map_or((text, None), |(text, query)| (text, Some(query)));
         let (level, rest) = text.split_once('/').ok_or_else(syntax)?;
         let level = match level {
             "system" => Level::System,
@@ -56,7 +95,7 @@ impl Scope {
         let (kind, letters) = rest.rsplit_once('.').ok_or_else(syntax)?;
         let kind = match kind {
             "*" => None,
-            name => Some(TypeId::from_name(name).ok_or_else(|| ScopeError::UnknownType(text.to_owned()))?),
+            name => Some(TypeId::from_name(name).ok_or_else(|| ScopeError::UnknownType(whole.to_owned()))?),
         };
         let letters = match letters {
             "read" => "rs",
@@ -68,7 +107,16 @@ impl Scope {
         if letters.is_empty() || !letters.chars().all(|l| order.any(|o| o == l)) {
             return Err(syntax());
         }
+        let restrictions = match (query, kind) {
+            (None, _) => Vec::new(),
+            (Some(query), Some(kind)) => {
+                restrictions(kind, query).ok_or_else(|| ScopeError::Query(whole.to_owned()))?
+            }
+            (Some(_), None) => return Err(ScopeError::Query(whole.to_owned())),
+        };
         Ok(Scope {
+            restrictions,
+            query: query.unwrap_or_default().to_owned(),
             level,
             kind,
             create: letters.contains('c'),
@@ -108,14 +156,66 @@ impl std::fmt::Display for Scope {
                 write!(f, "{letter}")?;
             }
         }
+        if !self.query.is_empty() {
+            write!(f, "?{}", self.query)?;
+        }
         Ok(())
     }
+}
+
+/// `name=value&…` as token restrictions; `None` for anything else. Values may be percent-encoded.
+fn restrictions(kind: TypeId, query: &str) -> Option<Vec<Restriction>> {
+    let mut pairs = Vec::new();
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=')?;
+        if name.starts_with('_') || name.contains([':', '.']) {
+            return None;
+        }
+        pairs.push((decoded(name)?, decoded(value)?));
+    }
+    if pairs.len() > MAX_RESTRICTIONS {
+        return None;
+    }
+    let (parsed, _) = fhir::search::parse(&Params::standard(), kind, &pairs, Handling::Strict).ok()?;
+    if !parsed.conditions.is_empty() || parsed.filters.len() != pairs.len() {
+        return None;
+    }
+    parsed.filters.into_iter().map(restriction).collect()
+}
+
+fn restriction(filter: Filter) -> Option<Restriction> {
+    if filter.matching != Match::Default || filter.any.is_empty() {
+        return None;
+    }
+    let any = filter.any.into_iter().map(|operand| match operand {
+        Operand::Token { system, code } => Some((system, code)),
+        _ => None,
+    });
+    Some(Restriction { param: filter.param, any: any.collect::<Option<Vec<_>>>()? })
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            out.push(digit(bytes.next()?)? * 16 + digit(bytes.next()?)?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
 }
 
 /// Scopes of one token; their rights add up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScopeSet {
     scopes: Vec<Scope>,
+    /// Sealed categories that `sens/…` scopes open to a client.
+    seals: Seals,
+    /// The patient in whose context an app was launched: what `patient/` scopes are about.
+    patient: Option<String>,
 }
 
 impl ScopeSet {
@@ -126,16 +226,41 @@ impl ScopeSet {
             if set.scopes.len() == MAX_SCOPES {
                 return Err(ScopeError::TooMany);
             }
-            set.scopes.push(Scope::parse(text)?);
+            match sealed(text) {
+                Some(seals) => set.seals = set.seals.with(seals),
+                None => set.scopes.push(Scope::parse(text)?),
+            }
         }
         Ok(set)
     }
     /// As [ScopeSet::parse] for scopes that were checked when they were granted: what this build does not know grants
     /// nothing.
     pub fn parse_known<'a>(scopes: impl IntoIterator<Item = &'a str>) -> ScopeSet {
-        ScopeSet {
-            scopes: scopes.into_iter().take(MAX_SCOPES).filter_map(|s| Scope::parse(s).ok()).collect(),
+        let mut set = ScopeSet::default();
+        for text in scopes.into_iter().take(MAX_SCOPES) {
+            match sealed(text) {
+                Some(seals) => set.seals = set.seals.with(seals),
+                None => set.scopes.extend(Scope::parse(text)),
+            }
         }
+        set
+    }
+    /// For an app launched about this patient (logical id): `patient/` scopes mean her, also for a clinician.
+    pub fn with_patient(mut self, id: impl Into<String>) -> ScopeSet {
+        self.patient = Some(id.into());
+        self
+    }
+    /// See [ScopeSet::with_patient].
+    pub fn patient(&self) -> Option<&str> {
+        self.patient.as_deref()
+    }
+    /// Sealed categories that the token opens.
+    pub fn seals(&self) -> Seals {
+        self.seals
+    }
+    /// The scopes of this level that name the action on the type.
+    pub fn naming(&self, level: Level, action: Action, kind: TypeId) -> impl Iterator<Item = &Scope> {
+        self.scopes.iter().filter(move |s| s.level == level && s.names(action, kind))
     }
     pub fn system_allows(&self, action: Action, kind: TypeId) -> bool {
         self.allows(Level::System, action, kind)
@@ -149,18 +274,21 @@ impl ScopeSet {
     fn allows(&self, level: Level, action: Action, kind: TypeId) -> bool {
         self.scopes.iter().any(|s| s.level == level && s.names(action, kind))
     }
-    /// Those of `asked` that this set covers whole, for granting a token: never more than was registered.
+    /// Those of `asked` that this set covers whole, for granting a token: never more than was registered. A restricted
+    /// scope is covered by the same restriction or by the scope without one.
     pub fn grant(&self, asked: &ScopeSet) -> ScopeSet {
         let covered = |a: &Scope| {
-            let one = ScopeSet { scopes: vec![*a] };
+            let may_cover = |s: &&Scope| {
+                s.level == a.level && (s.restrictions.is_empty() || s.restrictions == a.restrictions)
+            };
+            let own = self.scopes.iter().filter(may_cover);
             match a.kind {
                 Some(kind) => Action::ALL
                     .iter()
-                    .all(|action| !one.allows(a.level, *action, kind) || self.allows(a.level, *action, kind)),
+                    .all(|action| !a.names(*action, kind) || own.clone().any(|s| s.names(*action, kind))),
                 // `*` is covered only by `*`: types of later releases count too.
                 None => {
-                    let stars: Vec<&Scope> =
-                        self.scopes.iter().filter(|s| s.level == a.level && s.kind.is_none()).collect();
+                    let stars: Vec<&Scope> = own.filter(|s| s.kind.is_none()).collect();
                     (!a.create || stars.iter().any(|s| s.create))
                         && (!a.read || stars.iter().any(|s| s.read))
                         && (!a.update || stars.iter().any(|s| s.update))
@@ -169,10 +297,14 @@ impl ScopeSet {
                 }
             }
         };
-        ScopeSet { scopes: asked.scopes.iter().copied().filter(covered).collect() }
+        ScopeSet {
+            scopes: asked.scopes.iter().filter(|a| covered(a)).cloned().collect(),
+            seals: Seals(asked.seals.0 & self.seals.0),
+            patient: asked.patient.clone(),
+        }
     }
     pub fn is_empty(&self) -> bool {
-        self.scopes.is_empty()
+        self.scopes.is_empty() && self.seals.is_none()
     }
 }
 
@@ -184,6 +316,18 @@ impl std::fmt::Display for ScopeSet {
             }
             write!(f, "{s}")?;
         }
+        for (n, code) in self.seals.codes().into_iter().enumerate() {
+            let between = if n > 0 || !self.scopes.is_empty() { " " } else { "" };
+            write!(f, "{between}sens/{code}")?;
+        }
         Ok(())
+    }
+}
+
+/// `sens/HIV`, `sens/*`: <https://openid.net/specs/openid-heart-fhir-oauth2-1_0-2017-05-31.html>.
+fn sealed(text: &str) -> Option<Seals> {
+    match text.strip_prefix("sens/")? {
+        "*" => Some(Seals::ALL),
+        code => Seals::from_code(code),
     }
 }

@@ -107,6 +107,7 @@ async fn measure(record: &Record, rows: u64) {
         patient: None,
         practitioner: None,
         language: "en".into(),
+        standing: std::sync::Arc::default(),
     };
     let mut ctx = Ctx::system("measure", record.now());
     ctx.principal = Principal::User(user);

@@ -112,6 +112,8 @@ pub enum Effect {
         merge: store::merge::New,
         stays: Vec<i64>,
     },
+    /// Rights beyond the table: broken glasses, proxies, changed cells.
+    Rights(crate::rights::RightsEffect),
     /// Takes back what [Effect::Merge] moved; [crate::Error::VersionConflict] if it was taken back already.
     Unmerge {
         id: uuid::Uuid,

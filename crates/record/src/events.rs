@@ -1,8 +1,7 @@
 //! Committed events for live updates. Ids only; what they are about is read again by the reader's own rights.
 
 use crate::{Error, Record};
-use access::policy::{Action, RowFacts};
-use access::{Ctx, Decision};
+use access::{Action, Ctx};
 use fhir::ResourceKey;
 use serde_json::Value;
 use std::sync::Arc;
@@ -43,19 +42,14 @@ impl Record {
 
     /// Whether `ctx` may read the subject of this event.
     pub async fn visible(&self, ctx: &Ctx, event: &LiveEvent) -> Result<bool, Error> {
+        let ctx = &self.current(ctx).await?;
         let predicate = access::policy::predicate(ctx, Action::Read, event.subject.kind);
-        let in_care = match predicate.practitioner() {
-            None => Vec::new(),
-            Some(practitioner) if !event.patients.is_empty() => {
-                let (practitioner, patients, now) =
-                    (practitioner.to_owned(), event.patients.clone(), self.now());
-                self.reading(move |tx| Ok(store::care_link::in_care(tx, &practitioner, &patients, now)?))
-                    .await?
-            }
-            Some(_) => Vec::new(),
-        };
-        let row = RowFacts { key: &event.subject, patients: &event.patients, in_care: &in_care };
-        Ok(access::policy::decide(ctx, Action::Read, &row) == Decision::Allow)
+        if predicate.needs() == access::policy::Needs::default() {
+            let row = access::RowFacts::plain(&event.subject, &event.patients, &[]);
+            return Ok(predicate.holds(&row));
+        }
+        let (key, patients, now) = (event.subject.clone(), event.patients.clone(), self.now());
+        self.reading(move |tx| crate::rights::holds(tx, &predicate, &key, &patients, now)).await
     }
 
     /// Events after `seq`, oldest first, for resuming clients and durable subscribers; at most `limit`.

@@ -18,6 +18,7 @@ pub mod events;
 pub mod import;
 pub mod operation;
 pub mod read;
+pub mod rights;
 pub mod scan;
 pub mod search_parameter;
 pub mod subscription;
@@ -80,6 +81,8 @@ pub(crate) struct Inner {
     subscriptions: subscription::Shared,
     turns: write::Turns,
     scanner: OnceLock<attachment::Scanner>,
+    standings: rights::Standings,
+    sensitivity: rights::Sensitivity,
 }
 
 impl Record {
@@ -109,6 +112,8 @@ impl Record {
                 subscriptions: subscription::Shared::default(),
                 turns: write::Turns::default(),
                 scanner: OnceLock::new(),
+                standings: rights::Standings::default(),
+                sensitivity: rights::Sensitivity::default(),
             }),
         }
     }

@@ -6,11 +6,12 @@
 //! that it began, which patients a file holds, who fetched it ([Record::audit_bulk]).
 
 use crate::read::Stored;
+use crate::rights::{holds, holds_then};
 use crate::write::compartment;
 use crate::{Error, Record};
-use access::policy::{self, RowFacts};
+use access::policy;
 use access::{Action, Capability, Ctx, Predicate, Principal, Purpose, ScopeSet};
-use fhir::{Resource, ResourceKey, TypeId};
+use fhir::{Resource, TypeId};
 use jiff::Timestamp;
 use std::sync::Arc;
 use store::Tx;
@@ -299,6 +300,7 @@ fn visible(
     let Scanned { stored, older } = row;
     let mut row = row_of(stored);
     let parse = !row.deleted && (older || !drafts.is_empty());
+    let mut then = None;
     if parse {
         let key = &row.stored.key;
         let resource = Resource::parse(&row.stored.content)
@@ -315,25 +317,13 @@ fn visible(
             if key.kind == TypeId::PATIENT && !row.patients.contains(&key.id) {
                 row.patients.push(key.id.clone());
             }
+            then = Some(resource);
         }
     }
-    let seen = holds(tx, predicate, &row.stored.key, &row.patients, now)?;
+    let seen = match &then {
+        Some(then) => holds_then(tx, predicate, &row.stored.key, &row.patients, then, now)?,
+        None => holds(tx, predicate, &row.stored.key, &row.patients, now)?,
+    };
     Ok(seen.then_some(row))
 }
 
-fn holds(
-    tx: &mut dyn Tx,
-    predicate: &Predicate,
-    key: &ResourceKey,
-    patients: &[String],
-    now: Timestamp,
-) -> Result<bool, Error> {
-    if *predicate == Predicate::Everything {
-        return Ok(true);
-    }
-    let in_care = match predicate.practitioner() {
-        Some(practitioner) => store::care_link::in_care(tx, practitioner, patients, now)?,
-        None => Vec::new(),
-    };
-    Ok(predicate.holds(&RowFacts { key, patients, in_care: &in_care }))
-}

@@ -1,6 +1,6 @@
 //! Which patients are in the care of which practitioner, and because of which resource (encounter, appointment, …).
 
-use crate::ids::{decode_id, encode_id, encode_key, encode_target};
+use crate::ids::{decode_id, decode_key, encode_id, encode_key, encode_target};
 use crate::{Param, Result, Tx, params};
 use fhir::{ResourceKey, TypeId};
 use jiff::Timestamp;
@@ -66,5 +66,24 @@ pub fn carers(tx: &mut dyn Tx, patient: &str, now: Timestamp) -> Result<Vec<Stri
         "SELECT DISTINCT practitioner FROM care_link WHERE patient = $1 AND from_us <= $2 AND until_us > $2 LIMIT 1000",
         &[Param::Bytes(&encode_target(TypeId::PATIENT, patient)), now.into()],
         |row| decode_id(row.bytes(0)?),
+    )
+}
+
+/// Why the patient is in care of this practitioner at `now`, each with its end, at most 50.
+pub fn reasons(
+    tx: &mut dyn Tx,
+    practitioner: &str,
+    patient: &str,
+    now: Timestamp,
+) -> Result<Vec<(ResourceKey, Option<Timestamp>)>> {
+    tx.all(
+        "SELECT source, until_us FROM care_link WHERE practitioner = $1 AND patient = $2 AND from_us <= $3 \
+         AND until_us > $3 ORDER BY until_us DESC, source LIMIT 50",
+        params![&encode_id(practitioner), &encode_target(TypeId::PATIENT, patient), now],
+        |row| {
+            let until = row.int(1)?;
+            let until = (until < i64::MAX).then(|| Timestamp::from_microsecond(until).ok()).flatten();
+            Ok((decode_key(row.bytes(0)?)?, until))
+        },
     )
 }

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod care;
+mod consent;
+mod guard;
 mod policy;
 mod scope;
+mod seal;
 
 use access::{Ctx, Principal, Purpose, Role, User};
 use fhir::{ResourceKey, TypeId};
@@ -32,6 +35,7 @@ pub fn person(roles: &[Role]) -> Ctx {
         patient: roles.iter().any(|r| !r.is_staff()).then(|| key("Patient/own")),
         practitioner: roles.iter().any(|r| r.is_staff()).then(|| key("Practitioner/me")),
         language: "en".into(),
+        standing: std::sync::Arc::default(),
     });
     ctx
 }

@@ -139,6 +139,7 @@ impl Bench {
             patient: patient.map(|id| key(&format!("Patient/{id}"))),
             practitioner: practitioner.map(|id| key(&format!("Practitioner/{id}"))),
             language: "en".into(),
+            standing: std::sync::Arc::default(),
         });
         ctx
     }

@@ -303,7 +303,7 @@ impl Record {
             role: ctx.principal.role_codes(),
             address: ctx.address,
             request_id: ctx.request_id.clone(),
-            purpose: ctx.purpose,
+            purpose: ctx.purpose_for(patients),
             what: what.to_owned(),
             patients: patients.iter().take(MAX_PATIENTS).cloned().collect(),
             session: ctx.session.as_ref().map(|session| session.id),

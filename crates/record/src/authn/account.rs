@@ -301,6 +301,8 @@ impl Record {
             return Err(Error::Denied);
         }
         let found = self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?;
-        found.map(|a| session::user(&a)).ok_or(Error::NotFound)
+        let mut user = found.map(|a| session::user(&a)).ok_or(Error::NotFound)?;
+        user.standing = self.standing(&user).await?;
+        Ok(user)
     }
 }

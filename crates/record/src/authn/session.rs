@@ -28,6 +28,7 @@ pub(crate) fn user(account: &Account) -> User {
         patient: account.patient.clone(),
         practitioner: account.practitioner.clone(),
         language: account.language.clone(),
+        standing: std::sync::Arc::default(),
     }
 }
 
@@ -154,7 +155,8 @@ impl Record {
             enrolled: account.factors.clone(),
             kiosk,
         };
-        let user = user(&account);
+        let mut user = user(&account);
+        user.standing = self.standing(&user).await?;
         let info = SessionInfo { user, phone: account.phone, expires_at, idle_expires_at, facts };
         self.remember(hash, now, Principal::User(info.user.clone()), Some(info.clone()));
         Ok(info)

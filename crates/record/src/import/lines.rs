@@ -35,6 +35,7 @@ impl Record {
         if !self.may_import(ctx) {
             return Err(self.denied(ctx, "import", name).await);
         }
+        self.sensitivity().await?;
         let record = self.clone();
         let prepared = tokio::task::spawn_blocking(move || {
             let mut report = LinesReport::default();
@@ -91,7 +92,8 @@ impl Record {
                 return Err((what, format!("{place}: the reference must be Type/id")));
             }
         }
-        prepare_put((&self.params(), self.base()), resource, true, None, "", self.now())
+        let rules = self.known_sensitivity();
+        prepare_put((&self.params(), self.base(), &rules), resource, true, None, "", self.now())
             .map_err(|o| (what, o.to_string()))
     }
 }

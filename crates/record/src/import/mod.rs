@@ -126,6 +126,7 @@ impl Record {
             return Err(self.denied(ctx, "import", "").await);
         }
         self.load_search_parameters().await?;
+        self.sensitivity().await?;
         let (paths, tables) = (paths.to_vec(), options.tables.clone());
         let files = tokio::task::spawn_blocking(move || {
             let mut files = file::list(&paths)?;
@@ -301,7 +302,8 @@ impl Record {
             .iter()
             .map(|(_, put)| {
                 [Action::Create, Action::Update].iter().all(|action| {
-                    access::policy::predicate(ctx, *action, put.key.kind) == access::Predicate::Everything
+                    access::policy::content_predicate(ctx, *action, put.key.kind, false)
+                        == access::Predicate::Everything
                 })
             })
             .collect();

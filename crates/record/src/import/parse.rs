@@ -88,6 +88,7 @@ pub(super) fn start(
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, MAX_THREADS);
     for _ in 0..threads {
         let worker = Worker {
+            rules: record.known_sensitivity(),
             record: record.clone(),
             ctx: ctx.clone(),
             runtime: runtime.clone(),
@@ -222,6 +223,7 @@ fn read_table(
 
 struct Worker {
     record: Record,
+    rules: Arc<access::sensitivity::Rules>,
     ctx: Ctx,
     runtime: tokio::runtime::Handle,
     messages: mpsc::Sender<Message>,
@@ -355,7 +357,7 @@ impl Worker {
             }
         }
         match prepare_put(
-            (&self.record.params(), self.record.base()),
+            (&self.record.params(), self.record.base(), &self.rules),
             resource,
             true,
             None,

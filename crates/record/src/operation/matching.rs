@@ -2,7 +2,7 @@
 
 use super::likeness::{Grade, Likeness, Person, compare};
 use crate::{Error, Record};
-use access::policy::{self, RowFacts};
+use access::policy;
 use access::{Action, Capability, Ctx, Predicate};
 use fhir::{Resource, TypeId};
 use serde_json::Value;
@@ -72,11 +72,7 @@ impl Record {
             let mut reach = Vec::with_capacity(keys.len());
             for key in &keys {
                 let patients = [key.id.clone()];
-                let in_care = match own.practitioner() {
-                    Some(practitioner) => store::care_link::in_care(tx, practitioner, &patients, now)?,
-                    None => Vec::new(),
-                };
-                reach.push(own.holds(&RowFacts { key, patients: &patients, in_care: &in_care }));
+                reach.push(crate::rights::holds(tx, &own, key, &patients, now)?);
             }
             Ok(reach)
         })

@@ -12,8 +12,9 @@ pub use everything::{Everything, EverythingPage};
 pub use matching::Match;
 pub use merge::{Merge, Merged, Unmerged};
 
+use crate::rights::{Facts, Version};
 use crate::{Error, Record, Stored};
-use access::policy::{self, RowFacts};
+use access::policy;
 use access::{Action, Ctx, Predicate};
 use fhir::{Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
@@ -23,14 +24,13 @@ use store::Tx;
 /// The caller's rights on rows of many types, looked up once each.
 pub(crate) struct Sight<'a> {
     ctx: &'a Ctx,
-    now: Timestamp,
     predicates: HashMap<TypeId, Predicate>,
-    in_care: HashMap<String, bool>,
+    facts: Facts,
 }
 
 impl<'a> Sight<'a> {
     pub fn new(ctx: &'a Ctx, now: Timestamp) -> Sight<'a> {
-        Sight { ctx, now, predicates: HashMap::new(), in_care: HashMap::new() }
+        Sight { ctx, predicates: HashMap::new(), facts: Facts::new(now) }
     }
 
     /// Whether the caller may find this row by a search, drafts as far as they are readable.
@@ -39,24 +39,7 @@ impl<'a> Sight<'a> {
         let kind = row.key.kind;
         let predicate =
             self.predicates.entry(kind).or_insert_with(|| policy::predicate(ctx, Action::Search, kind));
-        let mut caring = Vec::new();
-        if let Some(practitioner) = predicate.practitioner() {
-            for patient in &row.patients {
-                let known = match self.in_care.get(patient) {
-                    Some(known) => *known,
-                    None => {
-                        let one = std::slice::from_ref(patient);
-                        let known = !store::care_link::in_care(tx, practitioner, one, self.now)?.is_empty();
-                        self.in_care.insert(patient.clone(), known);
-                        known
-                    }
-                };
-                if known {
-                    caring.push(patient.clone());
-                }
-            }
-        }
-        if !predicate.holds(&RowFacts { key: &row.key, patients: &row.patients, in_care: &caring }) {
+        if !self.facts.hold(tx, predicate, &row.key, &row.patients, Version::Current)? {
             return Ok(false);
         }
         let drafts = policy::unreadable_statuses(ctx, kind);

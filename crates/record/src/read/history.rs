@@ -154,7 +154,7 @@ impl Record {
                     let until = replaced.replace(row.last_updated);
                     if !row.deleted {
                         let then = parsed(&wanted, &row.content)?;
-                        if !holds(tx, &predicate, &wanted, &then.patients, now)? || then.is(drafts) {
+                        if !then.holds(tx, &predicate, &wanted, now)? || then.is(drafts) {
                             continue;
                         }
                     }
@@ -303,6 +303,6 @@ fn may_see(
         return Ok(true);
     }
     let then: Parsed = parsed(key, &change.version.content)?;
-    Ok(holds(tx, predicate, key, &then.patients, now)?
+    Ok(then.holds(tx, predicate, key, now)?
         && !then.is(policy::unreadable_statuses(ctx, key.kind)))
 }

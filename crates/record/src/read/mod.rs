@@ -15,12 +15,11 @@ pub(crate) use search::rights;
 
 use crate::write::compartment;
 use crate::{Error, Record};
-use access::policy::{self, RowFacts};
+use access::policy;
 use access::{Action, Ctx, Predicate, Principal};
 use fhir::{Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use std::sync::Arc;
-use store::Tx;
 use store::audit::Outcome;
 
 /// One version as stored: the JSON can go out as it is.
@@ -96,7 +95,7 @@ impl Record {
                     return Ok((Look::Deleted, head.patients));
                 }
                 let then = parsed(&wanted, &found.content)?;
-                if !holds(tx, &predicate, &wanted, &then.patients, now)? || then.is(drafts) {
+                if !then.holds(tx, &predicate, &wanted, now)? || then.is(drafts) {
                     return Ok((Look::Refused, then.patients));
                 }
                 let stored = Stored {
@@ -203,35 +202,33 @@ fn stored(row: store::resource::Stored) -> Stored {
     Stored { key: row.key, version: row.version, last_updated: row.last_updated, content: row.content }
 }
 
-/// Whether the predicate holds for a row of these patients.
-pub(crate) fn holds(
-    tx: &mut dyn Tx,
-    predicate: &Predicate,
-    key: &ResourceKey,
-    patients: &[String],
-    now: Timestamp,
-) -> Result<bool, Error> {
-    let in_care = match predicate.practitioner() {
-        Some(practitioner) => store::care_link::in_care(tx, practitioner, patients, now)?,
-        None => Vec::new(),
-    };
-    Ok(predicate.holds(&RowFacts { key, patients, in_care: &in_care }))
-}
+pub(crate) use crate::rights::holds;
 
 /// What the rights on one version depend on.
 struct Parsed {
     patients: Vec<String>,
     status: String,
+    resource: Resource,
 }
 
 impl Parsed {
     fn is(&self, statuses: &[&str]) -> bool {
         statuses.contains(&self.status.as_str())
     }
+    /// Whether the predicate held for it as it was.
+    fn holds(
+        &self,
+        tx: &mut dyn store::Tx,
+        predicate: &Predicate,
+        key: &ResourceKey,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        crate::rights::holds_then(tx, predicate, key, &self.patients, &self.resource, now)
+    }
 }
 
 fn parsed(key: &ResourceKey, content: &[u8]) -> Result<Parsed, Error> {
     let resource = Resource::parse(content).map_err(|o| Error::Internal(format!("stored {key}: {o}")))?;
     let status = resource.text("status").unwrap_or_default().to_owned();
-    Ok(Parsed { patients: compartment(&resource), status })
+    Ok(Parsed { patients: compartment(&resource), status, resource })
 }

@@ -10,9 +10,33 @@ use store::subscription::Subscription;
 pub(super) fn of(ctx: &Ctx) -> (String, String) {
     let scopes = match &ctx.principal {
         Principal::Client { scopes, .. } => scopes.join(" "),
-        Principal::Anonymous | Principal::User(_) | Principal::System(_) => String::new(),
+        Principal::User(_) => ctx.scopes.as_ref().map(text_of).unwrap_or_default(),
+        Principal::Anonymous | Principal::System(_) => String::new(),
     };
     (ctx.principal.agent(), scopes)
+}
+
+/// Before the id of the patient about whom an app was launched, among its scopes.
+const LAUNCHED: &str = "launch/patient=";
+
+/// The scopes of the token by which a person's app wrote; what is written with it never sees more.
+fn text_of(scopes: &ScopeSet) -> String {
+    match scopes.patient() {
+        Some(patient) => format!("{scopes} {LAUNCHED}{patient}"),
+        // A token may name nothing at all.
+        None => format!("{scopes} "),
+    }
+}
+
+fn scopes_of(text: &str) -> Option<ScopeSet> {
+    if text.is_empty() {
+        return None;
+    }
+    let set = ScopeSet::parse_known(text.split(' '));
+    Some(match text.split(' ').find_map(|one| one.strip_prefix(LAUNCHED)) {
+        Some(patient) => set.with_patient(patient),
+        None => set,
+    })
 }
 
 /// The owner's rights now; `None` if the owner is gone or disabled.
@@ -35,7 +59,11 @@ pub(super) fn context(tx: &mut dyn Tx, row: &Subscription, now: Timestamp) -> Re
                 Err(_) => None,
             };
             let Some(account) = account.filter(|a| !a.disabled) else { return Ok(None) };
-            ctx.principal = Principal::User(crate::authn::user(&account));
+            let mut user = crate::authn::user(&account);
+            let is_proxy = user.roles.contains(&access::Role::Proxy);
+            user.standing = std::sync::Arc::new(crate::rights::standing_of(tx, user.account, is_proxy, now)?);
+            ctx.principal = Principal::User(user);
+            ctx.scopes = scopes_of(&row.scopes);
             ctx.purpose = Purpose::Operations;
         }
         // A part of this program: nobody outside can write as one.

@@ -6,7 +6,7 @@ use super::prepare::same_content;
 use super::{Prepared, Put, Request, Stop, criteria, effect, finished, merged, time};
 use crate::change::ABSENT;
 use crate::{Committed, Error, Record, Rule, Written};
-use access::policy::{self, RowFacts};
+use access::policy;
 use access::{Action, Ctx};
 use fhir::search::IndexEntry;
 use fhir::{Outcome, Resource, ResourceKey, TypeId};
@@ -257,6 +257,7 @@ impl Job {
             return Err(tx.conflict().into());
         };
         self.links(tx, &put.key, &put.links)?;
+        crate::rights::derived::after_write(tx, Some(&self.ctx), put, written.rid, before.as_ref())?;
         self.record(tx, "update", &put.key, &put.patients)?;
         let (topic, created) =
             if current.deleted { ("resource.created", true) } else { ("resource.updated", false) };
@@ -279,6 +280,7 @@ impl Job {
         if !put.links.is_empty() {
             self.links(tx, &put.key, &put.links)?;
         }
+        crate::rights::derived::after_write(tx, Some(&self.ctx), put, written.rid, None)?;
         self.record(tx, "create", &put.key, &put.patients)?;
         self.announce(tx, "resource.created", &put.key, &put.patients, &written)?;
         Ok(Written {
@@ -346,6 +348,7 @@ impl Job {
             return Err(tx.conflict().into());
         };
         self.links(tx, key, &[])?;
+        crate::rights::derived::after_delete(tx, key)?;
         self.record(tx, "delete", key, &current.patients)?;
         self.announce(tx, "resource.deleted", key, &current.patients, &written)?;
         Ok(done(written.version, written.seq, self.now, false))
@@ -408,11 +411,7 @@ impl Job {
             return Ok(());
         }
         let predicate = rights(&self.ctx, &self.request, action, key.kind);
-        let in_care = match predicate.practitioner() {
-            Some(practitioner) => store::care_link::in_care(tx, practitioner, patients, self.now)?,
-            None => Vec::new(),
-        };
-        if predicate.holds(&RowFacts { key, patients, in_care: &in_care }) {
+        if crate::rights::holds(tx, &predicate, key, patients, self.now)? {
             return Ok(());
         }
         let hidden = action != Action::Create && policy::existence_is_private(&self.ctx, key.kind);
@@ -428,11 +427,24 @@ impl Job {
         put: &Put,
         before: &[String],
     ) -> Result<(), Error> {
-        self.allow(tx, action, &put.key, &put.patients)?;
+        self.allow_as(tx, action, put, &put.patients)?;
         for patient in put.patients.iter().filter(|p| !before.contains(p)) {
-            self.allow(tx, action, &put.key, std::slice::from_ref(patient))?;
+            self.allow_as(tx, action, put, std::slice::from_ref(patient))?;
         }
         Ok(())
+    }
+
+    fn allow_as(&self, tx: &mut dyn Tx, action: Action, put: &Put, patients: &[String]) -> Result<(), Error> {
+        if self.request.on_behalf {
+            return Ok(());
+        }
+        let kind = put.key.kind;
+        let predicate = policy::content_predicate(&self.ctx, action, kind, self.request.command.is_some());
+        if crate::rights::holds_then(tx, &predicate, &put.key, patients, &put.resource, self.now)? {
+            return Ok(());
+        }
+        let hidden = action != Action::Create && policy::existence_is_private(&self.ctx, kind);
+        Err(if hidden { Error::NotFound } else { Error::Denied })
     }
 
     /// Every local reference that is new in this version must lead somewhere. All problems are collected.
@@ -499,6 +511,7 @@ impl Job {
         }
         event.what = key.to_string();
         event.patients = patients.to_vec();
+        event.purpose = self.ctx.purpose_for(patients);
         Ok(store::audit::append(tx, std::slice::from_ref(&event))?)
     }
 

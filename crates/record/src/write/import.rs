@@ -19,7 +19,8 @@ pub(crate) fn import_put(
     now: Timestamp,
 ) -> Result<Taken, Error> {
     let entries = put.entries(params);
-    if resource::insert(tx, &new_version(put, &put.content, &entries))?.is_some() {
+    if let Some(written) = resource::insert(tx, &new_version(put, &put.content, &entries))? {
+        crate::rights::derived::after_write(tx, None, put, written.rid, None)?;
         crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
         if !put.links.is_empty() {
             set_links(tx, &put.key, &put.links)?;
@@ -42,7 +43,8 @@ pub(crate) fn import_put(
     new.last_updated = now;
     match resource::update(tx, current.version, &old, &new)? {
         None => Ok(Taken::Refused("changed at the same time by somebody else".to_owned())),
-        Some(_) => {
+        Some(written) => {
+            crate::rights::derived::after_write(tx, None, put, written.rid, before.as_ref())?;
             crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
             set_links(tx, &put.key, &put.links)?;
             Ok(Taken::New)

@@ -151,13 +151,22 @@ impl Record {
             let outcome = fhir::Outcome::one(fhir::IssueCode::TooCostly, "", text);
             return Err(Error::Malformed(outcome).into());
         }
+        for change in &request.changes {
+            if let Change::Update { resource, .. } = change
+                && access::redact::is_subsetted(resource)
+            {
+                let text = "This is only a part of the resource (SUBSETTED); the rest of it would be lost. Send a patch.";
+                return Err(Error::Duplicate(crate::Rule::new("subsetted", text).at("meta.tag")).into());
+            }
+        }
         let now = self.now();
+        let rules = self.sensitivity().await?;
         let prepared = if request.changes.len() <= INLINE_CHANGES {
-            prepare::prepare(request, &self.params(), self.base(), now)?
+            prepare::prepare(request, (&self.params(), self.base(), &rules), now)?
         } else {
             let (request, record) = (request.clone(), self.clone());
             tokio::task::spawn_blocking(move || {
-                prepare::prepare(&request, &record.params(), record.base(), now)
+                prepare::prepare(&request, (&record.params(), record.base(), &rules), now)
             })
             .await
             .map_err(|e| Error::Internal(format!("prepare: {e}")))??

@@ -2,7 +2,9 @@
 
 use super::{Request, entries};
 use crate::{Change, Error};
-use access::CareLink;
+use access::consent::Rule;
+use access::sensitivity::Rules;
+use access::{CareLink, Seals};
 use fhir::search::{IndexEntry, Params};
 use fhir::{Outcome, Reference, Resource, ResourceKey, Severity};
 use jiff::Timestamp;
@@ -30,6 +32,10 @@ pub(crate) struct Put {
     /// Patients whose compartment holds it.
     pub patients: Vec<String>,
     pub links: Vec<CareLink>,
+    /// What it is sealed as.
+    pub seals: Seals,
+    /// Of a Consent in force.
+    pub rules: Vec<Rule>,
     /// Local resources it refers to, each with the FHIRPath of the reference.
     pub targets: Vec<(String, ResourceKey)>,
 }
@@ -64,8 +70,7 @@ impl Prepared {
 /// Errors: `Invalid` with the problems of all changes; `Malformed` for one resource changed twice.
 pub(crate) fn prepare(
     request: &Request,
-    params: &Params,
-    base: Option<&str>,
+    (params, base, rules): (&Params, Option<&str>, &Rules),
     now: Timestamp,
 ) -> Result<Vec<Prepared>, Error> {
     let mut prepared = Vec::with_capacity(request.changes.len());
@@ -89,13 +94,13 @@ pub(crate) fn prepare(
                 if !keep {
                     resource.set_id(&Uuid::now_v7().to_string());
                 }
-                match prepare_put((params, base), resource, true, None, place, now) {
+                match prepare_put((params, base, rules), resource, true, None, place, now) {
                     Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
                     Err(outcome) => problems.issues.extend(outcome.issues),
                 }
             }
             Change::Update { resource, if_match } => {
-                match prepare_put((params, base), resource.clone(), false, *if_match, place, now) {
+                match prepare_put((params, base, rules), resource.clone(), false, *if_match, place, now) {
                     Ok(put) => prepared.push(Prepared::Put(Box::new(put))),
                     Err(outcome) => problems.issues.extend(outcome.issues),
                 }
@@ -137,9 +142,9 @@ fn localise(value: &mut Value, base: &str) {
     }
 }
 
-/// `base` is the server's own FHIR base, as far as it is known. Errors: every problem of the resource, at `place`.
+/// `base` is the server's own FHIR base, as far as it is known; `rules` seal what they name. Errors: every problem of the resource, at `place`.
 pub(crate) fn prepare_put(
-    (params, base): (&Params, Option<&str>),
+    (params, base, rules): (&Params, Option<&str>, &Rules),
     mut resource: Resource,
     creates: bool,
     if_match: Option<u32>,
@@ -157,6 +162,11 @@ pub(crate) fn prepare_put(
     {
         outcome.issues.extend(problems.issues);
     }
+    let consent = access::consent::rules(&resource).unwrap_or_else(|problem| {
+        let code = fhir::IssueCode::NotSupported;
+        outcome.issues.push(fhir::Issue::error(code, problem.expression, problem.text));
+        Vec::new()
+    });
     let key = resource.key().filter(|k| fhir::resource::valid_id(&k.id));
     if key.is_none() && !outcome.has_errors() {
         outcome.issues.push(fhir::Issue::error(
@@ -172,6 +182,9 @@ pub(crate) fn prepare_put(
         }
         return Err(outcome);
     };
+    let sensitive = rules.of(&resource);
+    access::seal::label(&mut resource, sensitive);
+    let seals = Seals::of(&resource);
     // versionId and lastUpdated are the server's, whatever was sent.
     resource.set_version(1, now);
     let patients = compartment(&resource);
@@ -200,6 +213,8 @@ pub(crate) fn prepare_put(
         params: params.clone(),
         patients,
         links,
+        seals,
+        rules: consent,
         targets,
     })
 }

@@ -20,6 +20,7 @@ mod merge;
 mod policy;
 mod read;
 mod registration;
+mod rights;
 mod search;
 mod subscription;
 mod terminology;

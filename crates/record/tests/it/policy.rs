@@ -107,7 +107,7 @@ async fn searches_are_the_filtered_whole() {
                     };
                     let in_care: Vec<String> =
                         patients.iter().filter(|p| *p == "p1" && caller == "doctor of p1").cloned().collect();
-                    let row = RowFacts { key: &key, patients: &patients, in_care: &in_care };
+                    let row = RowFacts::plain(&key, &patients, &in_care);
                     if policy::decide(&ctx, Action::Search, &row) == Decision::Allow {
                         expected.push(key.to_string());
                     }

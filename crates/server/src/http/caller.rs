@@ -110,8 +110,8 @@ pub fn context(app: &App, principal: Principal, session: Option<SessionFacts>, p
         request_id: super::request_id::current(),
         idempotency_key: parts.extensions.get::<IdempotencyKey>().map(|key| key.0.clone()),
         address: ClientAddress::of(parts).0,
-        cause: None,
         session,
+        ..Ctx::system("request", app.record.now())
     }
 }
 
@@ -180,12 +180,13 @@ impl FromRequestParts<AppState> for FhirCaller {
 impl FromRequestParts<AppState> for MaybeCaller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let (principal, session) = match authenticate(app, &parts.headers, ClientAddress::of(parts).0).await {
-            Ok((_, Some(session))) if session.due.is_some() => (Principal::Anonymous, None),
-            Ok(known) => known,
-            Err(Error::Unauthenticated) => (Principal::Anonymous, None),
-            Err(other) => return Err(other.into()),
-        };
+        let (principal, session) =
+            match authenticate(app, &parts.headers, ClientAddress::of(parts).0).await {
+                Ok((_, Some(session))) if session.due.is_some() => (Principal::Anonymous, None),
+                Ok(known) => known,
+                Err(Error::Unauthenticated) => (Principal::Anonymous, None),
+                Err(other) => return Err(other.into()),
+            };
         super::observe::note_principal(kind_of(&principal));
         super::rate::admit(app, &principal, &parts.headers)?;
         Ok(MaybeCaller(context(app, principal, session, parts)))

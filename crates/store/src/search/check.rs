@@ -269,10 +269,15 @@ impl<'a> Subject<'a> {
     }
 
     /// The caller's rights as a condition; `None` if they do not restrict.
-    pub fn rights(&mut self, values: &mut Values, predicate: &Predicate) -> Option<String> {
+    pub fn rights(
+        &mut self,
+        tx: &mut dyn Tx,
+        values: &mut Values,
+        predicate: &Predicate,
+    ) -> Result<Option<String>> {
         let look_up = self.scope.dialect.look_up();
-        Some(match predicate {
-            Predicate::Everything => return None,
+        Ok(Some(match predicate {
+            Predicate::Everything => return Ok(None),
             Predicate::Nothing => NEVER.into(),
             Predicate::Patient(patient) => {
                 let target = values.bind(encode_target(TypeId::PATIENT, patient));
@@ -319,12 +324,38 @@ impl<'a> Subject<'a> {
             }
             Predicate::Any(all) => {
                 if all.iter().any(is_everything) {
-                    return None;
+                    return Ok(None);
                 }
-                let any: Vec<String> = all.iter().filter_map(|one| self.rights(values, one)).collect();
-                if any.is_empty() { NEVER.into() } else { format!("({})", any.join(" OR ")) }
+                let mut any = Vec::with_capacity(all.len());
+                for one in all {
+                    any.extend(self.rights(tx, values, one)?);
+                }
+                Self::either(&any)
             }
-        })
+            Predicate::All(all) => {
+                let mut each = Vec::with_capacity(all.len());
+                for one in all {
+                    each.extend(self.rights(tx, values, one)?);
+                }
+                if each.is_empty() {
+                    return Ok(None);
+                }
+                format!("({})", each.join(" AND "))
+            }
+            Predicate::Open(opener) if self.scope.is_sealed(tx)? => self.open(values, opener),
+            Predicate::Consented(asker) if self.scope.is_consented(tx)? => self.consented(values, asker),
+            Predicate::Open(_) | Predicate::Consented(_) => return Ok(None),
+            Predicate::Matching(all) => {
+                let mut each = Vec::with_capacity(all.len());
+                for one in all {
+                    each.push(self.filter(tx, values, &one.filter())?);
+                }
+                if each.is_empty() {
+                    return Ok(None);
+                }
+                format!("({})", each.join(" AND "))
+            }
+        }))
     }
 
     /// `_lastUpdated`: the instant against a range.
@@ -409,6 +440,7 @@ fn is_everything(predicate: &Predicate) -> bool {
     match predicate {
         Predicate::Everything => true,
         Predicate::Any(all) => all.iter().any(is_everything),
+        Predicate::All(all) => all.iter().all(is_everything),
         _ => false,
     }
 }

@@ -13,6 +13,7 @@ mod builder;
 mod check;
 mod composite;
 mod cursor;
+mod guard;
 mod include;
 mod nested;
 mod order;
@@ -206,7 +207,7 @@ impl Maker<'_> {
             }
         }
         if !matches!(source, Source::Compartment | Source::Care)
-            && let Some(condition) = subject.rights(values, &self.wanted.predicate)
+            && let Some(condition) = subject.rights(tx, values, &self.wanted.predicate)?
         {
             conditions.push(condition);
         }

@@ -53,6 +53,9 @@ impl Subject<'_> {
             Node::All(all) => self.several(tx, values, all, " AND ", "1 = 1")?,
             Node::Any(any) => self.several(tx, values, any, " OR ", NEVER)?,
             Node::Not(one) => format!("NOT ({})", self.node(tx, values, one)?),
+            Node::Right(predicate) => {
+                self.rights(tx, values, predicate)?.unwrap_or_else(|| "1 = 1".to_owned())
+            }
         })
     }
 
@@ -78,7 +81,7 @@ impl Subject<'_> {
             text.push_str(" AND ");
             text.push_str(&self.node(tx, values, &want.node)?);
         }
-        if let Some(rights) = self.rights(values, &wanted.predicate) {
+        if let Some(rights) = self.rights(tx, values, &wanted.predicate)? {
             text.push_str(" AND ");
             text.push_str(&rights);
         }

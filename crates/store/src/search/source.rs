@@ -170,7 +170,7 @@ fn grip(node: &Node) -> Grip {
         }
         Node::Any(any) => any.iter().map(grip).min().unwrap_or(Grip::Narrow),
         Node::All(all) => all.iter().map(grip).max().unwrap_or(Grip::None),
-        Node::Updated(..) | Node::Not(_) => Grip::None,
+        Node::Updated(..) | Node::Not(_) | Node::Right(_) => Grip::None,
     }
 }
 
@@ -328,7 +328,7 @@ impl<'a> Maker<'a> {
                 Some(one) => self.node_arms(tx, values, one, arms).map(|_| false),
                 None => Ok(false),
             },
-            Node::Updated(..) | Node::Not(_) => Ok(false),
+            Node::Updated(..) | Node::Not(_) | Node::Right(_) => Ok(false),
         }
     }
 

@@ -27,11 +27,33 @@ pub(super) struct Scope<'a> {
     pub now_us: i64,
     pub dialect: Dialect,
     aliases: Cell<u32>,
+    /// Whether any row is sealed, and any consent in force: in most clinics on most days there is little of either.
+    guarded: Cell<Option<(bool, bool)>>,
 }
 
 impl<'a> Scope<'a> {
     pub fn new(rights: &'a Rights, now_us: i64, dialect: Dialect) -> Scope<'a> {
-        Scope { rights, now_us, dialect, aliases: Cell::new(0) }
+        Scope { rights, now_us, dialect, aliases: Cell::new(0), guarded: Cell::new(None) }
+    }
+    pub fn is_sealed(&self, tx: &mut dyn Tx) -> Result<bool> {
+        Ok(self.guarded(tx)?.0)
+    }
+    pub fn is_consented(&self, tx: &mut dyn Tx) -> Result<bool> {
+        Ok(self.guarded(tx)?.1)
+    }
+    /// Within the process the question costs less than the conditions; on PostgreSQL it is a way to the server and
+    /// back.
+    fn guarded(&self, tx: &mut dyn Tx) -> Result<(bool, bool)> {
+        if self.dialect == Dialect::Postgres {
+            return Ok((true, true));
+        }
+        if let Some(known) = self.guarded.get() {
+            return Ok(known);
+        }
+        let sql = "SELECT EXISTS (SELECT 1 FROM sealed), EXISTS (SELECT 1 FROM consent_rule)";
+        let found = tx.one(sql, &[], |row| Ok((row.bool(0)?, row.bool(1)?)))?.unwrap_or((true, true));
+        self.guarded.set(Some(found));
+        Ok(found)
     }
     /// A number for the tables of a subquery that refers to those around it.
     pub fn alias(&self) -> u32 {
@@ -66,6 +88,8 @@ pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
+    /// A part of the caller's rights.
+    Right(Predicate),
 }
 
 impl Node {
@@ -111,13 +135,17 @@ impl Wanted {
 
     pub fn new(tx: &mut dyn Tx, scope: &Scope<'_>, kind: TypeId, conditions: &[Condition]) -> Result<Wanted> {
         let right = scope.rights.of(kind);
-        let mut wanted = Wanted { kind, predicate: right.predicate, wants: Vec::new() };
+        let (base, rest) = parts(right.predicate);
+        let mut wanted = Wanted { kind, predicate: base, wants: Vec::new() };
         if wanted.predicate == Predicate::Nothing {
             wanted.wants.push(Want { node: Node::Any(Vec::new()), derived: false });
             return Ok(wanted);
         }
         for condition in conditions {
             wanted.add(tx, scope, condition)?;
+        }
+        for one in rest {
+            wanted.wants.push(Want { node: one, derived: false });
         }
         if let Some(hidden) = right.hidden {
             let node = Node::Not(Box::new(node(tx, scope, kind, &hidden)?));
@@ -154,6 +182,36 @@ impl Wanted {
     pub fn node(&self, n: usize) -> Option<&Node> {
         self.wants.get(n).map(|want| &want.node)
     }
+}
+
+/// Rights that all must hold: the one that a search can start from, and the others as nodes.
+fn parts(predicate: Predicate) -> (Predicate, Vec<Node>) {
+    let Predicate::All(mut all) = predicate else {
+        return match predicate {
+            Predicate::Matching(all) => (Predicate::Everything, matching(all)),
+            guard @ (Predicate::Open(_) | Predicate::Consented(_)) => {
+                (Predicate::Everything, vec![Node::Right(guard)])
+            }
+            one => (one, Vec::new()),
+        };
+    };
+    let start = |one: &Predicate| matches!(one, Predicate::Patient(_) | Predicate::InCareOf(_));
+    let base = match all.iter().position(start) {
+        Some(place) => all.remove(place),
+        None => Predicate::Everything,
+    };
+    let mut nodes = Vec::new();
+    for one in all {
+        match one {
+            Predicate::Matching(all) => nodes.extend(matching(all)),
+            one => nodes.push(Node::Right(one)),
+        }
+    }
+    (base, nodes)
+}
+
+fn matching(all: Vec<access::scope::Restriction>) -> Vec<Node> {
+    all.iter().map(|one| Node::Filter(one.filter())).collect()
 }
 
 fn never() -> Node {

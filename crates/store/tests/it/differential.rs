@@ -51,7 +51,7 @@ fn span(random: &mut Random) -> (i64, i64) {
     (low, low + length)
 }
 
-fn random_doc(random: &mut Random, n: usize) -> Doc {
+pub(crate) fn random_doc(random: &mut Random, n: usize) -> Doc {
     let mut doc = Doc::new(&format!("Observation/d{n}")).updated(random.below(50) as i64);
     for code in ["code", "category"] {
         for _ in 0..random.below(3) {
@@ -162,7 +162,7 @@ fn random_filter(random: &mut Random) -> Filter {
     filter("Observation", code, matching, operands)
 }
 
-fn random_query(random: &mut Random, docs: usize) -> Query {
+pub(crate) fn random_query(random: &mut Random, docs: usize) -> Query {
     let mut query = query("Observation");
     for _ in 0..random.below(4) {
         query.filters.push(random_filter(random));
@@ -286,6 +286,9 @@ fn allowed(doc: &Doc, predicate: &Predicate) -> bool {
         Predicate::InCareOf(_) => doc.patients.iter().any(in_care),
         Predicate::Rows(keys) => keys.contains(&key(&doc.key)),
         Predicate::Any(all) => all.iter().any(|p| allowed(doc, p)),
+        Predicate::All(_) | Predicate::Open(_) | Predicate::Consented(_) | Predicate::Matching(_) => {
+            panic!("see guard.rs")
+        }
     }
 }
 
@@ -336,13 +339,22 @@ fn value_order(a: &IndexValue, b: &IndexValue) -> Ordering {
 }
 
 fn expected(docs: &[(i64, Doc)], query: &Query, predicate: &Predicate) -> Vec<String> {
+    expected_of(docs, query, &|doc| allowed(doc, predicate))
+}
+
+/// The ids that a search over those rows that are allowed must give, in its order.
+pub(crate) fn expected_of(
+    docs: &[(i64, Doc)],
+    query: &Query,
+    allowed: &dyn Fn(&Doc) -> bool,
+) -> Vec<String> {
     let mut found: Vec<&(i64, Doc)> = docs
         .iter()
         .filter(|(_, doc)| {
             query.filters.iter().all(|f| meets(doc, f))
                 && query.last_updated.iter().all(|bound| updated_meets(doc, *bound))
                 && (query.ids.is_empty() || query.ids.contains(&key(&doc.key).id))
-                && allowed(doc, predicate)
+                && allowed(doc)
         })
         .collect();
     let rows_descend = match query.sort.last() {
@@ -359,7 +371,7 @@ fn expected(docs: &[(i64, Doc)], query: &Query, predicate: &Predicate) -> Vec<St
     found.into_iter().map(|(_, doc)| key(&doc.key).id).collect()
 }
 
-fn all_pages(
+pub(crate) fn all_pages(
     tx: &mut dyn store::Tx,
     query: &Query,
     predicate: &Predicate,

@@ -13,6 +13,7 @@ mod bulk;
 mod differential;
 mod engine;
 mod events;
+mod guard;
 mod money;
 mod nested;
 mod oracle;

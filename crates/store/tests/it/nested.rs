@@ -309,6 +309,9 @@ fn allowed(doc: &Doc, predicate: &Predicate) -> bool {
         Predicate::InCareOf(_) => doc.patients.iter().any(|p| p.len() == 2),
         Predicate::Rows(keys) => keys.contains(&key(&doc.key)),
         Predicate::Any(all) => all.iter().any(|p| allowed(doc, p)),
+        Predicate::All(_) | Predicate::Open(_) | Predicate::Consented(_) | Predicate::Matching(_) => {
+            panic!("see guard.rs")
+        }
     }
 }
 

@@ -1,0 +1,92 @@
+//! Rows of rights that change in the write path's transaction.
+
+use crate::{Error, Rule};
+use access::matrix::Cell;
+use jiff::Timestamp;
+use store::Tx;
+use uuid::Uuid;
+
+/// One of them; see `store::{emergency, proxy, rights}`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RightsEffect {
+    EmergencyBegin(store::emergency::Emergency),
+    EmergencyEnd {
+        id: Uuid,
+        account: i64,
+        at: Timestamp,
+    },
+    EmergencyReview {
+        id: Uuid,
+        review: store::emergency::Review,
+    },
+    ProxyGrant(store::proxy::Proxy),
+    ProxyEnd {
+        id: Uuid,
+        by: Option<i64>,
+        at: Timestamp,
+    },
+    /// A change that is in force with this.
+    RightsDone(store::rights::Change),
+    /// A change that waits for a second person.
+    RightsAsk(store::rights::Change),
+    RightsDecide {
+        id: Uuid,
+        cell: Option<Cell>,
+        by: i64,
+        at: Timestamp,
+    },
+}
+
+/// Errors: `Duplicate` for what somebody else settled meanwhile.
+pub(crate) fn run(tx: &mut dyn Tx, effect: &RightsEffect) -> Result<(), Error> {
+    let settled = |text: &str| Error::Duplicate(Rule::new("already-settled", text));
+    match effect {
+        RightsEffect::EmergencyBegin(new) => {
+            let running = store::emergency::running(tx, new.account, new.at)?;
+            if running.iter().any(|one| one.patient == new.patient) {
+                let text = "You have opened this record already; it is still open.";
+                return Err(Error::Duplicate(Rule::new("emergency-running", text)));
+            }
+            Ok(store::emergency::insert(tx, new)?)
+        }
+        RightsEffect::EmergencyEnd { id, account, at } => match store::emergency::end(tx, id, *account, *at)?
+        {
+            true => Ok(()),
+            false => Err(settled("It is closed already.")),
+        },
+        RightsEffect::EmergencyReview { id, review } => match store::emergency::review(tx, id, review)? {
+            true => Ok(()),
+            false => Err(settled("Somebody has reviewed it already.")),
+        },
+        RightsEffect::ProxyGrant(new) => {
+            let others = store::proxy::of_account(tx, new.account, new.made)?;
+            if others.iter().any(|one| one.patient == new.patient) {
+                let text = "This person acts for the patient already; end that first.";
+                return Err(Error::Duplicate(Rule::new("proxy-running", text)));
+            }
+            Ok(store::proxy::insert(tx, new)?)
+        }
+        RightsEffect::ProxyEnd { id, by, at } => match store::proxy::end(tx, id, *by, *at)? {
+            true => Ok(()),
+            false => Err(settled("It is over already.")),
+        },
+        RightsEffect::RightsDone(change) => {
+            store::rights::insert(tx, change)?;
+            Ok(store::rights::set_cell(tx, &change.cell)?)
+        }
+        RightsEffect::RightsAsk(change) => Ok(store::rights::insert(tx, change)?),
+        RightsEffect::RightsDecide { id, cell, by, at } => {
+            let state = match cell {
+                Some(_) => store::rights::State::Agreed,
+                None => store::rights::State::Refused,
+            };
+            if !store::rights::decide(tx, id, state, *by, *at)? {
+                return Err(settled("Somebody has decided this already."));
+            }
+            match cell {
+                Some(cell) => Ok(store::rights::set_cell(tx, cell)?),
+                None => Ok(()),
+            }
+        }
+    }
+}

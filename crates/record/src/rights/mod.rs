@@ -1,0 +1,22 @@
+//! Rights beyond the table: what the database knows about callers and rows, and what people do about it: consents,
+//! proxies, broken glasses, changed rights, and why somebody may or may not.
+
+mod agreement;
+pub(crate) mod derived;
+mod effect;
+pub mod emergency;
+pub mod proxy;
+mod row;
+mod sensitivity;
+mod standing;
+mod table;
+mod why;
+
+pub use agreement::{Actor, ConsentRow, NewConsent};
+pub use effect::RightsEffect;
+pub(crate) use effect::run;
+pub(crate) use row::{Facts, Version, holds, holds_then};
+pub(crate) use sensitivity::Current as Sensitivity;
+pub(crate) use standing::{Cache as Standings, standing_of};
+pub use table::RightsTable;
+pub use why::Question;

@@ -1,0 +1,164 @@
+//! What the policy must know of a row, looked up in the caller's transaction.
+
+use crate::Error;
+use access::consent::Rule;
+use access::{Predicate, RowFacts, Seals};
+use fhir::search::{IndexEntry, Params};
+use fhir::{Resource, ResourceKey};
+use jiff::Timestamp;
+use std::collections::HashMap;
+use store::Tx;
+
+/// Which version of a row is asked about.
+#[derive(Clone, Copy)]
+pub(crate) enum Version<'a> {
+    /// As it is in the tables.
+    Current,
+    /// One that was or will be: what it is sealed as and what values it has stands in it.
+    Content(&'a Resource),
+}
+
+/// Answers for many rows; what they share is looked up once.
+pub(crate) struct Facts {
+    now: Timestamp,
+    /// By practitioner and patient.
+    in_care: HashMap<(String, String), bool>,
+    /// By patient.
+    consents: HashMap<String, Vec<Vec<Rule>>>,
+}
+
+impl Facts {
+    pub fn new(now: Timestamp) -> Facts {
+        Facts { now, in_care: HashMap::new(), consents: HashMap::new() }
+    }
+
+    /// Whether the predicate holds for a row of these patients.
+    pub fn hold(
+        &mut self,
+        tx: &mut dyn Tx,
+        predicate: &Predicate,
+        key: &ResourceKey,
+        patients: &[String],
+        version: Version<'_>,
+    ) -> Result<bool, Error> {
+        let now = self.now;
+        self.with(tx, predicate, key, patients, version, |facts| {
+            Ok(predicate.holds(&RowFacts { now, ..facts }))
+        })
+    }
+
+    /// The facts that the predicate asks for, for whatever else is to be told from them.
+    pub fn with<T>(
+        &mut self,
+        tx: &mut dyn Tx,
+        predicate: &Predicate,
+        key: &ResourceKey,
+        patients: &[String],
+        version: Version<'_>,
+        then: impl FnOnce(RowFacts<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let needs = predicate.needs();
+        let mut in_care = Vec::new();
+        if let Some(practitioner) = needs.care {
+            for patient in patients {
+                if self.is_in_care(tx, practitioner, patient)? {
+                    in_care.push(patient.clone());
+                }
+            }
+        }
+        let (mut seals, mut keys) = (Seals::NONE, Seals::NONE);
+        if needs.seals {
+            let (current, rid) = match version {
+                Version::Content(resource) if needs.keys.is_none() => (Seals::of(resource), 0),
+                _ => store::sealed::of(tx, key)?,
+            };
+            seals = match version {
+                Version::Current => current,
+                Version::Content(resource) => Seals::of(resource),
+            };
+            if let (Some(practitioner), false) = (needs.keys, seals.is_none()) {
+                keys = store::sealed::keys(tx, practitioner, rid, patients)?;
+            }
+        }
+        let mut consents: Vec<Vec<Rule>> = Vec::new();
+        if needs.consents {
+            for patient in patients {
+                consents.extend(self.consents(tx, patient)?.iter().cloned());
+            }
+        }
+        let entries = if needs.entries { entries(tx, key, version)? } else { Vec::new() };
+        then(RowFacts {
+            key,
+            patients,
+            in_care: &in_care,
+            seals,
+            keys,
+            consents: &consents,
+            entries: &entries,
+            now: self.now,
+        })
+    }
+
+    fn is_in_care(&mut self, tx: &mut dyn Tx, practitioner: &str, patient: &str) -> Result<bool, Error> {
+        let name = (practitioner.to_owned(), patient.to_owned());
+        if let Some(known) = self.in_care.get(&name) {
+            return Ok(*known);
+        }
+        let one = [patient.to_owned()];
+        let known = !store::care_link::in_care(tx, practitioner, &one, self.now)?.is_empty();
+        self.in_care.insert(name, known);
+        Ok(known)
+    }
+
+    fn consents(&mut self, tx: &mut dyn Tx, patient: &str) -> Result<&[Vec<Rule>], Error> {
+        if !self.consents.contains_key(patient) {
+            let found = store::consent::of_patients(tx, &[patient.to_owned()])?;
+            self.consents.insert(patient.to_owned(), found);
+        }
+        Ok(self.consents.get(patient).map(Vec::as_slice).unwrap_or_default())
+    }
+}
+
+fn entries(tx: &mut dyn Tx, key: &ResourceKey, version: Version<'_>) -> Result<Vec<IndexEntry>, Error> {
+    let params = Params::standard();
+    match version {
+        Version::Content(resource) => Ok(fhir::search::extract(&params, resource)),
+        Version::Current => {
+            let Some(row) = store::resource::load(tx, key)?.filter(|row| !row.deleted) else {
+                return Ok(Vec::new());
+            };
+            let resource =
+                Resource::parse(&row.content).map_err(|o| Error::Internal(format!("stored {key}: {o}")))?;
+            Ok(fhir::search::extract(&params, &resource))
+        }
+    }
+}
+
+/// Whether the predicate holds for the current version of a row of these patients.
+pub(crate) fn holds(
+    tx: &mut dyn Tx,
+    predicate: &Predicate,
+    key: &ResourceKey,
+    patients: &[String],
+    now: Timestamp,
+) -> Result<bool, Error> {
+    if *predicate == Predicate::Everything {
+        return Ok(true);
+    }
+    Facts::new(now).hold(tx, predicate, key, patients, Version::Current)
+}
+
+/// The same of another version of it.
+pub(crate) fn holds_then(
+    tx: &mut dyn Tx,
+    predicate: &Predicate,
+    key: &ResourceKey,
+    patients: &[String],
+    then: &Resource,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    if *predicate == Predicate::Everything {
+        return Ok(true);
+    }
+    Facts::new(now).hold(tx, predicate, key, patients, Version::Content(then))
+}
