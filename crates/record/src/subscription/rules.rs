@@ -1,6 +1,6 @@
 //! Where this installation sends notifications at all.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 const MAX_URL_CHARS: usize = 2000;
 
@@ -54,6 +54,8 @@ impl Rules {
             return Err("Put credentials into `channel.header`, not into the endpoint.");
         }
         let host = host(authority).ok_or("The endpoint has no valid host.")?.to_ascii_lowercase();
+        // A dot at the end names the same host.
+        let host = host.trim_end_matches('.');
         let listed = self.hosts.iter().any(|allowed| {
             let allowed = allowed.to_ascii_lowercase();
             host == allowed || (allowed.starts_with('.') && host.ends_with(&allowed))
@@ -94,37 +96,55 @@ fn host(authority: &str) -> Option<&str> {
 
 /// Addresses that are not out in the internet: private, this machine, link-local, shared, documentation, multicast.
 pub fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_broadcast()
-                || v4.is_documentation()
-                || v4.is_multicast()
-                || a == 0
-                || a >= 240
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0 && c == 0)
-                || (a == 198 && (b == 18 || b == 19))
+    !wire::address::is_public(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rules;
+
+    #[test]
+    fn endpoints_inside_are_refused_however_they_are_written() {
+        let rules = Rules::default();
+        for inside in [
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "a.localhost.",
+            "127.0.0.1",
+            "127.0.0.1.",
+            "127.1",
+            "0x7f.1",
+            "2130706433",
+            "017700000001",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:a9fe:a9fe]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[fd00::1]",
+            "169.254.169.254",
+            "10.0.0.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "good.example@127.0.0.1",
+        ] {
+            assert!(rules.check_url(&format!("https://{inside}/x")).is_err(), "{inside}");
+            assert!(rules.check_url(&format!("https://{inside}:8443/x")).is_err(), "{inside}");
         }
-        IpAddr::V6(v6) => {
-            // IPv4 in its several disguises: mapped, 6to4, NAT64.
-            let s = v6.segments();
-            let inner = |high: u16, low: u16| {
-                is_private(IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))))
-            };
-            v6 == Ipv6Addr::UNSPECIFIED
-                || v6.is_loopback()
-                || v6.is_multicast()
-                || (s[0] & 0xfe00) == 0xfc00
-                || (s[0] & 0xffc0) == 0xfe80
-                || (s[0] == 0x2001 && s[1] == 0xdb8)
-                || v6.to_ipv4_mapped().is_some_and(|v4| is_private(IpAddr::V4(v4)))
-                || (s[0] == 0x2002 && inner(s[1], s[2]))
-                || (s[0] == 0x64 && s[1] == 0xff9b && inner(s[6], s[7]))
-                || (s[..6] == [0; 6])
+        let rules = Rules { hosts: vec!["good.example".into(), ".below.example".into()], ..Rules::default() };
+        for (host, allowed) in [
+            ("good.example", true),
+            ("GOOD.example", true),
+            ("good.example.", true),
+            ("a.below.example", true),
+            ("good.example.evil", false),
+            ("evilgood.example", false),
+            ("below.example", false),
+            ("evilbelow.example", false),
+        ] {
+            assert_eq!(rules.check_url(&format!("https://{host}/x")).is_ok(), allowed, "{host}");
         }
     }
 }

@@ -81,7 +81,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 }
 
 /// Where people are who have not signed in yet.
-const OPEN_PATHS: &str = "/api/v1/auth/";
+pub(super) const OPEN_PATHS: &str = "/api/v1/auth/";
 /// Largest body there, bytes: anybody may send one.
 const OPEN_BYTES: usize = 64 * 1024;
 

@@ -28,7 +28,10 @@ use std::time::Instant;
 const BUCKETS_MAX: usize = 65_536;
 /// Credentials that were found good.
 const GOOD_MAX: usize = 65_536;
-/// How long that holds, microseconds.
+/// Requests of one address that are worked on at once, as long as nobody is known to be behind them. Who sends a body
+/// byte by byte holds a place for half a minute; these places are for everybody.
+const UNKNOWN_AT_ONCE: u32 = 64;
+/// How long a credential that was found good counts as that, microseconds.
 const GOOD_FOR_US: u64 = 15 * 60 * 1_000_000;
 const SWEEP_EVERY_US: u64 = 1_000_000;
 
@@ -95,6 +98,45 @@ pub struct Rates {
     addresses: Buckets,
     /// Credentials that were found good, and when, microseconds.
     good: Mutex<Table>,
+    unknown: Unknown,
+}
+
+/// Requests of nobody in particular that are worked on now. As many entries as requests, so bounded by these.
+struct Unknown {
+    /// How many in all, and of each address.
+    now: Mutex<(usize, HashMap<u64, u32>)>,
+    /// Of all addresses together: half of all places, so that those who are known always have the other half.
+    most: usize,
+}
+
+impl Unknown {
+    fn enter(&self, key: u64) -> Option<Inside<'_>> {
+        let mut now = self.now.lock();
+        let count = now.1.get(&key).copied().unwrap_or(0);
+        if count >= UNKNOWN_AT_ONCE || now.0 >= self.most {
+            return None;
+        }
+        now.0 += 1;
+        now.1.insert(key, count + 1);
+        Some(Inside { unknown: self, key })
+    }
+}
+
+/// A place, given back when it is dropped: also when the client goes away.
+struct Inside<'a> {
+    unknown: &'a Unknown,
+    key: u64,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let mut now = self.unknown.now.lock();
+        now.0 = now.0.saturating_sub(1);
+        match now.1.get_mut(&self.key) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(now.1.remove(&self.key)),
+        }
+    }
 }
 
 impl Rates {
@@ -106,6 +148,7 @@ impl Rates {
             clients: Buckets::new(limits.client_per_second, limits.client_burst),
             addresses: Buckets::new(limits.address_per_second, limits.address_burst),
             good: Mutex::default(),
+            unknown: Unknown { now: Mutex::default(), most: (limits.concurrent_requests / 2).max(1) },
         }
     }
 
@@ -116,8 +159,10 @@ impl Rates {
         self.hasher.hash_one(of).max(1)
     }
 
-    fn take_address(&self, address: IpAddr) -> Result<(), u32> {
-        self.addresses.take(self.key(prefix(address)), self.now())
+    /// Signing in has a bucket of its own: a flood of anything else must not keep the neighbours from it. (Guessing
+    /// passwords is held back by `record::authn` besides.)
+    fn take_address(&self, address: IpAddr, signs_in: bool) -> Result<(), u32> {
+        self.addresses.take(self.key((prefix(address), signs_in)), self.now())
     }
 
     /// One request of somebody who is known. Errors: [Error::Throttled].
@@ -179,23 +224,37 @@ pub async fn by_address(State(app): State<AppState>, request: Request, next: Nex
     let rates = &app.rates;
     let credential = rates.credential_key(request.headers(), app.cookie_name());
     let good = credential.filter(|key| rates.is_good(*key));
-    if good.is_none() {
-        let address = request.extensions().get::<ClientAddress>().and_then(|a| a.0);
-        if let Some(Err(retry_after_s)) = address.map(|a| rates.take_address(a)) {
-            let error = Error::Throttled { retry_after_s };
-            return match request.uri().path().starts_with(crate::rest::BASE) {
-                true => FhirError::from(error).into_response(),
-                false => ApiError::from(error).into_response(),
-            };
+    let mut place = None;
+    if good.is_none()
+        && rates.addresses.cost_us > 0
+        && let Some(address) = request.extensions().get::<ClientAddress>().and_then(|a| a.0)
+    {
+        let path = request.uri().path();
+        let signs_in = path.starts_with(super::body::OPEN_PATHS) || path.starts_with("/oauth/");
+        if let Err(retry_after_s) = rates.take_address(address, signs_in) {
+            return throttled(&request, retry_after_s);
+        }
+        place = rates.unknown.enter(rates.key(prefix(address)));
+        if place.is_none() {
+            return throttled(&request, 1);
         }
     }
     let response = next.run(request).await;
+    drop(place);
     if let Some(key) = good
         && response.status() == StatusCode::UNAUTHORIZED
     {
         rates.note_bad(key);
     }
     response
+}
+
+fn throttled(request: &Request, retry_after_s: u32) -> Response {
+    let error = Error::Throttled { retry_after_s };
+    match request.uri().path().starts_with(crate::rest::BASE) {
+        true => FhirError::from(error).into_response(),
+        false => ApiError::from(error).into_response(),
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +291,20 @@ mod tests {
         assert!(buckets.take(1, 0).is_ok(), "who was there before keeps an own one");
         assert!(buckets.take(full * 3, 10_000_000).is_ok(), "and places become free again");
         assert!(buckets.full_at.lock().entries.len() <= 2);
+    }
+
+    #[test]
+    fn nobody_in_particular_has_half_of_the_places() {
+        let unknown = Unknown { now: Mutex::default(), most: 100 };
+        let one: Vec<_> = (0..100).map_while(|_| unknown.enter(1)).collect();
+        assert_eq!(one.len(), 64, "of one address");
+        let other: Vec<_> = (0..100).map_while(|_| unknown.enter(2)).collect();
+        assert_eq!(other.len(), 36, "of all");
+        drop(one);
+        assert!(unknown.enter(3).is_some() && unknown.enter(1).is_some());
+        drop(other);
+        let now = unknown.now.lock();
+        assert_eq!((now.0, now.1.len()), (0, 0));
     }
 
     #[test]

@@ -241,6 +241,12 @@ async fn floods_are_held_back_by_person_by_client_and_by_address() {
     let (second, refused) = passed(&world.anonymous(), "/fhir/R4/Patient", 60, too_many).await;
     assert!(second <= 5, "the same bucket: {second}");
     assert_eq!(read(refused.unwrap()).await.1["issue"][0]["code"], "throttled");
+    let login = json!({"login": "cashier", "password": PASSWORD});
+    assert_eq!(
+        world.anonymous().post("/api/v1/auth/login", login).await.0,
+        200,
+        "signing in has its own bucket"
+    );
     assert_eq!(world.client.get(format!("{}/healthz", world.url())).send().await.unwrap().status(), 200);
     let page = world.client.get(world.url()).header("accept", "text/html").send().await.unwrap();
     assert_eq!(page.status(), 200, "files cost nothing");
@@ -252,6 +258,32 @@ async fn floods_are_held_back_by_person_by_client_and_by_address() {
     assert_eq!(other.get("/api/v1/me").await.0, 200, "each person has an own bucket");
     let (first, _) = passed(&client, "/fhir/R4/Patient", 80, too_many).await;
     assert!((20..=40).contains(&first), "{first}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn slow_strangers_do_not_take_all_places() {
+    let world = World::start().await;
+    let cashier = world.staff("cashier", Role::Cashier).await;
+    assert_eq!(cashier.get("/api/v1/me").await.0, 200);
+    // Each sends the beginning of a form and then nothing.
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(world.running().address).await.unwrap();
+        let head = "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    while world.app().metrics.in_flight.load(std::sync::atomic::Ordering::Relaxed) < 64 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.anonymous().get("/api/v1/me").await.0, 429);
+    assert_eq!(cashier.get("/api/v1/me").await.0, 200, "who is known has a place");
+    drop(slow);
+    while world.app().metrics.in_flight.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.anonymous().get("/api/v1/me").await.0, 401, "places are given back");
     world.stop().await;
 }
 
