@@ -5,7 +5,7 @@
 //! other servers on the same database.
 
 use crate::{Error, Record};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -17,11 +17,15 @@ const MOST: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The lines of one process. Each is first come, first served.
-pub(crate) struct Turns(Box<[Mutex<()>]>);
+pub(crate) struct Turns {
+    lines: Box<[Mutex<()>]>,
+    /// Drawn anew at every start: nobody can make names that all stand in one line.
+    hash: RandomState,
+}
 
 impl Default for Turns {
     fn default() -> Turns {
-        Turns((0..LINES).map(|_| Mutex::new(())).collect())
+        Turns { lines: (0..LINES).map(|_| Mutex::new(())).collect(), hash: RandomState::new() }
     }
 }
 
@@ -35,13 +39,13 @@ impl Record {
             return Ok(Turn::new());
         }
         // Everybody lines up in the same order, so nobody waits in a circle.
-        let mut lines: Vec<usize> = names.iter().map(|name| line(name)).collect();
+        let mut lines: Vec<usize> = names.iter().map(|name| self.inner.turns.line(name)).collect();
         lines.sort_unstable();
         lines.dedup();
         let wait = async {
             let mut turn = Turn::with_capacity(lines.len());
             for line in lines {
-                if let Some(line) = self.inner.turns.0.get(line) {
+                if let Some(line) = self.inner.turns.lines.get(line) {
                     turn.push(line.lock().await);
                 }
             }
@@ -51,8 +55,8 @@ impl Record {
     }
 }
 
-fn line(name: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    (hasher.finish() % LINES as u64) as usize
+impl Turns {
+    fn line(&self, name: &str) -> usize {
+        (self.hash.hash_one(name) % LINES as u64) as usize
+    }
 }
