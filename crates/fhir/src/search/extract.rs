@@ -11,6 +11,10 @@ use std::cmp::Ordering;
 /// Changes whenever [extract] or [compartment] gives other entries for the same resource than before: what is
 /// stored was then made by another extractor, and the index has to be built anew. 3: `record` adds references to patients
 /// that no parameter indexes.
+///
+/// The walk after an upgrade (`store::resource::complete_index`) adds rows that are missing; it does not update
+/// `reference.tokens`, the signatures of the referring resources, in rows that are there. So a version that adds tokens
+/// must also rewrite the reference rows of what gets them.
 pub const EXTRACTOR_VERSION: u32 = 3;
 /// Currency codes of Money, as a token system.
 const CURRENCY: &str = "urn:iso:std:iso:4217";
