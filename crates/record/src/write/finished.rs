@@ -18,6 +18,8 @@ const WORKFLOW: &[&str] = &["status", "statusReason", "statusHistory", "note", "
 const OF_NOTES: &[&str] = &["identifier", "type", "subject", "encounter"];
 const OF_REPORTS: &[&str] = &["code", "subject", "encounter"];
 const OF_DOCUMENTS: &[&str] = &["masterIdentifier", "type", "subject"];
+/// Of a document that another one replaces: it said what it said, and stays final.
+const OF_REPLACED: &[&str] = &["masterIdentifier", "type", "subject", "docStatus", "content"];
 /// Of a closed visit: whose it was, when and with whom.
 const OF_VISITS: &[&str] = &["identifier", "class", "subject", "period", "participant"];
 
@@ -115,7 +117,11 @@ fn is_finished(resource: &Resource, by_person: bool) -> bool {
     match resource.kind().name() {
         "Composition" => matches!(status, "final" | "amended" | "entered-in-error"),
         "DiagnosticReport" => {
-            matches!(status, "final" | "amended" | "corrected" | "appended" | "entered-in-error")
+            // What was cancelled may have been final before.
+            matches!(
+                status,
+                "final" | "amended" | "corrected" | "appended" | "cancelled" | "entered-in-error"
+            )
         }
         "DocumentReference" => {
             matches!(resource.text("docStatus"), Some("final" | "amended" | "entered-in-error"))
@@ -144,11 +150,13 @@ fn terms(before: &Resource, after: &Resource, by_person: bool) -> Terms {
         // For results the status itself is what the standard has for saying it: amended, corrected, appended.
         "DiagnosticReport" => {
             let allowed = &["amended", "corrected", "appended", "cancelled", "entered-in-error"];
-            Terms { state, allowed, stays: Some(OF_REPORTS), needs_reason: false }
+            // Taken back is not corrected: one that is cancelled with other words must say why.
+            let reworded = status == "cancelled" && differing(before, after, WORKFLOW).is_some();
+            Terms { state, allowed, stays: Some(OF_REPORTS), needs_reason: reworded }
         }
         // One document in place of another is what replacing it means (IHE MHD): the new one says it all.
         "DocumentReference" if status == "superseded" => {
-            Terms { state, allowed: &["superseded"], stays: Some(OF_DOCUMENTS), needs_reason: false }
+            Terms { state, allowed: &["superseded"], stays: Some(OF_REPLACED), needs_reason: false }
         }
         "DocumentReference" => {
             let allowed = &["amended", "entered-in-error"];
