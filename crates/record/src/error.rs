@@ -51,6 +51,9 @@ pub enum Error {
     /// 503: queue full, engine busy or gone; safe to retry.
     #[error("busy")]
     Busy,
+    /// 503: something must be finished first; the text says what. Safe to retry.
+    #[error("{text}")]
+    NotReady { text: &'static str, retry_after_s: u32 },
     /// 500; the source is logged once, the client gets the request id.
     #[error("internal: {0}")]
     Internal(String),
@@ -90,6 +93,7 @@ impl Error {
                  `_sort` or chains.",
             ),
             Error::Busy => one(IssueCode::Transient, "The server is busy; try again."),
+            Error::NotReady { text, .. } => one(IssueCode::Transient, text),
             Error::Internal(_) => one(IssueCode::Exception, "Something went wrong on the server."),
         }
     }
@@ -107,7 +111,7 @@ impl Error {
             Error::At { error, .. } => error.http_status_line(),
             Error::Duplicate(_) => "409 Conflict",
             Error::Throttled { .. } => "429 Too Many Requests",
-            Error::Busy => "503 Service Unavailable",
+            Error::Busy | Error::NotReady { .. } => "503 Service Unavailable",
             Error::Internal(_) => "500 Internal Server Error",
         }
     }
@@ -123,6 +127,7 @@ impl Error {
             | Error::StepUpNeeded { .. }
             | Error::Due(_)
             | Error::Busy
+            | Error::NotReady { .. }
             | Error::TooCostly
             | Error::Internal(_)
             | Error::Throttled { .. } => self,

@@ -32,6 +32,8 @@ const HEAD_START: SignedDuration = SignedDuration::from_secs(3);
 const EXTRACTOR: &str = "search.extractor";
 /// Where the walk that makes it anew is.
 const REBUILD: &str = "search.rebuild";
+/// When to ask again for what needs the whole index; the walk of a large record takes minutes.
+const REBUILD_RETRY_S: u32 = 30;
 
 /// What is in force in this process.
 #[derive(Debug, Default)]
@@ -63,12 +65,16 @@ impl Record {
     /// share a database. Errors: `Busy`, `Internal`.
     pub async fn load_search_parameters(&self) -> Result<(), Error> {
         let known = self.inner.search_parameters.loaded.read().0;
-        let found = self
+        let (found, is_new) = self
             .reading(move |tx| {
                 let generation = stored::generation(tx)?;
-                Ok(if generation == known { None } else { Some((generation, stored::all(tx)?)) })
+                let found = if generation == known { None } else { Some((generation, stored::all(tx)?)) };
+                Ok((found, setting::get(tx, EXTRACTOR)?.is_none()))
             })
             .await?;
+        if is_new {
+            self.begin_index().await?;
+        }
         let Some((generation, parameters)) = found else { return Ok(()) };
         let params = Params::with(&own(&parameters));
         let mut loaded = self.inner.search_parameters.loaded.write();
@@ -141,6 +147,33 @@ impl Record {
             self.load_search_parameters().await?;
         }
         Ok(done.max(usize::from(ended)))
+    }
+
+    /// In a database without any resource the index is complete: no walk is needed before it can be relied on.
+    async fn begin_index(&self) -> Result<(), Error> {
+        let one = Step { resources: 1, bytes: 1 };
+        self.writing(move |tx| {
+            let (_, last) = store::resource::complete_index(tx, 0, one, &mut |_| None)?;
+            if last.is_none() && setting::get(tx, EXTRACTOR)?.is_none() {
+                setting::put(tx, EXTRACTOR, &json!(EXTRACTOR_VERSION))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the index holds everything that the extractor of this program gives, also of what was stored before an
+    /// upgrade. Errors: `NotReady` while the walk is under way; `Busy`.
+    pub(crate) async fn needs_whole_index(&self) -> Result<(), Error> {
+        let extractor = self.reading(|tx| Ok(setting::get(tx, EXTRACTOR)?)).await?;
+        if extractor == Some(json!(EXTRACTOR_VERSION)) {
+            return Ok(());
+        }
+        Err(Error::NotReady {
+            text: "After an upgrade the index is being completed; until then references to a patient may be missed, so \
+                   records are neither merged nor taken apart. Try again in some minutes.",
+            retry_after_s: REBUILD_RETRY_S,
+        })
     }
 
     /// Adds what the extractor of this program gives and the index lacks. What an older one gave and this one does not

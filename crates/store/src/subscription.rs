@@ -190,6 +190,13 @@ pub fn restated(tx: &mut dyn Tx, id: &str, version: u32, state: State) -> Result
     Ok(changed == 1)
 }
 
+/// A new version that changes nothing of what the subscription does: whose it is, its state and progress stay.
+pub fn carried(tx: &mut dyn Tx, id: &str, version: u32) -> Result<()> {
+    tx.execute("UPDATE subscription SET version = $2 WHERE id = $1", params![id, version])?;
+    tx.wake();
+    Ok(())
+}
+
 /// The resource was deleted.
 pub fn remove(tx: &mut dyn Tx, id: &str) -> Result<()> {
     for table in ["subscription_event", "subscription_binding", "subscription_header"] {

@@ -369,6 +369,7 @@ impl Record {
             | Error::Rule(_)
             | Error::Throttled { .. }
             | Error::Busy
+            | Error::NotReady { .. }
             | Error::TooCostly
             | Error::Internal(_) => Outcome::Failed,
         };

@@ -93,7 +93,7 @@ impl Record {
             }
         }
         let rules = self.known_sensitivity();
-        prepare_put((&self.params(), self.base(), &rules), resource, true, None, "", self.now())
+        prepare_put((&self.params(), self.base(), &rules), resource, true, None, "", self.now(), false)
             .map_err(|o| (what, o.to_string()))
     }
 }

@@ -363,6 +363,7 @@ impl Worker {
             None,
             "",
             self.record.now(),
+            false,
         ) {
             Ok(put) => ready.puts.push((entry, put)),
             Err(outcome) => ready.refusals.push((entry, what, outcome.to_string())),

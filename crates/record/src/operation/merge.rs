@@ -5,11 +5,11 @@
 //! nobody has changed since to exactly what it was.
 
 use super::parse;
-use crate::write::Request;
+use crate::write::{Request, entries, problems, refuse_part};
 use crate::{Change, ChangeSet, Effect, Error, Event, Record, Rule};
 use access::{Capability, Ctx};
 use fhir::search::{references, rewrite_references};
-use fhir::{Reference, Resource, ResourceKey, TypeId};
+use fhir::{Outcome, Reference, Resource, ResourceKey, Severity, TypeId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use store::chart::{self, Bond};
@@ -22,8 +22,9 @@ const ATTEMPTS: usize = 4;
 /// Rows loaded at once.
 const STEP: usize = 256;
 
-/// Types whose references to the superseded Patient stay: they tell of that record, not of the person's care.
-pub(crate) const STAYS: [TypeId; 2] = [TypeId::PATIENT, TypeId::PROVENANCE];
+/// Types whose references to the superseded Patient stay: they tell of that record, not of the person's care. A
+/// Subscription sees with the eyes of whoever wrote it, so nobody else writes it by the way.
+pub(crate) const STAYS: [TypeId; 3] = [TypeId::PATIENT, TypeId::PROVENANCE, TypeId::SUBSCRIPTION];
 
 const LIFECYCLE: &str = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle";
 
@@ -108,7 +109,7 @@ impl Record {
     /// same two moves what has come to the source since.
     /// Errors: `Denied` without [Capability::ResolveDuplicates]; `NotFound`, `Gone`; `Rule` `merge-self`,
     /// `merge-replaced`, `merge-result`, `record-too-large`; `Invalid` for a wrong result; `VersionConflict` if others
-    /// keep writing.
+    /// keep writing; `NotReady` while an upgrade completes the index.
     pub async fn merge_patients(&self, ctx: &Ctx, merge: &Merge) -> Result<Merged, Error> {
         if !access::policy::may(ctx, Capability::ResolveDuplicates) {
             return Err(self.denied(ctx, "patient.merge", &merge.source.to_string()).await);
@@ -159,6 +160,7 @@ impl Record {
         if source == target {
             return Err(rule("merge-self", "A record cannot be merged with itself."));
         }
+        self.needs_whole_index().await?;
         let system = Ctx::system("merge", self.now());
         let (old, old_version) = self.patient(&system, source).await?;
         let (kept, kept_version) = self.patient(&system, target).await?;
@@ -173,7 +175,11 @@ impl Record {
             ));
         }
         let result = match &merge.result {
-            Some(result) => asked(result, &kept, &old, source, target)?,
+            Some(result) => {
+                let result = asked(result, &kept, &old, source, target)?;
+                self.check_result(&result).await?;
+                result
+            }
             None => joined(kept.clone(), &old, source),
         };
         let mut gone = old.clone();
@@ -245,7 +251,7 @@ impl Record {
 
     /// Takes every merge of `source` that is in force back: what nobody has changed since becomes exactly what it was, in
     /// a new version; what was changed since keeps the change and gets its patient back.
-    /// Errors: `Denied`; `NotFound`; `Rule` `not-merged`; `VersionConflict` if others keep writing.
+    /// Errors: `Denied`; `NotFound`; `Rule` `not-merged`; `VersionConflict` if others keep writing; `NotReady`.
     pub async fn unmerge_patients(
         &self,
         ctx: &Ctx,
@@ -283,6 +289,7 @@ impl Record {
         source: &ResourceKey,
         target: Option<&ResourceKey>,
     ) -> Result<(Request, Unmerged), Error> {
+        self.needs_whole_index().await?;
         let system = Ctx::system("merge", self.now());
         let subject = source.clone();
         let merges = self.reading(move |tx| Ok(store::merge::in_force(tx, &subject)?)).await?;
@@ -368,6 +375,22 @@ impl Record {
             data: json!({"source": source.id}),
         });
         Ok((request, unmerged))
+    }
+
+    /// What the client makes of the record that stays is held to what every write is; what only moves is not.
+    /// Errors: `Invalid`, `Duplicate` `subsetted`.
+    async fn check_result(&self, result: &Resource) -> Result<(), Error> {
+        refuse_part(result)?;
+        let mut issues = problems(result);
+        issues.retain(|i| matches!(i.severity, Severity::Fatal | Severity::Error));
+        let params = self.params();
+        issues.extend(entries::check(&params, result, &entries::entries_of(&params, result)).err());
+        if !issues.is_empty() {
+            return Err(Error::Invalid(Outcome { issues }));
+        }
+        let change = [Change::Update { resource: result.clone(), if_match: None }];
+        self.check_profiles(&change, &[String::new()]).await?;
+        self.scan_files(&change).await
     }
 
     /// A Patient that is there. Errors: `NotFound`, `Gone`.

@@ -29,7 +29,7 @@ pub use notify::{Kind, Notice};
 pub use rules::{Rules, is_private};
 pub use topic::Topic;
 
-use crate::write::{Request, at};
+use crate::write::{Request, at, same_content};
 use crate::{Change, Error, Record, Written};
 use access::{Ctx, Principal};
 use fhir::{IssueCode, Outcome, Resource, ResourceKey, TypeId};
@@ -88,7 +88,10 @@ impl Record {
                 false
             }
         };
-        if ctx.principal == Principal::System(SYSTEM) || !request.changes.iter().any(resource) {
+        if ctx.principal == Principal::System(SYSTEM)
+            || request.on_behalf
+            || !request.changes.iter().any(resource)
+        {
             return Ok(request);
         }
         let (topics, params, rules) =
@@ -97,6 +100,12 @@ impl Record {
         let mut starts = 0;
         for (change, place) in request.changes.iter_mut().zip(&request.places) {
             let creates = matches!(change, Change::Create { .. });
+            if let Change::Update { resource, .. } = &change
+                && is_subscription(resource.kind())
+                && self.is_relabelled(resource).await?
+            {
+                continue;
+            }
             let (Change::Create { resource } | Change::Update { resource, .. }) = change else { continue };
             if !is_subscription(resource.kind()) {
                 continue;
@@ -147,6 +156,22 @@ impl Record {
         }
         if problems.issues.is_empty() { Ok(request) } else { Err(Error::Invalid(problems)) }
     }
+
+    /// Whether this is the stored Subscription with other tags, labels or profiles and nothing else: whoever files it
+    /// does not become its eyes.
+    async fn is_relabelled(&self, resource: &Resource) -> Result<bool, Error> {
+        let Some(id) = resource.id().map(str::to_owned) else { return Ok(false) };
+        let stored = self.reading(move |tx| load(tx, &id)).await?;
+        Ok(stored.is_some_and(|(stored, _)| {
+            is_same_but_meta(&stored, resource) && !same_content(stored.value(), resource.value())
+        }))
+    }
+}
+
+fn is_same_but_meta(a: &Resource, b: &Resource) -> bool {
+    let (Some(a), Some(b)) = (a.value().as_object(), b.value().as_object()) else { return false };
+    let names = a.keys().chain(b.keys());
+    names.filter(|name| *name != "meta").all(|name| a.get(name) == b.get(name))
 }
 
 /// Called in the transaction that wrote a resource.
@@ -154,12 +179,12 @@ pub(crate) fn after_write(
     tx: &mut dyn Tx,
     ctx: &Ctx,
     done: &Written,
-    headers: &[Headers],
+    request: &Request,
 ) -> Result<(), Error> {
     if !is_subscription(done.key.kind) {
         return Ok(());
     }
-    let headers = headers.iter().find(|h| h.id == done.key.id);
+    let headers = request.headers.iter().find(|h| h.id == done.key.id);
     if done.unchanged {
         // Only the value of a header is another: the resource does not show it.
         let owner = store::subscription::load(tx, &done.key.id)?.map(|row| row.owner);
@@ -173,6 +198,19 @@ pub(crate) fn after_write(
     if ctx.principal == Principal::System(SYSTEM) {
         store::subscription::restated(tx, &done.key.id, done.version, state)?;
         return Ok(());
+    }
+    // Who moves a chart, or files a subscription, does not become its eyes.
+    if request.on_behalf {
+        return Ok(store::subscription::carried(tx, &done.key.id, done.version)?);
+    }
+    if headers.is_none() && done.version > 1 {
+        let before = store::resource::read_version(tx, &done.key, done.version - 1)?;
+        let before = before.filter(|b| !b.deleted).and_then(|b| Resource::parse(&b.content).ok());
+        if !before.is_some_and(|before| is_same_but_meta(&before, resource)) {
+            // Somebody else wrote it since it was looked at.
+            return Err(Error::Busy);
+        }
+        return Ok(store::subscription::carried(tx, &done.key.id, done.version)?);
     }
     let (owner, scopes) = owner::of(ctx);
     store::subscription::keep_headers(tx, &done.key.id, headers.map_or(&[], |h| &h.values))?;

@@ -12,7 +12,7 @@ use fhir::search::IndexEntry;
 use fhir::{Outcome, Resource, ResourceKey, TypeId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use store::audit::Outcome as AuditOutcome;
 use store::{Content, Tx, outbox, resource};
@@ -32,8 +32,9 @@ impl Record {
             request: request.clone(),
             keys: prepared
                 .iter()
-                .filter(|p| matches!(p, Prepared::Put(_)))
-                .map(|p| p.key().clone())
+                .enumerate()
+                .filter(|(_, p)| matches!(p, Prepared::Put(_)))
+                .map(|(n, p)| (p.key().clone(), n))
                 .collect(),
             prepared,
             now,
@@ -92,12 +93,15 @@ struct Job {
     ctx: Ctx,
     request: Arc<Request>,
     prepared: Vec<Prepared>,
-    /// Everything this request puts: references may point at it before it is there.
-    keys: HashSet<ResourceKey>,
+    /// Everything this request puts, by its place in `prepared`: references may point at it before it is there.
+    keys: HashMap<ResourceKey, usize>,
     now: Timestamp,
     /// Who, from where, what for; each change fills in the rest.
     audit: store::audit::Event,
 }
+
+/// References that were found to lead somewhere, each with whether it was looked at for merges too.
+type Known<'a> = HashSet<(&'a ResourceKey, bool)>;
 
 /// Lowest and highest event number.
 type Numbers = Option<(i64, i64)>;
@@ -130,7 +134,7 @@ impl Job {
                 return Err(Error::VersionConflict { current }.into());
             }
         }
-        let mut known: HashSet<&ResourceKey> = HashSet::new();
+        let mut known = Known::new();
         let mut problems = Outcome::default();
         let mut written = Vec::with_capacity(self.prepared.len());
         let mut numbers = None;
@@ -149,7 +153,7 @@ impl Job {
                 Prepared::Keep { key } => self.keep(tx, key),
             };
             let mut done = done.map_err(|error| error.at(entry(place)))?;
-            crate::subscription::after_write(tx, &self.ctx, &done, &self.request.headers)?;
+            crate::subscription::after_write(tx, &self.ctx, &done, &self.request)?;
             if !done.unchanged {
                 crate::search_parameter::after_write(tx, &done.key, done.resource.as_deref(), self.now)?;
                 if self.is_raw() {
@@ -196,7 +200,7 @@ impl Job {
         &'a self,
         tx: &mut dyn Tx,
         put: &'a Put,
-        known: &mut HashSet<&'a ResourceKey>,
+        known: &mut Known<'a>,
         problems: &mut Outcome,
     ) -> Result<Written, Error> {
         if put.creates {
@@ -243,6 +247,11 @@ impl Job {
             });
         }
         self.check_finished(before.as_ref(), Some(&put.resource))?;
+        if !self.request.on_behalf
+            && let Some(rule) = merged::revives(tx, &put.key, before.as_ref(), &put.resource)?
+        {
+            return Err(Error::Rule(rule));
+        }
         self.check_references(tx, put, before.as_ref(), known, problems)?;
         let mut next = put.resource.clone();
         next.set_version(current.version + 1, self.now);
@@ -453,27 +462,33 @@ impl Job {
         tx: &mut dyn Tx,
         put: &'a Put,
         before: Option<&Resource>,
-        known: &mut HashSet<&'a ResourceKey>,
+        known: &mut Known<'a>,
         problems: &mut Outcome,
     ) -> Result<(), Error> {
         let mut old: Option<HashSet<ResourceKey>> = None;
         for (expression, target) in &put.targets {
-            if self.keys.contains(target) || known.contains(target) {
+            let minds = target.kind == TypeId::PATIENT && self.minds_merges(put);
+            if known.contains(&(target, minds)) {
                 continue;
             }
-            let problem = if target.kind == TypeId::PATIENT && self.minds_merges(put) {
-                match merged::look(tx, target)? {
+            let own = self.own(target);
+            let problem = if minds {
+                let found = match own {
+                    Some(own) => merged::look_after(tx, target, &own.resource)?,
+                    None => merged::look(tx, target)?,
+                };
+                match found {
                     merged::Found::InUse => None,
                     merged::Found::Absent => Some(absent(target, expression)),
                     merged::Found::Replaced(survivor) => Some(merged::refusal(target, &survivor, expression)),
                 }
-            } else if resource::exists_for_reference(tx, target)? {
+            } else if own.is_some() || resource::exists_for_reference(tx, target)? {
                 None
             } else {
                 Some(absent(target, expression))
             };
             let Some(problem) = problem else {
-                known.insert(target);
+                known.insert((target, minds));
                 continue;
             };
             // What was deleted or merged since stays referred to by what is already there.
@@ -483,6 +498,14 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// What this request itself makes of the resource.
+    fn own(&self, key: &ResourceKey) -> Option<&Put> {
+        match self.prepared.get(*self.keys.get(key)?)? {
+            Prepared::Put(put) => Some(put),
+            Prepared::Delete { .. } | Prepared::Keep { .. } => None,
+        }
     }
 
     /// Whether this version may not newly refer to a record that was merged away. What the program does by itself, on

@@ -34,6 +34,9 @@ pub(crate) fn import_put(
     if before.as_ref().is_some_and(|b| same_content(b.value(), put.resource.value())) {
         return Ok(Taken::Unchanged);
     }
+    if let Some(rule) = super::merged::revives(tx, &put.key, before.as_ref(), &put.resource)? {
+        return Ok(Taken::Refused(rule.text));
+    }
     let mut next = put.resource.clone();
     next.set_version(current.version + 1, now);
     let content = Content::new(&next.to_json());

@@ -4,7 +4,7 @@
 //! refusal names the record that is in use: who sends it looks at whose it is, while nobody could tell any more once
 //! it lay among the other's.
 
-use crate::Error;
+use crate::{Error, Rule};
 use fhir::{Issue, IssueCode, ParamId, Resource, ResourceKey, TypeId};
 use serde_json::Value;
 use store::Tx;
@@ -61,6 +61,49 @@ fn successor(patient: &Resource) -> Option<ResourceKey> {
     let links = patient.get("link").and_then(Value::as_array)?;
     let link = links.iter().find(|link| link["type"] == "replaced-by")?;
     ResourceKey::parse(link["other"]["reference"].as_str()?).filter(|key| key.kind == TypeId::PATIENT)
+}
+
+/// As [look], for a Patient that this very request writes as `after`: that is what counts then.
+pub(super) fn look_after(tx: &mut dyn Tx, key: &ResourceKey, after: &Resource) -> Result<Found, Error> {
+    let Some(next) = replaced_by(after).filter(|next| next != key) else {
+        // Also where this version is no other than the one that is there, nobody merges it until this transaction ends.
+        resource::hold(tx, key)?;
+        return Ok(Found::InUse);
+    };
+    Ok(match look(tx, &next)? {
+        Found::Replaced(survivor) => Found::Replaced(survivor),
+        Found::InUse | Found::Absent => Found::Replaced(next),
+    })
+}
+
+/// The successor of a Patient that is out of use.
+fn replaced_by(patient: &Resource) -> Option<ResourceKey> {
+    successor(patient).filter(|_| patient.get("active") == Some(&Value::Bool(false)))
+}
+
+/// Why `after` may not follow `before` (`None`: deleted): a merge of this record is in force, and it would be in use
+/// again while its chart lies elsewhere.
+pub(super) fn revives(
+    tx: &mut dyn Tx,
+    key: &ResourceKey,
+    before: Option<&Resource>,
+    after: &Resource,
+) -> Result<Option<Rule>, Error> {
+    if key.kind != TypeId::PATIENT || before.is_some_and(|before| successor(before).is_none()) {
+        return Ok(None);
+    }
+    let Some(target) = store::merge::in_force(tx, key)?.into_iter().next().map(|merge| merge.target) else {
+        return Ok(None);
+    };
+    let leads_there = |patient: &Resource| replaced_by(patient).as_ref() == Some(&target);
+    if leads_there(after) || before.is_some_and(|before| !leads_there(before)) {
+        return Ok(None);
+    }
+    let text = format!(
+        "{key} was merged into {target}: it keeps `active` false and its link `replaced-by`. To use it again, take the \
+         merge back with Patient/$unmerge."
+    );
+    Ok(Some(Rule::new("merged-away", text).at("Patient.link")))
 }
 
 pub(super) fn refusal(target: &ResourceKey, survivor: &ResourceKey, expression: &str) -> Issue {

@@ -24,7 +24,7 @@ pub use finished::CHANGE_REASON;
 pub(crate) use import::{import_put, missing};
 pub use patch::{JSON_PATCH, MERGE_PATCH};
 use prepare::Prepared;
-pub(crate) use prepare::{Put, at, compartment, prepare_put};
+pub(crate) use prepare::{Put, at, compartment, prepare_put, problems, same_content};
 pub(crate) use turn::Turns;
 
 /// Changes prepared on the async worker itself; more are validated and extracted on the blocking pool.
@@ -54,7 +54,8 @@ pub(crate) struct Request {
     pub based_on: Vec<(ResourceKey, u32)>,
     /// What the Subscriptions among the changes carry and no resource shows.
     pub headers: Vec<crate::subscription::Headers>,
-    /// The record itself acts for the caller, who had the right to ask for it: rows are not checked again.
+    /// The record itself acts for the caller, who had the right to ask for it: neither rights nor the content of what is
+    /// stored already are checked again.
     pub on_behalf: bool,
 }
 
@@ -92,6 +93,15 @@ impl Request {
         self.changes.push(change);
         self.places.push(place);
     }
+}
+
+/// Errors: `Duplicate` `subsetted` for what shows only a part of its resource.
+pub(crate) fn refuse_part(resource: &fhir::Resource) -> Result<(), Error> {
+    if !access::redact::is_subsetted(resource) {
+        return Ok(());
+    }
+    let text = "This is only a part of the resource (SUBSETTED); the rest of it would be lost. Send a patch.";
+    Err(Error::Duplicate(crate::Rule::new("subsetted", text).at("meta.tag")))
 }
 
 impl Record {
@@ -153,10 +163,9 @@ impl Record {
         }
         for change in &request.changes {
             if let Change::Update { resource, .. } = change
-                && access::redact::is_subsetted(resource)
+                && !request.on_behalf
             {
-                let text = "This is only a part of the resource (SUBSETTED); the rest of it would be lost. Send a patch.";
-                return Err(Error::Duplicate(crate::Rule::new("subsetted", text).at("meta.tag")).into());
+                refuse_part(resource)?;
             }
         }
         let now = self.now();
@@ -171,8 +180,11 @@ impl Record {
             .await
             .map_err(|e| Error::Internal(format!("prepare: {e}")))??
         };
-        self.check_profiles(&request.changes, &request.places).await?;
-        self.scan_files(&request.changes).await?;
+        // What is stored already is moved as it is, whatever has become a rule since.
+        if !request.on_behalf {
+            self.check_profiles(&request.changes, &request.places).await?;
+            self.scan_files(&request.changes).await?;
+        }
         let defines = prepared.iter().any(|p| p.key().kind.name() == "StructureDefinition");
         let searches = prepared.iter().any(|p| p.key().kind == fhir::TypeId::SEARCH_PARAMETER);
         let committed = self.apply(ctx, request, prepared, now).await;

@@ -56,6 +56,7 @@ where
         );
         record.set_base(BASE.to_owned());
         let bench = Arc::new(Bench { record, now_us, _database: database });
+        bench.record.load_search_parameters().await.unwrap();
         bench.furnish().await;
         test(bench).await;
     }

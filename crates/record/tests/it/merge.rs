@@ -3,6 +3,7 @@
 use crate::bench::{Bench, name};
 use crate::{create, each_engine, key, observation, patient, resource, set, update};
 use access::{Ctx, Role};
+use fhir::search::{EXTRACTOR_VERSION, Params, extract};
 use record::operation::Merge;
 use record::{Change, Error};
 use serde_json::{Value, json};
@@ -133,6 +134,196 @@ async fn a_merged_record_takes_nothing_new() {
         // Taken apart again, it is a record like others.
         bench.record.unmerge_patients(&desk, &key("Patient/p3"), None).await.unwrap();
         write(client.clone(), update(observation("o3", "p3", "60"), None)).await.unwrap();
+    })
+    .await;
+}
+
+/// Nothing else that a transaction holds opens a way to a record that was merged away.
+#[tokio::test]
+async fn there_is_no_detour_to_a_merged_record() {
+    each_engine(|bench| async move {
+        let client = bench.client(&["system/*.cruds"]);
+        let desk = bench.staff(Role::FrontDesk);
+        bench.record.merge_patients(&desk, &merge("Patient/p2", "Patient/p1")).await.unwrap();
+        let stored = || async {
+            bench
+                .record
+                .read(&bench.system(), &key("Patient/p2"))
+                .await
+                .unwrap()
+                .parse()
+                .unwrap()
+                .into_value()
+        };
+        let late = || update(observation("late", "p2", "60"), None);
+        let provenance =
+            create(json!({"resourceType": "Provenance", "target": [{"reference": "Patient/p2"}],
+            "recorded": "2026-11-21T09:00:00Z", "agent": [{"who": {"display": "Desk"}}]}));
+        let mut linked = patient("p7", "Again");
+        linked["link"] = json!([{"other": {"reference": "Patient/p2"}, "type": "seealso"}]);
+        let mut gone = patient("p8", "Gone");
+        gone["active"] = json!(false);
+        gone["link"] = json!([{"other": {"reference": "Patient/p2"}, "type": "replaced-by"}]);
+        let mut renamed = stored().await;
+        renamed["name"] = json!([{"family": "Renamed"}]);
+        let cases = [
+            ("after a Provenance", vec![provenance, late()]),
+            ("after a link", vec![update(linked, None), late()]),
+            ("after itself", vec![update(stored().await, None), late()]),
+            ("before itself", vec![late(), update(stored().await, None)]),
+            ("after itself with another name", vec![update(renamed.clone(), None), late()]),
+            (
+                "of one that this request replaces",
+                vec![update(gone, None), update(observation("late", "p8", "60"), None)],
+            ),
+        ];
+        let mut failures = Vec::new();
+        for (case, changes) in cases {
+            match bench.record.write(&client, set(changes)).await {
+                Err(Error::Invalid(outcome)) if outcome.to_string().contains("Refer to Patient/p1") => {}
+                other => failures.push(format!("{case}: {other:?}")),
+            }
+        }
+        assert!(failures.is_empty(), "{failures:#?}");
+
+        // It does not come back to life by itself, and what it says else may be put right.
+        let mut unlinked = stored().await;
+        unlinked.as_object_mut().unwrap().shift_remove("link");
+        let mut active = stored().await;
+        active["active"] = json!(true);
+        let mut elsewhere = stored().await;
+        elsewhere["link"][0]["other"]["reference"] = json!("Patient/p7");
+        bench.seed(set(vec![create(patient("p7", "Seventh"))])).await;
+        for value in [patient("p2", "Barasa"), unlinked, active, elsewhere] {
+            for changes in [vec![update(value.clone(), None)], vec![update(value.clone(), None), late()]] {
+                let refused = bench.record.write(&client, set(changes)).await.unwrap_err();
+                assert_eq!(name(&refused), "Rule merged-away");
+                assert!(refused.to_string().contains("$unmerge"), "{refused}");
+            }
+        }
+        let drop = record::Patch::Json(json!([{"op": "remove", "path": "/link"}]));
+        let patch = Change::Patch { key: key("Patient/p2"), patch: drop, if_match: None };
+        let refused = bench.record.write(&client, set(vec![patch])).await.unwrap_err();
+        assert_eq!(name(&refused), "Rule merged-away");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("old.ndjson");
+        std::fs::write(&file, format!("{}\n", patient("p2", "Barasa"))).unwrap();
+        let report =
+            bench.record.import(&bench.system(), &[file], std::sync::Arc::new(|_| {})).await.unwrap();
+        assert!(report.refusals.iter().any(|r| r.reason.contains("$unmerge")), "{:?}", report.refusals);
+        bench.record.write(&client, set(vec![update(renamed, None)])).await.unwrap();
+        // Taken apart, it is free.
+        bench.record.unmerge_patients(&desk, &key("Patient/p2"), None).await.unwrap();
+        bench.record.write(&client, set(vec![update(patient("p2", "Free"), None), late()])).await.unwrap();
+        // Nor is it made anew where it was deleted.
+        bench.record.merge_patients(&desk, &merge("Patient/p2", "Patient/p1")).await.unwrap();
+        let delete = Change::Delete { key: key("Patient/p2"), if_match: None };
+        bench.record.write(&client, set(vec![delete])).await.unwrap();
+        let again = bench.record.write(&client, set(vec![update(patient("p2", "Barasa"), None)])).await;
+        assert_eq!(name(&again.unwrap_err()), "Rule merged-away");
+    })
+    .await;
+}
+
+const PULSE: &str = "http://example.org/fhir/StructureDefinition/pulse";
+
+/// What is stored moves, though it would not be let in today; what the client makes of the result is checked.
+#[tokio::test]
+async fn rules_of_today_do_not_hold_up_what_moves() {
+    each_engine(|bench| async move {
+        let mut bare = observation("bare", "p2", "60");
+        bare.as_object_mut().unwrap().shift_remove("valueQuantity");
+        bare["meta"] = json!({"profile": [PULSE]});
+        let profile = |id: &str, url: &str, kind: &str, path: &str| {
+            json!({"resourceType": "StructureDefinition", "id": id, "url": url, "name": "Pulse", "status": "active",
+                "kind": "resource", "abstract": false, "type": kind, "derivation": "constraint",
+                "baseDefinition": format!("http://hl7.org/fhir/StructureDefinition/{kind}"),
+                "differential": {"element": [{"id": kind, "path": kind}, {"id": path, "path": path, "min": 1}]}})
+        };
+        bench.seed(set(vec![create(bare.clone())])).await;
+        bench
+            .seed(set(vec![
+                create(profile("pulse", PULSE, "Observation", "Observation.value[x]")),
+                create(profile("photo", "urn:photo", "Patient", "Patient.photo")),
+            ]))
+            .await;
+        let client = bench.client(&["system/*.cruds"]);
+        let refused = bench.record.write(&client, set(vec![update(bare, None)])).await.unwrap_err();
+        assert!(matches!(refused, Error::Invalid(_)), "today it is not let in: {refused}");
+        // More index values than are allowed now, from a time before that limit.
+        let numbers: Vec<Value> =
+            (0..10_001).map(|n| json!({"system": "urn:x", "value": n.to_string()})).collect();
+        let large = resource(json!({"resourceType": "Basic", "id": "large", "code": {"text": "x"},
+            "subject": {"reference": "Patient/p2"}, "identifier": numbers}));
+        let now = bench.record.now();
+        let insert = bench.record.store().write(move |tx| {
+            let entries = extract(&Params::standard(), &large);
+            let new = store::resource::New {
+                key: &large.key().unwrap(),
+                last_updated: now,
+                content: &store::Content::new(&large.to_json()),
+                entries: &entries,
+                patients: &["p2".to_owned()],
+            };
+            store::resource::insert(tx, &new)
+        });
+        assert!(insert.await.unwrap().is_some());
+
+        let desk = bench.staff(Role::FrontDesk);
+        let mut asked = merge("Patient/p2", "Patient/p1");
+        let mut result = patient("p1", "Achieng");
+        result["meta"] = json!({"profile": ["urn:photo"]});
+        asked.result = Some(resource(result));
+        let refused = bench.record.merge_patients(&desk, &asked).await.unwrap_err();
+        assert!(matches!(refused, Error::Invalid(_)), "{refused}");
+
+        let done = bench.record.merge_patients(&desk, &merge("Patient/p2", "Patient/p1")).await.unwrap();
+        assert_eq!(done.moved.values().sum::<usize>(), 2, "{:?}", done.moved);
+        for what in ["Observation/bare", "Basic/large"] {
+            assert_eq!(content(&bench, what).await["subject"]["reference"], "Patient/p1");
+        }
+        bench.record.unmerge_patients(&desk, &key("Patient/p2"), None).await.unwrap();
+        for what in ["Observation/bare", "Basic/large"] {
+            assert_eq!(content(&bench, what).await["subject"]["reference"], "Patient/p2");
+        }
+    })
+    .await;
+}
+
+/// After an upgrade the index lacks references that the older program did not know; a merge waits for them.
+#[tokio::test]
+async fn a_merge_waits_for_the_index() {
+    each_engine(|bench| async move {
+        let about = json!([{"url": "urn:about", "valueReference": {"reference": "Patient/p2"}}]);
+        let basic =
+            json!({"resourceType": "Basic", "id": "basic", "code": {"text": "x"}, "extension": about});
+        bench.seed(set(vec![create(basic)])).await;
+        let older = |rows: bool| {
+            bench.record.store().write(move |tx| {
+                if rows {
+                    tx.execute("DELETE FROM reference WHERE param = 19999", &[])?;
+                }
+                store::setting::put(tx, "search.extractor", &json!(EXTRACTOR_VERSION - 1))
+            })
+        };
+        let desk = bench.staff(Role::FrontDesk);
+        older(true).await.unwrap();
+        let mut preview = merge("Patient/p2", "Patient/p1");
+        preview.preview = true;
+        for asked in [merge("Patient/p2", "Patient/p1"), preview] {
+            let early = bench.record.merge_patients(&desk, &asked).await.unwrap_err();
+            let Error::NotReady { retry_after_s, .. } = early else { panic!("{early}") };
+            assert!(retry_after_s > 0 && early.http_status_line().starts_with("503"));
+        }
+        while bench.record.index_search_parameters().await.unwrap() > 0 {}
+        let done = bench.record.merge_patients(&desk, &merge("Patient/p2", "Patient/p1")).await.unwrap();
+        assert_eq!(done.moved.values().sum::<usize>(), 1, "{:?}", done.moved);
+        older(false).await.unwrap();
+        let early = bench.record.unmerge_patients(&desk, &key("Patient/p2"), None).await.unwrap_err();
+        assert_eq!(name(&early), "NotReady");
+        while bench.record.index_search_parameters().await.unwrap() > 0 {}
+        bench.record.unmerge_patients(&desk, &key("Patient/p2"), None).await.unwrap();
+        assert_eq!(content(&bench, "Basic/basic").await["extension"], about);
     })
     .await;
 }

@@ -265,3 +265,49 @@ async fn headers_are_their_owners_alone() {
     })
     .await;
 }
+
+/// Who merges a patient that it names, or files it under a tag, does not become its eyes.
+#[tokio::test]
+async fn a_subscription_stays_its_owners() {
+    each_engine(|bench| async move {
+        let (owner, other) = (client(&bench, "owner").await, client(&bench, "other").await);
+        let about = json!([{"url": "urn:about", "valueReference": {"reference": "Patient/p2"}}]);
+        let id = active(&bench, &owner, topic(json!({"header": ["X-Ward: hush"], "extension": about}))).await;
+        let at = format!("Subscription/{id}");
+        let row = || {
+            let of = id.clone();
+            bench.record.store().read(move |tx| store::subscription::load(tx, &of))
+        };
+        let before = row().await.unwrap().unwrap();
+        let desk = bench.staff(access::Role::FrontDesk);
+        let merge = record::operation::Merge {
+            source: key("Patient/p2"),
+            target: key("Patient/p1"),
+            result: None,
+            preview: false,
+        };
+        bench.record.merge_patients(&desk, &merge).await.unwrap();
+        assert_eq!(row().await.unwrap().unwrap().owner, before.owner);
+        assert_eq!(read(&bench, &owner, &id).await.value()["extension"], about, "it says what it said");
+        bench.record.unmerge_patients(&desk, &key("Patient/p2"), None).await.unwrap();
+
+        let mut filed = read(&bench, &other, &id).await.into_value();
+        filed["meta"]["tag"] = json!([{"system": "urn:x", "code": "ward"}]);
+        let done = bench.record.write(&other, set(vec![update(filed.clone(), None)])).await.unwrap();
+        assert!(!done.written[0].unchanged);
+        let after = row().await.unwrap().unwrap();
+        assert_eq!((&after.owner, &after.scopes), (&before.owner, &before.scopes));
+        assert_eq!((after.state, after.version), (before.state, done.written[0].version));
+        let stored = read(&bench, &owner, &id).await;
+        assert_eq!(stored.text("status"), Some("active"));
+        assert!(stored.to_json().contains("hush"), "the owner's header is kept");
+        visit(&bench, &owner).await;
+        assert_eq!(takes(&bench, &id).await, told(Kind::Events, 1));
+        // Anything else makes it the writer's, and masked headers are not his.
+        filed["reason"] = json!("mine");
+        let refused = bench.record.write(&other, set(vec![update(filed, None)])).await.unwrap_err();
+        assert!(matches!(refused, Error::Invalid(_)), "{refused}");
+        bench.record.read(&owner, &key(&at)).await.unwrap();
+    })
+    .await;
+}

@@ -271,6 +271,10 @@ fn describe_record(error: Error) -> Description {
                 "The server is busy; the request was not carried out and may be repeated.",
             )
         },
+        Error::NotReady { text, retry_after_s } => Description {
+            retry_after_s: Some(retry_after_s),
+            ..plain(StatusCode::SERVICE_UNAVAILABLE, "busy", IssueCode::Transient, text)
+        },
         Error::Internal(source) => {
             let request_id = super::request_id::current();
             tracing::error!(request.id = %request_id, error = %source, "request failed");

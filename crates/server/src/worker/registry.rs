@@ -30,9 +30,11 @@ impl From<record::Error> for Failure {
     fn from(error: record::Error) -> Failure {
         use record::Error;
         match error {
-            Error::Busy | Error::Internal(_) | Error::Throttled { .. } | Error::VersionConflict { .. } => {
-                Failure::Retry(error.to_string())
-            }
+            Error::Busy
+            | Error::NotReady { .. }
+            | Error::Internal(_)
+            | Error::Throttled { .. }
+            | Error::VersionConflict { .. } => Failure::Retry(error.to_string()),
             Error::At { error, .. } => Failure::from(*error),
             Error::Malformed(_)
             | Error::Invalid(_)
