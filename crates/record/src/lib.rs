@@ -16,6 +16,7 @@ pub mod change;
 pub mod error;
 pub mod events;
 pub mod import;
+mod keys;
 pub mod operation;
 pub mod read;
 pub mod rights;

@@ -16,6 +16,8 @@ pub enum Command {
     ResetPassword { login: String },
     DisableUser { login: String },
     EnableUser { login: String },
+    /// In the audit trail: `uzima keys` has changed keys.
+    NoteKeyChange { what: String },
 }
 
 /// An account without a person in the record, e.g. the first administrator.
@@ -75,6 +77,10 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
         }
         Command::DisableUser { login } => set_disabled(record, &ctx, &login, true).await?,
         Command::EnableUser { login } => set_disabled(record, &ctx, &login, false).await?,
+        Command::NoteKeyChange { what } => {
+            record.note_key_change(&ctx, &what).await?;
+            json!({})
+        }
     })
 }
 

@@ -13,6 +13,7 @@ pub mod config;
 mod control;
 pub mod hooks;
 pub mod http;
+mod keys;
 pub mod oauth;
 pub mod parts;
 pub mod rest;

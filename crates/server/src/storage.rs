@@ -1,11 +1,10 @@
 //! Opening the database with its key, and looking at its health.
 
 use crate::config::Config;
+use crate::keys;
 use anyhow::{Context as _, bail};
 use record::{Clock, Error, Record};
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::{Secret32, Store, StoreConfig};
@@ -24,17 +23,17 @@ pub fn open(config: &Config, clock: Clock) -> anyhow::Result<Record> {
         .mode(0o700)
         .create(&config.data)
         .with_context(|| format!("cannot make the data folder {}", config.data.display()))?;
-    let file = config.data.join(DATABASE);
-    let url = match &config.database_url {
-        Some(url) => url.expose().to_owned(),
-        None => format!("sqlite:{}", file.display()),
+    let (url, file) = match database_file(config) {
+        Some(file) => (format!("sqlite:{}", file.display()), Some(file)),
+        None => (config.database_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(), None),
     };
-    let key = match url.strip_prefix("sqlite:") {
-        Some(path) => Some(key(config, Path::new(path))?),
-        None if url.starts_with("postgres://") || url.starts_with("postgresql://") => None,
-        None => bail!("database_url must begin with sqlite: or postgres://"),
+    if file.is_none() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        bail!("database_url must begin with sqlite: or postgres://");
+    }
+    let store = match file {
+        Some(file) => open_embedded(config, &file, url)?,
+        None => Store::open(StoreConfig::new(url, None)).map_err(|error| explain(&error))?,
     };
-    let store = Store::open(StoreConfig::new(url, key)).map_err(|error| explain(&error))?;
     let record = Record::new(store, clock);
     record.set_secret_key(file_key(config)?.as_bytes());
     if let Some(url) = &config.public_url {
@@ -53,70 +52,47 @@ fn explain(error: &store::Error) -> anyhow::Error {
     }
 }
 
-/// The configured key, or that of the key file, which is made when there is no database yet.
-fn key(config: &Config, database: &Path) -> anyhow::Result<Secret32> {
-    if let Some(key) = &config.key.value {
-        return Secret32::from_hex(key.expose()).context("key.value is no key");
-    }
-    let file = key_file(config);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Secret32::from_hex(&text)
-            .with_context(|| format!("{} does not hold 64 hexadecimal digits", file.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if database.exists() {
-                bail!(
-                    "the database {} is there but its key file {} is not: put it back, or name it by UZIMA_KEY_FILE",
-                    database.display(),
-                    file.display()
-                );
-            }
-            make_key(&file)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read the key file {}", file.display())),
+/// The file of the embedded database; `None` beside PostgreSQL.
+pub fn database_file(config: &Config) -> Option<PathBuf> {
+    match &config.database_url {
+        Some(url) => url.expose().strip_prefix("sqlite:").map(PathBuf::from),
+        None => Some(config.data.join(DATABASE)),
     }
 }
 
-/// The key that the files in the data folder are encrypted under: that of the embedded database. Beside PostgreSQL it is
-/// made when it is first needed; servers that share their files need the same one. Errors: in words for the operator.
+fn open_embedded(config: &Config, file: &Path, url: String) -> anyhow::Result<Store> {
+    let mut held = keys::open(config, Some(file))?;
+    let open = |key: &Secret32| Store::open(StoreConfig::new(url.clone(), Some(key.clone())));
+    let store = match (open(&held.keys.database), &held.keys.next) {
+        // `uzima keys rekey` was stopped after it had changed the database.
+        (Err(store::Error::WrongKey), Some(next)) => {
+            let store = open(next).map_err(|error| explain(&error))?;
+            let mut keys = held.keys.clone();
+            keys.settle(jiff::Timestamp::now());
+            held.set(keys)?;
+            store
+        }
+        (Err(store::Error::WrongKey), None) if held.keyring.is_none() => bail!(
+            "the database cannot be read with this key: UZIMA_KEY_FILE or UZIMA_KEY must give the key it was made with, or \
+             the keyring {} is missing: put it back from a backup",
+            keys::keyring_path(config).display()
+        ),
+        (store, _) => store.map_err(|error| explain(&error))?,
+    };
+    held.keep(jiff::Timestamp::now())?;
+    Ok(store)
+}
+
+/// The key that the files in the data folder are encrypted under; it stays when the database gets another. Beside
+/// PostgreSQL it is made when it is first needed; servers that share their files share the keyring. Errors: in words for
+/// the operator.
 pub fn file_key(config: &Config) -> anyhow::Result<Secret32> {
-    if let Some(key) = &config.key.value {
-        return Secret32::from_hex(key.expose()).context("key.value is no key");
+    let file = database_file(config);
+    let mut held = keys::open(config, file.as_deref())?;
+    if file.is_none() {
+        held.keep(jiff::Timestamp::now())?;
     }
-    let file = key_file(config);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Secret32::from_hex(&text)
-            .with_context(|| format!("{} does not hold 64 hexadecimal digits", file.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(&file),
-        Err(error) => Err(error).with_context(|| format!("cannot read the key file {}", file.display())),
-    }
-}
-
-/// `key.file`, or beside the data folder, so that a copy of the folder alone is of no use to a thief.
-fn key_file(config: &Config) -> PathBuf {
-    match &config.key.file {
-        Some(file) => file.clone(),
-        None => {
-            let mut name = config.data.file_name().unwrap_or("uzima".as_ref()).to_owned();
-            name.push(".key");
-            config.data.with_file_name(name)
-        }
-    }
-}
-
-fn make_key(file: &Path) -> anyhow::Result<Secret32> {
-    let key = Secret32::random().context("no randomness for a key")?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut opened = options.open(file).with_context(|| {
-        format!(
-            "cannot make the key file {}: set UZIMA_KEY_FILE to a place that can be written",
-            file.display()
-        )
-    })?;
-    opened.write_all(format!("{}\n", key.to_hex()).as_bytes())?;
-    opened.sync_all()?;
-    tracing::info!(file = %file.display(), "made a new database key; keep a copy of it in a safe place");
-    Ok(key)
+    Ok(held.keys.files)
 }
 
 /// The database answers a write and its schema is that of this program. Errors: what is wrong.

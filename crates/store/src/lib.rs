@@ -34,6 +34,7 @@ pub mod inbox;
 mod index;
 pub mod job;
 mod key;
+pub mod keys;
 pub mod ledger;
 pub mod lock;
 pub mod merge;

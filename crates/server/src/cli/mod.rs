@@ -3,6 +3,7 @@
 mod audit;
 mod export;
 mod import;
+mod keys;
 mod logs;
 mod output;
 mod terminology;
@@ -57,6 +58,9 @@ enum Order {
     /// Accounts and API clients; works on a running server as well.
     #[command(subcommand)]
     Admin(AdminOrder),
+    /// The keys that encrypt what lies on the disk: where they come from, and changing them.
+    #[command(subcommand)]
+    Keys(keys::Order),
     /// Prints the effective configuration without secrets.
     Config {
         /// Prints every variable with its meaning and default instead.
@@ -166,6 +170,9 @@ fn run(arguments: Uzima) -> anyhow::Result<ExitCode> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = config::load(arguments.config.as_deref(), environment)?;
     logs::start(&config.log)?;
+    if matches!(arguments.command, Order::Serve | Order::Worker | Order::Keys(_)) {
+        crate::keys::protect_memory();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(act(arguments.command, config));
     // Handlers that hang must not keep the process; everything durable is committed by now.
@@ -188,6 +195,7 @@ async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
             let result = administrate(config, order).await?;
             println!("{}", serde_json::to_string_pretty(&result)?);
         }
+        Order::Keys(order) => keys::run(config, order).await?,
         Order::Config { .. } => print!("{}", toml::to_string(&config)?),
         Order::Openapi { .. } | Order::Version => {}
     }

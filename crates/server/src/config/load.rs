@@ -165,6 +165,14 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if config.proxy.address_header.is_some() && config.proxy.trusted.is_empty() {
         return wrong("proxy.address_header needs proxy.trusted");
     }
+    let key = &config.key;
+    let sources = [key.file.is_some(), key.value.is_some(), key.credential.is_some(), !key.program.is_empty()];
+    if sources.into_iter().filter(|given| *given).count() > 1 {
+        return wrong("only one of key.file, key.value, key.credential and key.program may be given");
+    }
+    if key.credential.as_ref().is_some_and(|name| name.is_empty() || name.contains('/')) {
+        return wrong("key.credential must be the name of a credential");
+    }
     if let Some(key) = &config.key.value
         && (key.expose().len() != 64 || !key.expose().bytes().all(|b| b.is_ascii_hexdigit()))
     {
@@ -205,6 +213,8 @@ mod tests {
             ("", vec![("UZIMA_TLS_CERTIFICATE", "a.pem")], "go together"),
             ("", vec![("UZIMA_PUBLIC_URL", "https://clinic.example/")], "without a path"),
             ("", vec![("UZIMA_KEY", "abc")], "64 hexadecimal"),
+            ("", vec![("UZIMA_KEY_CREDENTIAL", "../key")], "name of a credential"),
+            ("", vec![("UZIMA_KEY_FILE", "a"), ("UZIMA_KEY_PROGRAM", "kms")], "only one of"),
         ];
         for (file, variables, expected) in cases {
             let error = from(file, &variables).unwrap_err();

@@ -46,14 +46,18 @@ pub struct Config {
     pub log: Log,
 }
 
-/// The key that encrypts the database and the files.
+/// Where the key comes from that seals the keyring in the data folder; at most one of these.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Key {
     /// File with the key; unset: a file beside the data folder named after it with `.key` behind, made on first start.
     pub file: Option<PathBuf>,
-    /// The key itself, 64 hexadecimal digits; goes before the file.
+    /// The key itself, 64 hexadecimal digits.
     pub value: Option<Secret>,
+    /// Name of a credential of systemd (`LoadCredentialEncrypted=`).
+    pub credential: Option<String>,
+    /// Program and arguments that ask a key service or a smart card; see the guide on encryption.
+    pub program: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

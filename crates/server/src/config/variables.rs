@@ -64,9 +64,16 @@ pub const VARIABLES: &[Variable] = &[
         "UZIMA_KEY_FILE",
         "key.file",
         "<data>.key, made with mode 0600",
-        "file with the database key, 64 hexadecimal digits",
+        "file with the key that seals the keyring, 64 hexadecimal digits; its owner alone may read it",
     ),
-    text("UZIMA_KEY", "key.value", "", "the database key itself; goes before the file"),
+    text("UZIMA_KEY", "key.value", "", "that key itself, instead of a file"),
+    text("UZIMA_KEY_CREDENTIAL", "key.credential", "", "name of a systemd credential with that key"),
+    list(
+        "UZIMA_KEY_PROGRAM",
+        "key.program",
+        "",
+        "program and arguments, comma separated, that ask a key service (KMS, PKCS#11) for that key",
+    ),
     text("UZIMA_TLS_CERTIFICATE", "tls.certificate", "", "PEM file with the certificate chain; serves HTTPS"),
     text("UZIMA_TLS_PRIVATE_KEY", "tls.private_key", "", "PEM file with the private key"),
     text(

@@ -97,8 +97,9 @@ fn the_key_is_made_once_and_never_twice() {
     assert!(text(&without).contains("key file"), "{}", text(&without));
     assert!(!key.exists(), "no new key for an old database");
     std::fs::write(&key, format!("{}\n", "ab".repeat(32))).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let wrong = uzima(folder.path(), &["migrate"]);
-    assert!(text(&wrong).contains("cannot be read with this key"), "{}", text(&wrong));
+    assert!(text(&wrong).contains("cannot be opened with this key"), "{}", text(&wrong));
     std::fs::rename(&moved, &key).unwrap();
     assert!(uzima(folder.path(), &["migrate"]).status.success());
 }

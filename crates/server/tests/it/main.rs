@@ -18,6 +18,7 @@ mod fhir_history;
 mod fhir_interactions;
 mod files;
 mod harness;
+mod keys;
 mod kill;
 mod live;
 mod network;

@@ -208,12 +208,27 @@ fn start_library() {
 }
 
 fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connection> {
+    let mut connection = connect_plain(path, key)?;
+    connection.execute_batch(&format!(
+        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; \
+         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
+    ))?;
+    connection.progress_handler(STEPS, Some(|| DEADLINE.get().is_some_and(|end| Instant::now() >= end)))?;
+    // Without it, a statement with a bound LIMIT is planned anew whenever it is bound: 60 µs of every search.
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// A connection as it comes, with its key. Errors: [Error::WrongKey].
+pub(crate) fn connect_plain(path: &Path, key: Option<&Secret32>) -> Result<Connection> {
     start_library();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, flags)?;
     if let Some(key) = key {
         // A raw key needs no key derivation. SHA-256 has instructions on every processor of today, SHA-512 has not.
         let keyed = connection.execute_batch(&format!(
@@ -228,15 +243,6 @@ fn connect(path: &Path, key: Option<&Secret32>, cache_kib: i64) -> Result<Connec
     }
     // The first statement that reads the file is the one that fails with a wrong key.
     connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
-    connection.execute_batch(&format!(
-        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; \
-         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
-    ))?;
-    connection.progress_handler(STEPS, Some(|| DEADLINE.get().is_some_and(|end| Instant::now() >= end)))?;
-    // Without it, a statement with a bound LIMIT is planned anew whenever it is bound: 60 µs of every search.
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
