@@ -10,6 +10,7 @@ mod admin;
 mod audit;
 mod auth;
 mod bulk;
+mod canary;
 mod command;
 mod command_files;
 mod errors;
