@@ -7,6 +7,7 @@ mod reserve;
 pub(crate) mod sqlite;
 mod task;
 mod terms;
+mod tls;
 
 use crate::{Dialect, Error, Result, Secret32, Tx, audit, migrate};
 use queue::Queue;

@@ -9,9 +9,10 @@ use super::StoreConfig;
 use super::queue::{Queue, Signal};
 use super::task::{Task, Write};
 use super::terms::Terms;
+use super::tls::Target;
 use crate::{Counter, Dialect, Error, Param, Result, Row, Tx, audit, migrate};
 use ::postgres::fallible_iterator::FallibleIterator;
-use ::postgres::{Client, Config, NoTls, Statement};
+use ::postgres::{Client, Statement};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl Engine {
         audits: &Arc<Queue<Task>>,
         wake: &watch::Sender<u64>,
     ) -> Result<Engine> {
-        let target: Config = config.url.parse().map_err(|_| Error::Invalid("database URL"))?;
+        let target = Target::parse(&config.url)?;
         // On a thread of its own: the client would panic on one that drives a runtime.
         let copy = target.clone();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
@@ -96,7 +97,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 #[derive(Clone)]
 struct Shared {
-    target: Config,
+    target: Target,
     terms: Arc<Terms>,
     wake: watch::Sender<u64>,
     notify: Arc<Signal>,
@@ -122,8 +123,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(target: &Config) -> Result<Connection> {
-        let mut client = target.connect(NoTls).map_err(|e| Error::Database(format!("cannot connect: {e}")))?;
+    fn open(target: &Target) -> Result<Connection> {
+        let mut client = target.connect()?;
         client.batch_execute(IN_ORDER)?;
         Ok(Connection { client, statements: HashMap::new(), rows: (0, 0), limit: None })
     }

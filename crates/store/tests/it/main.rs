@@ -24,5 +24,6 @@ mod search;
 mod search_parameters;
 mod support;
 mod terminology;
+mod tls;
 mod transfer;
 mod work;
