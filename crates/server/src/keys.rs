@@ -25,8 +25,8 @@ impl Source {
             Source::Program(program) => program,
         }
     }
-    /// What an installation from before there were keyrings has as its only key.
-    fn bare(&self) -> Option<&Secret32> {
+    /// The key of an installation that has no keyring yet.
+    pub fn bare(&self) -> Option<&Secret32> {
         match self {
             Source::Local(key) => Some(key.secret()),
             Source::Program(_) => None,
@@ -38,7 +38,7 @@ impl Source {
 pub struct Held {
     pub keys: Keys,
     pub source: Source,
-    /// `None`: from before there were keyrings; see [Held::keep].
+    /// `None`: there is none yet; see [Held::keep].
     pub keyring: Option<Keyring>,
     path: PathBuf,
 }
@@ -54,7 +54,6 @@ impl Held {
         if self.keyring.is_none() {
             let made = Keyring::make(&self.path, self.source.provider(), self.keys.clone(), now)?;
             self.keyring = Some(made);
-            tracing::info!(keyring = %self.path.display(), "the keys are in a keyring now; back it up with the data folder");
         }
         Ok(())
     }
@@ -108,7 +107,6 @@ pub fn source(config: &Config) -> Result<Source, KeyError> {
 pub fn open(config: &Config, database: Option<&Path>) -> anyhow::Result<Held> {
     let path = keyring_path(config);
     let is_there = database.is_some_and(Path::exists);
-    let mut is_new = false;
     let source = match source(config) {
         Err(KeyError::Missing(file)) => {
             if let Some(database) = database.filter(|_| is_there) {
@@ -125,7 +123,6 @@ pub fn open(config: &Config, database: Option<&Path>) -> anyhow::Result<Held> {
                     file.display()
                 );
             }
-            is_new = true;
             make_key(&file)?
         }
         other => other?,
@@ -134,9 +131,9 @@ pub fn open(config: &Config, database: Option<&Path>) -> anyhow::Result<Held> {
         return Ok(Held::of(keyring, source));
     }
     let now = Timestamp::now();
-    // Beside PostgreSQL nobody can tell whether there are files that the bare key sealed; so it stays what it is.
-    let bare = source.bare().filter(|_| is_there || (database.is_none() && !is_new)).cloned();
-    if let Some(bare) = bare {
+    // The first key is the only one: a backup and a copy of the key file bring everything back. It is the database's own
+    // until `uzima keys rekey` gives it another.
+    if let Some(bare) = source.bare().cloned() {
         return Ok(Held { keys: Keys::bare(bare, now), source, keyring: None, path });
     }
     if let Some(database) = database.filter(|_| is_there) {

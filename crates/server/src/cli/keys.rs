@@ -103,8 +103,10 @@ fn status(config: &Config) -> anyhow::Result<serde_json::Value> {
     if slots.len() > 1 {
         advice.push("a rotation is not finished: run `uzima keys rotate --finish` once the server runs with the new key");
     }
-    if held.keys.was_bare {
-        advice.push("the database still has the key that once lay in a key file as it is: `uzima keys rekey` changes it");
+    if held.keys.was_bare && held.source.bare() != Some(&held.keys.database) {
+        advice.push(
+            "the first key file held the database's own key: if a copy of it is out, run `uzima keys rekey`",
+        );
     }
     if held.keys.next.is_some() {
         advice.push("the database's key is being changed: run `uzima keys rekey` again");
@@ -178,8 +180,9 @@ fn in_place(
             };
             let removed = keyring.keep_current()?;
             let next = format!(
-                "keep a copy of {} in a safe place; the old key opens nothing any more",
-                file.display()
+                "keep copies of {} and, elsewhere, of {}: either opens nothing without the other",
+                file.display(),
+                path.display()
             );
             Ok(json!({"new_slot": id, "removed_slots": removed, "next": next}))
         }
