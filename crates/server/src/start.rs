@@ -1,6 +1,7 @@
 //! Starting and stopping: the same for the binary and for tests.
 
 use crate::config::Config;
+use crate::http::acme::{Acme, Challenges};
 use crate::http::listen;
 use crate::http::metrics::Metrics;
 use crate::parts::Parts;
@@ -21,6 +22,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// How often is looked whether the certificate was renewed.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(5);
+
 /// A running server. Dropping it does not stop it; call [Running::shutdown].
 pub struct Running {
     /// Where it listens, with the port that was picked.
@@ -28,6 +32,8 @@ pub struct Running {
     /// `config.public_url`, or made from the address.
     pub url: String,
     pub app: AppState,
+    /// Where the port without TLS listens, if there is one.
+    pub redirect: Option<SocketAddr>,
     tls: Option<RustlsConfig>,
     handle: Handle<SocketAddr>,
     serving: JoinHandle<std::io::Result<()>>,
@@ -50,8 +56,15 @@ pub async fn start_with_clock(config: Config, clock: Clock) -> anyhow::Result<Ru
     let tls = listen::tls(&config)?.map(RustlsConfig::from_config);
     let listener = listen::bind(config.listen)?;
     let address = listener.local_addr()?;
+    let redirect = config.tls.redirect_listen.map(listen::bind).transpose()?;
     let app = app(config, clock, &address).await?;
-    serve(app, listener, address, tls)
+    let owned = app.config.clone();
+    let acme = tokio::task::spawn_blocking(move || Acme::open(&owned)).await??;
+    let tls = match &acme {
+        Some(acme) => Some(RustlsConfig::from_config(acme.config()?)),
+        None => tls,
+    };
+    serve(app, listener, redirect, address, tls, acme)
 }
 
 /// The worker alone, for PostgreSQL with several servers. Runs until `stopping` of the returned state is cancelled.
@@ -71,9 +84,10 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
         Some(url) => url.clone(),
         None => {
             let scheme = if config.has_tls() { "https" } else { "http" };
-            match address.ip().is_unspecified() {
-                true => format!("{scheme}://localhost:{}", address.port()),
-                false => format!("{scheme}://{address}"),
+            match config.tls.acme_names.first() {
+                Some(name) => format!("{scheme}://{name}:{}", address.port()).trim_end_matches(":443").to_owned(),
+                None if address.ip().is_unspecified() => format!("{scheme}://localhost:{}", address.port()),
+                None => format!("{scheme}://{address}"),
             }
         }
     };
@@ -114,8 +128,10 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
 fn serve(
     app: AppState,
     listener: TcpListener,
+    redirect: Option<TcpListener>,
     address: SocketAddr,
     tls: Option<RustlsConfig>,
+    acme: Option<Acme>,
 ) -> anyhow::Result<Running> {
     let mut tasks = vec![tokio::spawn(hub::run(app.clone()))];
     tasks.push(tokio::spawn(crate::api::consultations::keep_call_log(app.clone())));
@@ -128,12 +144,72 @@ fn serve(
         // Only the commands of `uzima admin` on a running server need it.
         Err(error) => tracing::warn!(%error, "no control socket"),
     }
+    let proofs = acme.as_ref().map(|acme| acme.challenges.clone()).unwrap_or_default();
+    let elsewhere = redirect.as_ref().map(TcpListener::local_addr).transpose()?;
+    if let Some(listener) = redirect {
+        tasks.push(tokio::spawn(send_elsewhere(app.clone(), listener, address.port(), proofs)));
+    }
+    match (acme, &tls) {
+        (Some(acme), Some(tls)) => tasks.push(tokio::spawn(acme.keep(tls.clone(), app.stopping.clone()))),
+        (None, Some(tls)) => tasks.push(tokio::spawn(follow_certificate(app.clone(), tls.clone()))),
+        _ => {}
+    }
     let handle = Handle::new();
     let router = crate::http::router(app.clone());
     let serving = tokio::spawn(listen::serve(listener, router, tls.clone(), handle.clone()));
     let url = app.public_url.clone();
     tracing::info!(%address, %url, version = env!("CARGO_PKG_VERSION"), "serving");
-    Ok(Running { address, url, app, tls, handle, serving, tasks })
+    Ok(Running { address, url, app, redirect: elsewhere, tls, handle, serving, tasks })
+}
+
+/// Takes a renewed certificate as soon as its files fit together. Connections that are open keep theirs.
+async fn follow_certificate(app: AppState, tls: RustlsConfig) {
+    let mut every = tokio::time::interval(CERTIFICATE_EVERY);
+    // Read once more at first: it may have changed since the start.
+    let (mut seen, mut failed) = (None, None);
+    loop {
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let stamp = listen::stamp(&app.config);
+        if stamp.is_none() || stamp == seen {
+            continue;
+        }
+        match listen::tls(&app.config) {
+            Ok(Some(config)) => {
+                tls.reload_from_config(config);
+                seen = stamp;
+                tracing::info!("a new certificate is in use");
+            }
+            Ok(None) => return,
+            // One file is there before the other; told once for each pair.
+            Err(error) if failed != stamp => {
+                tracing::warn!(error = format!("{error:#}"), "the old certificate stays in use");
+                failed = stamp;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The port without TLS.
+async fn send_elsewhere(app: AppState, listener: TcpListener, port: u16, proofs: Challenges) {
+    let router = crate::http::redirect::router(app.config.public_url.as_deref(), port, proofs);
+    let handle = Handle::new();
+    let stop = handle.clone();
+    let serving = listen::serve(listener, router, None, handle);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = app.stopping.cancelled() => {
+            stop.shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::error!(%error, "the port without TLS ended");
+    }
 }
 
 impl Running {

@@ -119,6 +119,19 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if config.tls.certificate.is_some() != config.tls.private_key.is_some() {
         return wrong("tls.certificate and tls.private_key go together");
     }
+    if config.tls.redirect_listen.is_some() && !config.has_tls() {
+        return wrong("tls.redirect_listen needs tls.certificate or tls.acme_names");
+    }
+    if !config.tls.acme_names.is_empty() {
+        if config.tls.certificate.is_some() {
+            return wrong("tls.acme_names and tls.certificate exclude each other");
+        }
+        if config.tls.redirect_listen.is_none() {
+            return wrong(
+                "tls.acme_names needs tls.redirect_listen, e.g. 0.0.0.0:80, where the authority looks",
+            );
+        }
+    }
     if let Some(url) = &config.public_url {
         let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         if host.is_none_or(|h| h.is_empty() || h.contains('/')) {
@@ -166,7 +179,8 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         return wrong("proxy.address_header needs proxy.trusted");
     }
     let key = &config.key;
-    let sources = [key.file.is_some(), key.value.is_some(), key.credential.is_some(), !key.program.is_empty()];
+    let sources =
+        [key.file.is_some(), key.value.is_some(), key.credential.is_some(), !key.program.is_empty()];
     if sources.into_iter().filter(|given| *given).count() > 1 {
         return wrong("only one of key.file, key.value, key.credential and key.program may be given");
     }
@@ -226,7 +240,7 @@ mod tests {
     fn every_variable_sets_a_key_of_the_file() {
         for variable in VARIABLES {
             let sample = match variable.name {
-                "UZIMA_LISTEN" | "UZIMA_TURN_LISTEN" => "127.0.0.1:1",
+                "UZIMA_LISTEN" | "UZIMA_TURN_LISTEN" | "UZIMA_TLS_REDIRECT_LISTEN" => "127.0.0.1:1",
                 "UZIMA_TURN_PUBLIC_IP" | "UZIMA_PROXY_TRUSTED" | "UZIMA_DARAJA_IP_ALLOW_LIST" => "127.0.0.1",
                 "UZIMA_LOG_FORMAT" => "text",
                 "UZIMA_FHIR_CONDITIONAL_DELETE" => "multiple",

@@ -60,13 +60,41 @@ pub struct Key {
     pub program: Vec<String>,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
     /// PEM file with the certificate chain; set together with `private_key`.
     pub certificate: Option<PathBuf>,
     /// PEM file with the private key.
     pub private_key: Option<PathBuf>,
+    /// Also speaks TLS 1.2 (with ECDHE and AEAD ciphers only), for old phones and devices.
+    pub allow_tls12: bool,
+    /// Second address without TLS that sends everybody to the first.
+    pub redirect_listen: Option<SocketAddr>,
+    /// Names to get a certificate for by ACME, instead of `certificate`; needs `redirect_listen`, which the authority must
+    /// reach at port 80 of each name.
+    pub acme_names: Vec<String>,
+    /// E-mail address that the authority writes to when something is wrong.
+    pub acme_contact: Option<String>,
+    /// Directory of the authority.
+    pub acme_directory: String,
+    /// PEM file with the authority that signed the directory's own certificate; unset: those of the system.
+    pub acme_root: Option<PathBuf>,
+}
+
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls {
+            certificate: None,
+            private_key: None,
+            allow_tls12: false,
+            redirect_listen: None,
+            acme_names: Vec::new(),
+            acme_contact: None,
+            acme_directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
+            acme_root: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -404,8 +432,8 @@ impl Config {
             ..Config::default()
         }
     }
-    /// Whether a certificate is given.
+    /// Whether a certificate is given or will be got.
     pub fn has_tls(&self) -> bool {
-        self.tls.certificate.is_some()
+        self.tls.certificate.is_some() || !self.tls.acme_names.is_empty()
     }
 }

@@ -76,6 +76,37 @@ pub const VARIABLES: &[Variable] = &[
     ),
     text("UZIMA_TLS_CERTIFICATE", "tls.certificate", "", "PEM file with the certificate chain; serves HTTPS"),
     text("UZIMA_TLS_PRIVATE_KEY", "tls.private_key", "", "PEM file with the private key"),
+    boolean(
+        "UZIMA_TLS_ALLOW_TLS12",
+        "tls.allow_tls12",
+        "false",
+        "also speaks TLS 1.2, for old phones and devices",
+    ),
+    text(
+        "UZIMA_TLS_REDIRECT_LISTEN",
+        "tls.redirect_listen",
+        "",
+        "second address without TLS that only sends clients to HTTPS, e.g. 0.0.0.0:80",
+    ),
+    list(
+        "UZIMA_TLS_ACME_NAMES",
+        "tls.acme_names",
+        "",
+        "names to get a certificate for by ACME, comma separated; port 80 of each must lead to UZIMA_TLS_REDIRECT_LISTEN",
+    ),
+    text("UZIMA_TLS_ACME_CONTACT", "tls.acme_contact", "", "e-mail address for the authority's warnings"),
+    text(
+        "UZIMA_TLS_ACME_DIRECTORY",
+        "tls.acme_directory",
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "directory of the authority",
+    ),
+    text(
+        "UZIMA_TLS_ACME_ROOT",
+        "tls.acme_root",
+        "the system's",
+        "PEM file that the directory's certificate is checked by",
+    ),
     text(
         "UZIMA_PROXY_ADDRESS_HEADER",
         "proxy.address_header",

@@ -13,8 +13,9 @@ use hyper_util::rt::TokioTimer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpSocket;
 use tower::Layer as _;
 
@@ -68,7 +69,18 @@ pub async fn serve(
     }
 }
 
-/// TLS 1.3 and 1.2 with ring, HTTP/2 and HTTP/1.1 by ALPN; `None` without a certificate.
+/// Tells whether certificate or key were changed: size and time of change of each. `None` without them, or while one of
+/// them is being replaced.
+pub fn stamp(config: &Config) -> Option<[(u64, SystemTime); 2]> {
+    let of = |path: &PathBuf| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.len(), found.modified().ok()?))
+    };
+    Some([of(config.tls.certificate.as_ref()?)?, of(config.tls.private_key.as_ref()?)?])
+}
+
+/// TLS 1.3, and 1.2 if it is allowed, with ring's ciphers, all of them AEAD; HTTP/2 and HTTP/1.1 by ALPN; `None` without a
+/// certificate.
 /// Errors: files that cannot be read or do not fit together.
 pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
     let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.private_key) else {
@@ -79,12 +91,25 @@ pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>>
         .with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
     let key = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("cannot read the private key {}", key.display()))?;
+    server_config(chain, key, config.tls.allow_tls12).map(Some)
+}
+
+/// Errors: certificate and key do not fit together.
+pub fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    allow_tls12: bool,
+) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions: &[_] = match allow_tls12 {
+        true => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        false => &[&rustls::version::TLS13],
+    };
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .context("certificate and private key do not fit together")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(config)))
+    Ok(Arc::new(config))
 }

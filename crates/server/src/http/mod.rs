@@ -1,5 +1,6 @@
 //! The HTTP server: one router, one stack of layers.
 
+pub mod acme;
 pub mod address;
 pub mod body;
 pub mod caller;
@@ -10,6 +11,7 @@ pub mod health;
 mod idempotency;
 pub mod listen;
 pub mod metrics;
+pub mod redirect;
 mod observe;
 pub mod origin;
 pub mod rate;

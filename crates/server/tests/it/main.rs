@@ -6,6 +6,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+mod acme;
 mod admin;
 mod audit;
 mod auth;
@@ -38,6 +39,7 @@ mod security;
 mod serving;
 mod subscriptions;
 mod terminology;
+mod tls;
 mod validate;
 mod views;
 mod visit;
