@@ -11,12 +11,13 @@ const DICOM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
 const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
 const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition";
+const AGENT: &str = "https://uzima.health/fhir/identifier/agent";
 /// Commands of the product, e.g. `appointment.book`.
 const COMMAND: &str = "https://uzima.health/fhir/CodeSystem/command";
 
 /// The row as a FHIR AuditEvent; its id is `audit-` and the sequence number, with `-` and the patient's number where it is
-/// presented for one of several.
-pub fn to_fhir(row: &AuditRow) -> Value {
+/// presented for one of several. `base` is the address of this server's FHIR API.
+pub fn to_fhir(row: &AuditRow, base: &str) -> Value {
     let (letter, interaction, profile) = interaction(row);
     let mut event = json!({
         "resourceType": "AuditEvent",
@@ -36,7 +37,7 @@ pub fn to_fhir(row: &AuditRow) -> Value {
         "outcome": match row.outcome.as_str() { "success" => "0", "denied" => "4", _ => "8" },
         "purposeOfEvent": [{"coding": [{
             "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": row.purpose}]}],
-        "agent": agents(row),
+        "agent": agents(row, interaction, base),
         "source": {"site": "uzima", "observer": {"display": "Uzima"},
             "type": [{"system": "http://terminology.hl7.org/CodeSystem/security-source-type", "code": "4",
                 "display": "Application Server"}]},
@@ -53,9 +54,12 @@ pub fn to_fhir(row: &AuditRow) -> Value {
 
 /// AuditEvent.action, interaction code, and the BALP profile.
 fn interaction(row: &AuditRow) -> (&'static str, &'static str, Option<&'static str>) {
-    // The patient profiles ask for exactly one patient; a search that found several is a plain query naming them all.
+    // The profiles are about what succeeded, and ask for the client's address. Those with a patient ask for exactly one; a
+    // search that found several is presented once for each.
     let patient = row.patients.len() == 1;
-    let pick = |with: &'static str, without: &'static str| Some(if patient { with } else { without });
+    let fits = row.outcome == "success" && row.address.is_some() && !row.what.is_empty();
+    let pick =
+        |with: &'static str, without: &'static str| fits.then_some(if patient { with } else { without });
     match row.action.as_str() {
         "read" => ("R", "read", pick("IHE.BasicAudit.PatientRead", "IHE.BasicAudit.Read")),
         "vread" => ("R", "vread", pick("IHE.BasicAudit.PatientRead", "IHE.BasicAudit.Read")),
@@ -79,44 +83,82 @@ fn subtype(row: &AuditRow, interaction: &str) -> Value {
     }
 }
 
-fn agents(row: &AuditRow) -> Value {
-    let mut who =
-        json!({"identifier": {"system": "https://uzima.health/fhir/identifier/agent", "value": row.agent}});
-    if !row.agent_display.is_empty() {
-        who["display"] = json!(row.agent_display);
-    }
-    let mut agent = json!({
-        "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP",
-            "display": "information recipient"}]},
-        "who": who,
-        "requestor": true,
-    });
-    if !row.role.is_empty() {
-        agent["role"] = row
-            .role
-            .split(',')
-            .map(|code| json!({"coding": [{"system": "https://uzima.health/fhir/CodeSystem/role", "code": code}]}))
-            .collect();
-    }
+/// Client, server, and the person if there is one: BALP's three.
+fn agents(row: &AuditRow, interaction: &str, base: &str) -> Value {
+    let source = json!({"system": DICOM, "code": "110153", "display": "Source Role ID"});
+    let destination = json!({"system": DICOM, "code": "110152", "display": "Destination Role ID"});
+    let (client_type, server_type) = match interaction {
+        // What is read flows to the client; what is asked or written flows to the server.
+        "read" | "vread" | "history-instance" => (destination, source),
+        "delete" => (
+            json!({"system": DICOM, "code": "110150", "display": "Application"}),
+            json!({"system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type", "code": "custodian",
+                "display": "Custodian"}),
+        ),
+        _ => (source, destination),
+    };
+    let person = row.agent.starts_with("account/");
+    let mut client = json!({"type": {"coding": [client_type]}, "who": client(row), "requestor": !person});
     if let Some(address) = &row.address {
-        // <http://hl7.org/fhir/R4/codesystem-network-type.html>: 2 is an IP address.
-        agent["network"] = json!({"address": address, "type": "2"});
+        // <http://hl7.org/fhir/R4/codesystem-network-type.html>: 2 is an IP address, 5 a URI.
+        client["network"] = json!({"address": address, "type": "2"});
     }
     let server = json!({
-        "type": {"coding": [{"system": DICOM, "code": "110152", "display": "Destination Role ID"}]},
-        "who": {"display": "Uzima"},
+        "type": {"coding": [server_type]},
+        "who": {"identifier": {"value": base}, "display": "Uzima"},
         "requestor": false,
+        "network": {"address": base, "type": "5"},
     });
-    let mut agents = vec![agent, server];
-    if let Some(client) = &row.client {
-        // The application in which she did it, as BALP's patterns for SMART have it.
-        agents.push(json!({
-            "type": {"coding": [{"system": DICOM, "code": "110150", "display": "Application"}]},
-            "who": {"identifier": {"system": "https://uzima.health/fhir/identifier/client", "value": client}},
-            "requestor": false,
-        }));
+    let mut agents = vec![client, server];
+    if person {
+        agents.push(user(row, interaction));
     }
     Value::Array(agents)
+}
+
+/// The application: an OAuth client, a job of this program, or the web client that people sign in to.
+fn client(row: &AuditRow) -> Value {
+    let id = row.client.as_deref().or_else(|| row.agent.strip_prefix("client/"));
+    match id {
+        Some(id) => {
+            let mut who =
+                json!({"identifier": {"system": "https://uzima.health/fhir/identifier/client", "value": id}});
+            if row.client.is_none() && !row.agent_display.is_empty() {
+                who["display"] = json!(row.agent_display);
+            }
+            who
+        }
+        None if row.agent.starts_with("account/") => json!({"display": "Web client"}),
+        None => json!({"identifier": {"system": AGENT, "value": row.agent}}),
+    }
+}
+
+fn user(row: &AuditRow, interaction: &str) -> Value {
+    let (code, display) = match interaction {
+        "create" | "update" => ("AUT", "author (originator)"),
+        "delete" => ("CST", "custodian"),
+        _ => ("IRCP", "information recipient"),
+    };
+    let mut who = json!({"identifier": {"system": AGENT, "value": row.agent}});
+    let mut user = json!({
+        "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": code,
+            "display": display}]},
+        "who": null,
+    });
+    if !row.agent_display.is_empty() {
+        who["display"] = json!(row.agent_display);
+        user["name"] = json!(row.agent_display);
+    }
+    user["who"] = who;
+    user["requestor"] = json!(true);
+    if !row.role.is_empty() {
+        let role =
+            |code| json!({"coding": [{"system": "https://uzima.health/fhir/CodeSystem/role", "code": code}]});
+        user["role"] = row.role.split(',').map(role).collect();
+    }
+    user["purposeOfUse"] = json!([{"coding": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": row.purpose}]}]);
+    user
 }
 
 fn entities(row: &AuditRow) -> Value {

@@ -3,7 +3,117 @@
 use crate::bench::name;
 use crate::{create, each_engine, key, observation, set};
 use access::Role;
-use record::audit::{AuditFilter, to_fhir};
+use record::audit::{AuditFilter, AuditRow, to_fhir};
+use serde_json::Value;
+
+const BASE: &str = "https://clinic.example/fhir/R4";
+
+/// What the profiles of IHE BALP 1.1 ask of the event that claims them.
+fn check_balp(event: &Value) {
+    let Some(profile) = event["meta"]["profile"][0].as_str() else { return };
+    let name = profile.rsplit('.').next().unwrap();
+    let with_patient = name.starts_with("Patient");
+    let act = name.strip_prefix("Patient").unwrap_or(name);
+    assert_eq!(event["type"]["code"], "rest");
+    assert_eq!(event["outcome"], "0", "the profiles are about what succeeded");
+    let (letter, client, server, people): (_, _, _, &[&str]) = match act {
+        "Read" => ("R", "110152", "110153", &["IRCP"]),
+        "Query" => ("E", "110153", "110152", &["IRCP"]),
+        "Create" => ("C", "110153", "110152", &["AUT", "INF", "CST"]),
+        "Update" => ("U", "110153", "110152", &["AUT", "INF", "CST"]),
+        "Delete" => ("D", "110150", "custodian", &["AUT", "INF", "CST"]),
+        other => panic!("{other}"),
+    };
+    assert_eq!(event["action"], letter);
+    let agents = event["agent"].as_array().unwrap();
+    let of = |code: &str| -> Vec<&Value> {
+        agents.iter().filter(|agent| agent["type"]["coding"][0]["code"] == code).collect()
+    };
+    for code in [client, server] {
+        let found = of(code);
+        assert!(
+            found.len() == 1 && found[0]["who"].is_object() && found[0]["network"].is_object(),
+            "{event}"
+        );
+    }
+    let users: Vec<&Value> = people.iter().flat_map(|code| of(code)).collect();
+    assert_eq!(agents.len(), 2 + users.len());
+    for user in users {
+        assert!(user["requestor"] == true && user["network"].is_null() && user["media"].is_null(), "{event}");
+        assert!(user["who"].is_object() && user["purposeOfUse"].is_array());
+    }
+    let entities = event["entity"].as_array().unwrap();
+    let of = |code: &'static str| entities.iter().filter(move |entity| entity["type"]["code"] == code);
+    assert_eq!(of("1").count(), usize::from(with_patient), "exactly one patient: {event}");
+    for patient in of("1") {
+        assert!(patient["what"]["reference"].as_str().unwrap().starts_with("Patient/"));
+        assert_eq!(patient["role"]["code"], "1");
+    }
+    assert_eq!(of("2").count(), 1, "{event}");
+    for data in of("2") {
+        match act {
+            "Query" => {
+                assert!(data["query"].is_string() && data["what"].is_null() && data["role"]["code"] == "24")
+            }
+            _ => assert!(data["what"].is_object() && data["role"]["code"] == "4"),
+        }
+    }
+    assert!(of("XrequestId").count() <= 1);
+}
+
+#[tokio::test]
+async fn events_are_shaped_as_balp_asks() {
+    each_engine(|bench| async move {
+        bench.seed(set(vec![create(observation("o", "p1", "70"))])).await;
+        let start = bench.mark();
+        let address = Some("10.1.2.3".parse().unwrap());
+        let (mut doctor, mut desk) = (bench.doctor(), bench.staff(Role::FrontDesk));
+        (doctor.address, desk.address, doctor.request_id) = (address, address, "request-1".into());
+        bench.record.read(&doctor, &key("Observation/o")).await.unwrap();
+        bench.record.vread(&doctor, &key("Observation/o"), 1).await.unwrap();
+        bench.record.find(&doctor, "Observation", &[("patient", "Patient/p1")], 5).await.unwrap();
+        bench.record.find(&doctor, "Practitioner", &[], 5).await.unwrap();
+        bench.record.find(&desk, "Patient", &[("gender", "female")], 50).await.unwrap();
+        let filter = AuditFilter { from: Some(start), ..AuditFilter::default() };
+        let page = bench.record.audit_list(&bench.system(), filter, None, 100).await.unwrap();
+        assert!(page.rows.iter().any(|row| row.patients.len() == 2), "a search found two");
+        let mut profiles = std::collections::BTreeMap::<String, usize>::new();
+        for row in page.rows.iter().flat_map(AuditRow::per_patient) {
+            // The same by everybody and in every way.
+            for agent in ["account/1", "client/app", "system/job"] {
+                for (action, client) in
+                    [("", None), ("create", None), ("update", Some("app")), ("delete", None)]
+                {
+                    let mut row =
+                        AuditRow { agent: agent.into(), client: client.map(Into::into), ..row.clone() };
+                    if !action.is_empty() {
+                        (row.action, row.what) = (action.into(), "Observation/o".into());
+                    }
+                    let event = to_fhir(&row, BASE);
+                    let issues =
+                        fhir::validate::validate(&fhir::Resource::from_value(event.clone()).unwrap());
+                    assert!(issues.is_empty(), "{issues:?} in {event}");
+                    check_balp(&event);
+                    if let Some(profile) = event["meta"]["profile"][0].as_str() {
+                        *profiles.entry(profile.rsplit('.').next().unwrap().to_owned()).or_default() += 1;
+                    }
+                    for spoilt in [
+                        AuditRow { outcome: "denied".into(), ..row.clone() },
+                        AuditRow { address: None, ..row.clone() },
+                    ] {
+                        assert!(to_fhir(&spoilt, BASE)["meta"]["profile"].is_null());
+                    }
+                }
+            }
+        }
+        for name in
+            ["PatientCreate", "PatientDelete", "PatientQuery", "PatientRead", "PatientUpdate", "Query"]
+        {
+            assert!(profiles.contains_key(name), "{profiles:?}");
+        }
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn reads_are_noted_with_their_patients() {
@@ -55,7 +165,7 @@ async fn a_patient_learns_of_herself_alone() {
         let own = bench.record.who_saw(&bench.patient(), "p1", None, 50).await.unwrap();
         assert!(own.rows.iter().any(|r| r.action == "query" && r.what == "Patient"));
         for row in &own.rows {
-            let shown = to_fhir(row).to_string();
+            let shown = to_fhir(row, BASE).to_string();
             assert!(!shown.contains("p2") && row.address.is_none() && !row.what.contains('?'), "{shown}");
         }
         for row in officers.rows.iter().filter(|r| r.patients.len() > 1) {
@@ -111,16 +221,16 @@ async fn events_as_fhir() {
         bench.record.read(&ctx, &key("Patient/p2")).await.unwrap_err();
         let page = bench.record.audit_list(&bench.system(), AuditFilter::default(), None, 20).await.unwrap();
         for row in &page.rows {
-            let event = fhir::Resource::from_value(to_fhir(row)).unwrap();
+            let event = fhir::Resource::from_value(to_fhir(row, BASE)).unwrap();
             let issues = fhir::validate::validate(&event);
             assert!(issues.is_empty(), "{issues:?} in {}", event.to_json());
         }
         let mut rows: Vec<_> = page.rows.iter().filter(|r| r.at >= start).collect();
         rows.sort_by_key(|r| (r.action.clone(), r.outcome.clone()));
-        let shown: Vec<serde_json::Value> = rows
+        let shown: Vec<Value> = rows
             .into_iter()
             .map(|row| {
-                let mut event = to_fhir(row);
+                let mut event = to_fhir(row, BASE);
                 event["id"] = "audit-n".into();
                 event
             })

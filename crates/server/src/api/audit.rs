@@ -251,9 +251,10 @@ async fn export_audit(
     let (ctx, state) = (caller.0, (Some(first), begin));
     let pieces = futures_util::stream::try_unfold(state, move |(page, begin)| {
         let (app, ctx, filter) = (app.clone(), ctx.clone(), filter.clone());
+        let base = app.fhir_base();
         async move {
             let Some(page) = page else { return Ok::<_, std::io::Error>(None) };
-            let text = page.rows.iter().fold(begin, |text, row| text + &lines(row, is_csv));
+            let text = page.rows.iter().fold(begin, |text, row| text + &lines(row, is_csv, &base));
             let next = match page.next {
                 None => None,
                 Some(cursor) => {
@@ -282,9 +283,9 @@ pub(super) fn file(media_type: &'static str, name: &str, body: Body) -> Response
 const CSV_HEAD: &str =
     "number,at,agent,name,role,action,outcome,what,patients,purpose,address,session,client,request\r\n";
 
-fn lines(row: &AuditRow, is_csv: bool) -> String {
+fn lines(row: &AuditRow, is_csv: bool, base: &str) -> String {
     if !is_csv {
-        return row.per_patient().iter().map(|row| format!("{}\n", to_fhir(row))).collect();
+        return row.per_patient().iter().map(|row| format!("{}\n", to_fhir(row, base))).collect();
     }
     let seq = row.seq.to_string();
     let at = format!("{:.6}", row.at);

@@ -54,7 +54,7 @@ pub async fn read(app: &App, ctx: &Ctx, id: &str, wishes: Wishes, subset: &Subse
         Some(part) => row.part(part).ok_or(Error::NotFound)?,
         None => row,
     };
-    let value = to_fhir(&row);
+    let value = to_fhir(&row, &app.fhir_base());
     let value = negotiate::part_of(&value, subset);
     let mut response = negotiate::json(StatusCode::OK, negotiate::text(&value, wishes.pretty));
     negotiate::version_headers(response.headers_mut(), 1, row.at);
@@ -108,6 +108,7 @@ pub async fn search(
         _ => app.record.audit_list(ctx, filter, inner.as_deref(), count).await?,
     };
     // The store's page may hold more events than rows; what does not fit begins the next page.
+    let base = app.fhir_base();
     let (mut items, mut skip, most) = (Vec::new(), skip, count as usize);
     let mut next = None;
     for (n, row) in page.rows.iter().enumerate() {
@@ -116,7 +117,7 @@ pub async fn search(
             None => row.per_patient(),
         };
         let taken = parts.len().saturating_sub(skip).min(most - items.len());
-        items.extend(parts.iter().skip(skip).take(taken).map(stored));
+        items.extend(parts.iter().skip(skip).take(taken).map(|row| stored(row, &base)));
         if skip + taken < parts.len() {
             next = Some(format!("{}{CURSOR_MARK}{}", inner.unwrap_or_default(), skip + taken));
             break;
@@ -195,7 +196,7 @@ fn actions(filter: &mut AuditFilter, value: &str) -> Option<()> {
     Some(())
 }
 
-fn stored(row: &AuditRow) -> Stored {
+fn stored(row: &AuditRow, base: &str) -> Stored {
     let kind = TypeId::from_name(TYPE).unwrap_or(TypeId(u16::MAX));
     let id = match row.part {
         Some(part) => format!("{ID_PREFIX}{}-{part}", row.seq),
@@ -205,7 +206,7 @@ fn stored(row: &AuditRow) -> Stored {
         key: ResourceKey::new(kind, id),
         version: 1,
         last_updated: row.at,
-        content: to_fhir(row).to_string().into_bytes().into(),
+        content: to_fhir(row, base).to_string().into_bytes().into(),
     }
 }
 

@@ -111,7 +111,7 @@ pub fn root<H: Hashes + ?Sized>(hashes: &mut H, from: u64, to: u64) -> Result<Ha
         _ => {}
     }
     let level = count.trailing_zeros();
-    if count.is_power_of_two() && level % KEPT_LEVELS == 0 {
+    if count.is_power_of_two() && level.is_multiple_of(KEPT_LEVELS) {
         return hashes.node(level, from >> level);
     }
     let middle = from + split(count);

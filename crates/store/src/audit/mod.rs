@@ -118,6 +118,7 @@ fn purpose(number: i64) -> Purpose {
         1 => Purpose::Payment,
         2 => Purpose::Operations,
         3 => Purpose::PatientRequest,
+        5 => Purpose::Emergency,
         _ => Purpose::System,
     }
 }

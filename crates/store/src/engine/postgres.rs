@@ -347,6 +347,8 @@ struct PgTx<'c> {
     in_order: bool,
     /// What is left of this transaction's block of audit numbers; see `next_audit_block()` in migration 25.
     audits: (i64, i64),
+    /// It holds its place in the order of those; further blocks need no lock of their own.
+    has_audits: bool,
     wake: bool,
     /// A statement met a serialization failure or a deadlock: whatever the closure makes of it, it runs again.
     retry: bool,
@@ -364,6 +366,7 @@ impl<'c> PgTx<'c> {
             pending: HashMap::new(),
             in_order: false,
             audits: (0, 0),
+            has_audits: false,
             wake: false,
             retry: false,
             usual: None,
@@ -389,7 +392,7 @@ impl<'c> PgTx<'c> {
     fn keep(&mut self, counter: Counter, block: (i64, i64)) {
         match counter {
             Counter::Row => self.connection.rows = block,
-            Counter::Audit => self.audits = block,
+            Counter::Audit => (self.audits, self.has_audits) = (block, true),
             // Given one by one.
             Counter::Change => self.in_order = true,
         }
@@ -417,7 +420,7 @@ impl Tx for PgTx<'_> {
                 self.pending.clear();
                 // A lock that was taken since the savepoint went with it.
                 self.in_order = false;
-                self.audits = (0, 0);
+                (self.audits, self.has_audits) = ((0, 0), false);
             }
             return self.connection.client.execute(sql, &[]).map_err(|e| self.note(e));
         }
@@ -473,6 +476,7 @@ impl Tx for PgTx<'_> {
     fn next(&mut self, counter: Counter) -> Result<i64> {
         let sql = match counter {
             Counter::Row => "SELECT nextval('row_block')",
+            Counter::Audit if self.has_audits => "SELECT nextval('audit_block')",
             Counter::Audit => "SELECT next_audit_block()",
             // The lock of the first number is below all that follow. A lock for each would fill the server's table
             // of locks, which all its transactions share.
