@@ -111,7 +111,7 @@ impl Capture {
             Some(stored) if self.goes_on(&stored, &now)? => {
                 // The salt of a log that is still to begin, or that began anew, is not the stored one.
                 let is_same = stored.closed.is_none() && now.salt == stored.salt;
-                let copied = is_same.then(|| Position {
+                let copied = is_same.then_some(Position {
                     salt: stored.salt,
                     frames: stored.frames,
                     checksum: stored.checksum,

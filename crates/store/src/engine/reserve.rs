@@ -24,7 +24,7 @@ impl Reserve {
     pub fn new(database: &Path, bytes: u64) -> Reserve {
         let mut path = database.as_os_str().to_owned();
         path.push(".reserve");
-        let mut reserve = Reserve { path: path.into(), bytes, is_full: false, looked: Instant::now() };
+        let reserve = Reserve { path: path.into(), bytes, is_full: false, looked: Instant::now() };
         if bytes > 0 && !reserve.take() {
             tracing::warn!("there is no room on the disk for the reserve");
         }
