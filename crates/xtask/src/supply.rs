@@ -1,7 +1,7 @@
 //! What the program is made of: licences, sources and known holes by `cargo deny`, and the list of parts (SBOM).
 
 use crate::shell::{self, cargo, output, root, run};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -30,25 +30,26 @@ pub fn check() -> anyhow::Result<()> {
         eprintln!("SKIPPED: known holes; the list of advisories cannot be fetched from here.");
         return Ok(());
     }
-    run(&mut call(&["--locked", "check", "--disable-fetch", "advisories"]))
+    run(&mut call(&["--frozen", "check", "advisories"]))
 }
 
-/// On the PATH, or kept beside what cargo builds; made there once, which takes some minutes.
-fn cargo_deny() -> anyhow::Result<PathBuf> {
-    let tools = shell::target().join("tools");
-    let own = tools.join("bin/cargo-deny");
+/// On the PATH, or kept beside what cargo builds.
+fn installed() -> Option<PathBuf> {
+    let own = shell::target().join("tools/bin/cargo-deny");
     let is_right = |program: &PathBuf| {
         output(Command::new(program).arg("--version")).is_ok_and(|text| text.ends_with(DENY_VERSION))
     };
-    let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .map(|folder| folder.join("cargo-deny"))
-        .find(|path| path.is_file() && is_right(path));
-    if let Some(found) = on_path {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("cargo-deny"));
+    on_path.chain([own]).find(|program| program.is_file() && is_right(program))
+}
+
+/// As [installed], or made there once, which takes some minutes.
+fn cargo_deny() -> anyhow::Result<PathBuf> {
+    if let Some(found) = installed() {
         return Ok(found);
     }
-    if own.is_file() && is_right(&own) {
-        return Ok(own);
-    }
+    let tools = shell::target().join("tools");
     eprintln!("Installing cargo-deny {DENY_VERSION} for this project; this is done once …");
     let version = format!("={DENY_VERSION}");
     let mut install = cargo();
@@ -65,7 +66,7 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
     install.arg("--root").arg(&tools).env("CARGO_TARGET_DIR", tools.join("build"));
     run(&mut install).context("cargo-deny cannot be installed")?;
     drop(std::fs::remove_dir_all(tools.join("build")));
-    if own.is_file() { Ok(own) } else { bail!("cargo-deny was installed, but is not at {}", own.display()) }
+    installed().with_context(|| format!("cargo-deny was installed, but is not below {}", tools.display()))
 }
 
 /// The CycloneDX 1.5 list of everything that is linked into the program, as JSON. The same for the same lock file.
@@ -173,6 +174,49 @@ mod tests {
             );
         }
         assert_eq!(bill, bill_of_materials().unwrap(), "the same every time");
+    }
+
+    /// O3: a hole that becomes known in what is locked fails the check. Passes unseen where `cargo deny` is not installed.
+    #[test]
+    fn a_known_hole_fails_the_check() {
+        let Some(deny) = installed() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        // What a fetch of the real list leaves behind, with one entry.
+        let list = folder.path().join("advisory-db-3157b0e258782691");
+        let git = |arguments: &[&str]| {
+            let who = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
+            run(Command::new("git").current_dir(&list).args(who).args(arguments)).unwrap();
+        };
+        let entry = |package: &str, id: &str| {
+            let file = list.join("crates").join(package);
+            std::fs::create_dir_all(&file).unwrap();
+            let text = format!(
+                "```toml\n[advisory]\nid = \"{id}\"\npackage = \"{package}\"\ndate = \"2026-01-01\"\n\n\
+                 [versions]\npatched = [\">= 9999.0.0\"]\n```\n\n# A seeded hole\n\nFor the test.\n"
+            );
+            std::fs::write(file.join(format!("{id}.md")), text).unwrap();
+        };
+        let rules = std::fs::read_to_string(root().join("deny.toml")).unwrap();
+        let path = format!("[advisories]\ndb-path = \"{}\"", folder.path().display());
+        let config = folder.path().join("deny.toml");
+        std::fs::write(&config, rules.replace("[advisories]", &path)).unwrap();
+        let passes = || {
+            git(&["add", "--all"]);
+            git(&["commit", "--quiet", "--message", "list"]);
+            git(&["fetch", "--quiet", ".", "HEAD"]);
+            let mut check = Command::new(&deny);
+            check
+                .args(["--frozen", "--log-level", "error", "--config"])
+                .arg(&config)
+                .args(["check", "advisories"]);
+            check.current_dir(root()).output().unwrap().status.success()
+        };
+        std::fs::create_dir(&list).unwrap();
+        git(&["init", "--quiet"]);
+        entry("not-in-our-lock-file", "RUSTSEC-2026-9998");
+        assert!(passes());
+        entry("anyhow", "RUSTSEC-2026-9999");
+        assert!(!passes());
     }
 
     #[test]
