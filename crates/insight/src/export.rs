@@ -140,7 +140,7 @@ fn percent(text: &str) -> String {
 
 impl Insight {
     /// Begins an export; audited. Errors: `Denied` if the caller may see nothing of what is asked; `NotFound` for a Group;
-    /// `Malformed`; `Throttled` where too many are running.
+    /// `StepUpNeeded`; `Malformed`; `Throttled` where too many are running.
     pub async fn start_export(&self, ctx: &Ctx, ask: ExportRequest) -> Result<Uuid, Error> {
         let record = self.record();
         if ask.filters.len() > MAX_FILTERS {
@@ -160,6 +160,8 @@ impl Insight {
         if !any {
             return Err(record.deny_bulk(ctx, "bulk.export", &ask.url).await);
         }
+        // Whoever finds a desk left open does not take everything away.
+        record.require_fresh(ctx, record::authn::SENSITIVE_MINUTES, true)?;
         let horizon = record.horizon().await?;
         let names = |kinds: &[TypeId]| kinds.iter().map(|k| k.name()).collect::<Vec<_>>();
         let filters: Vec<Value> =
@@ -189,6 +191,7 @@ impl Insight {
         if !may_scan(ctx, view.kind) {
             return Err(record.deny_bulk(ctx, "bulk.view", &ask.url).await);
         }
+        record.require_fresh(ctx, record::authn::SENSITIVE_MINUTES, true)?;
         let horizon = record.horizon().await?;
         let mut patients = ask.patients;
         patients.sort();

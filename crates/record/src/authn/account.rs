@@ -59,7 +59,7 @@ fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), 
             "Doctors and nurses need their practitioner entry.",
         );
     }
-    if roles.iter().any(|r| matches!(r, Role::Patient | Role::Proxy)) && !patient {
+    if roles.contains(&Role::Patient) && !patient {
         return refuse("patient-required", "/roles", "Patients register themselves.");
     }
     Ok(())

@@ -453,6 +453,18 @@ async fn staff_are_invited() {
         assert_eq!(error(record.use_link(&token, PASSWORD, &from(1)).await), "Rule link-expired");
         let again = record.invite_again(&administrator, invited.account, Delivery::Shown).await;
         assert_eq!(error(again), "Rule has-password");
+        // Parents have no record of their own here.
+        let parent = record::authn::AccountSpec {
+            login: None,
+            phone: Some("0733 444 555".into()),
+            practitioner: None,
+            roles: vec![Role::Proxy],
+            ..spec("none")
+        };
+        let invited = record.invite(&administrator, parent, Delivery::Sms).await.unwrap();
+        assert!(invited.token.is_none() && invited.sent_to.is_some());
+        let texts = letters(&bench, "account.invitation").await;
+        assert!(texts.iter().any(|t| t.starts_with("You have been invited")), "{texts:?}");
         // After three days it is too late.
         let late = record.invite(&administrator, spec("paul"), Delivery::Shown).await.unwrap();
         bench.turn(SignedDuration::from_hours(72));

@@ -77,8 +77,8 @@ impl From<AccountRow> for UserRow {
 #[serde(deny_unknown_fields)]
 struct NewUser {
     display: String,
-    /// User name, unique.
-    login: String,
+    /// User name, unique; absent for people who sign in by phone.
+    login: Option<String>,
     phone: Option<String>,
     email: Option<String>,
     roles: Vec<RoleName>,
@@ -231,7 +231,7 @@ async fn spec(
     };
     let spec = AccountSpec {
         display: body.display,
-        login: Some(body.login),
+        login: body.login,
         phone: body.phone,
         email: body.email,
         password: None,

@@ -43,12 +43,21 @@ impl World {
         World::start_with(|_| {}).await
     }
 
+    /// With a clock that the test turns.
+    pub async fn start_at(clock: record::Clock) -> World {
+        World::launch(|_| {}, clock).await
+    }
+
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> World {
+        World::launch(change, std::sync::Arc::new(jiff::Timestamp::now)).await
+    }
+
+    async fn launch(change: impl FnOnce(&mut Config), clock: record::Clock) -> World {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::local(folder.path().join("data"));
         config.limits.drain_seconds = 5;
         change(&mut config);
-        let running = server::start(config).await.unwrap();
+        let running = server::start_with_clock(config, clock).await.unwrap();
         let client = reqwest::Client::builder().danger_accept_invalid_certs(true).build().unwrap();
         World { running: Some(running), client, next: AtomicU32::new(0), folder }
     }

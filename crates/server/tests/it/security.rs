@@ -7,6 +7,8 @@ use access::Role;
 use record::authn::{AccountChange, totp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 fn code(world: &World, secret: &Value, steps: i64) -> String {
     let at = world.app().record.now().checked_add(jiff::SignedDuration::from_secs(30 * steps)).unwrap();
@@ -22,6 +24,55 @@ fn with(who: &Signed, token: &Value) -> Signed {
     let mut who = who.clone();
     who.token = token.as_str().unwrap().to_owned();
     who
+}
+
+/// A session left open does not do what is worth more.
+#[tokio::test]
+async fn what_is_worth_more_asks_again() {
+    let ahead_s = Arc::new(AtomicI64::new(0));
+    let clock = ahead_s.clone();
+    let world = World::start_at(Arc::new(move || {
+        let ahead = jiff::SignedDuration::from_secs(clock.load(Ordering::SeqCst));
+        jiff::Timestamp::now().checked_add(ahead).unwrap()
+    }))
+    .await;
+    let chief = world.staff("chief", Role::Administrator).await;
+    let officer = world.staff("officer", Role::PrivacyOfficer).await;
+    let juma = world.staff("juma", Role::Cashier).await;
+    ahead_s.store(11 * 60, Ordering::SeqCst);
+    let path = format!("/api/v1/admin/users/{}", juma.account);
+    let roles = json!({"roles": ["cashier", "front-desk"]});
+    let user = json!({"display": "P", "login": "peter", "roles": ["cashier"], "language": "sw"});
+    let invitation = json!({"user": user, "by": "shown"});
+    for (method, path, body) in [
+        ("PATCH", path.as_str(), roles.clone()),
+        ("POST", &format!("{path}/reset-password"), Value::Null),
+        ("POST", "/api/v1/admin/users/invitations", invitation),
+        ("DELETE", &format!("{path}/second-factor"), Value::Null),
+        ("POST", "/api/v1/auth/totp", Value::Null),
+        ("POST", "/api/v1/auth/phone", json!({"phone": "0712345678"})),
+    ] {
+        let (status, problem) = read(chief.request(method, path).json(&body).send().await.unwrap()).await;
+        assert_eq!((status, &problem["code"]), (403, &json!("step-up-needed")), "{method} {path} {problem}");
+        assert_eq!(problem["details"], json!({"factors": ["password"], "minutes": 10}));
+    }
+    let export = officer.request("GET", "/fhir/R4/$export").header("prefer", "respond-async");
+    let (status, outcome) = read(export.send().await.unwrap()).await;
+    assert_eq!((status, &outcome["issue"][0]["code"]), (403, &json!("login")), "{outcome}");
+    // What is not worth more goes on.
+    assert_eq!(chief.patch(&path, json!({"display": "Juma"})).await.0, 200);
+
+    let (status, problem) = chief.post("/api/v1/auth/step-up", json!({"password": "not it"})).await;
+    assert_eq!(
+        (status, &problem["code"], &problem["errors"][0]["field"]),
+        (422, &json!("password-wrong"), &json!("/password"))
+    );
+    assert_eq!(chief.post("/api/v1/auth/step-up", json!({"password": PASSWORD})).await.0, 204);
+    assert_eq!(chief.patch(&path, roles).await.0, 200);
+    assert_eq!(officer.post("/api/v1/auth/step-up", json!({"password": PASSWORD})).await.0, 204);
+    let export = officer.request("GET", "/fhir/R4/$export").header("prefer", "respond-async");
+    assert_eq!(export.send().await.unwrap().status(), 202);
+    world.stop().await;
 }
 
 /// The value of a cookie that an answer sets.

@@ -2987,8 +2987,8 @@ export interface components {
         };
         NewUser: {
             display: string;
-            /** @description User name, unique. */
-            login: string;
+            /** @description User name, unique; absent for people who sign in by phone. */
+            login?: string | null;
             phone?: string | null;
             email?: string | null;
             roles: components["schemas"]["RoleName"][];
