@@ -29,7 +29,7 @@ impl Record {
         let horizon = self.reading(|tx| Ok(tree::horizon(tx)?)).await?;
         let found = self.reading(move |tx| {
             let state = tree::state(tx)?;
-            let after = state.as_ref().map_or(i64::MIN, |state| after(state));
+            let after = state.as_ref().map_or(i64::MIN, after);
             let rows = tree::waiting(tx, after, horizon)?;
             Ok((state, tree::keys(tx)?, rows))
         });

@@ -161,7 +161,7 @@ fn the_log_may_begin_anew() {
             let place = state.place.clone().unwrap();
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("uzima.db");
-            let mut rebuild = Rebuild::new(&path, &place.line, place.number).unwrap();
+            let rebuild = Rebuild::new(&path, &place.line, place.number).unwrap();
             rebuild.base(0, &image).unwrap();
             rebuild.finish().unwrap();
             assert_eq!(state.counts().unwrap(), check(&path, Some(&Secret32::new(KEY))).unwrap().counts);
