@@ -288,6 +288,8 @@ pub struct Ctx {
     /// Of the token by which a person's app asks; `None`: the person herself. Never more than her own rights. A
     /// client's own scopes are in [Principal::Client].
     pub scopes: Option<ScopeSet>,
+    /// Id of the OAuth client through which a person asks; `None`: she asks herself.
+    pub client: Option<String>,
 }
 
 impl Ctx {
@@ -302,6 +304,7 @@ impl Ctx {
             cause: None,
             session: None,
             scopes: None,
+            client: None,
         }
     }
     pub fn user(&self) -> Option<&User> {

@@ -191,6 +191,11 @@ impl Insight {
         self.inner.bell.notified()
     }
 
+    /// Errors: `Denied` for a person's application: what runs later would run with all of her rights.
+    pub(crate) fn check_starter(ctx: &Ctx) -> Result<(), Error> {
+        if ctx.scopes.is_some() { Err(Error::Denied) } else { Ok(()) }
+    }
+
     pub(crate) fn new_job(&self, ctx: &Ctx, kind: Kind, request: Value, progress: Value) -> job::New {
         let scopes = match &ctx.principal {
             access::Principal::Client { scopes, .. } => scopes.clone(),

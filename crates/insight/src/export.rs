@@ -142,6 +142,7 @@ impl Insight {
     /// Begins an export; audited. Errors: `Denied` if the caller may see nothing of what is asked; `NotFound` for a Group;
     /// `StepUpNeeded`; `Malformed`; `Throttled` where too many are running.
     pub async fn start_export(&self, ctx: &Ctx, ask: ExportRequest) -> Result<Uuid, Error> {
+        Insight::check_starter(ctx)?;
         let record = self.record();
         if ask.filters.len() > MAX_FILTERS {
             return Err(wrong("_typeFilter", format!("at most {MAX_FILTERS} filters can be given")));
@@ -186,6 +187,7 @@ impl Insight {
 
     /// Begins writing a view's rows to files. Errors: as [Insight::start_export].
     pub async fn start_view(&self, ctx: &Ctx, ask: ViewRequest) -> Result<Uuid, Error> {
+        Insight::check_starter(ctx)?;
         let record = self.record();
         let view = View::compile(&ask.definition).map_err(|error| wrong("view", error.to_string()))?;
         if !may_scan(ctx, view.kind) {

@@ -17,6 +17,7 @@ pub mod error;
 pub mod events;
 pub mod import;
 mod keys;
+pub mod oauth;
 pub mod operation;
 pub mod read;
 pub mod rights;
@@ -63,6 +64,9 @@ pub(crate) struct Inner {
     profiles: validate::Cache,
     /// Principals of tokens seen within the last second, by the token's hash.
     tokens: Mutex<HashMap<[u8; 32], CachedToken>>,
+    /// As `tokens`, of applications.
+    holders: oauth::Holders,
+    key_fetch: OnceLock<oauth::Fetch>,
     throttle: Throttle,
     policy: authn::policy::Cached,
     /// Seals secrets that must be read again; not in the database.
@@ -97,6 +101,8 @@ impl Record {
                 terminology: terminology::Terminology::default(),
                 profiles: validate::Cache::default(),
                 tokens: Mutex::default(),
+                holders: oauth::Holders::default(),
+                key_fetch: OnceLock::new(),
                 throttle: Throttle::default(),
                 policy: authn::policy::Cached::default(),
                 secret_key: OnceLock::new(),

@@ -2,6 +2,7 @@
 
 use access::{Ctx, Role};
 use record::authn::AccountSpec;
+use record::oauth::{Authentication, ClientSpec};
 use record::{Error, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 /// One command; also the message of the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
-    CreateClient { name: String, scopes: Vec<String> },
+    CreateClient(NewClient),
     ListClients,
     DisableClient { id: String },
     CreateUser(NewUser),
@@ -35,6 +36,20 @@ pub struct NewUser {
     pub password: Option<String>,
 }
 
+/// An application to register.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NewClient {
+    pub name: String,
+    pub scopes: Vec<String>,
+    /// Cannot keep a secret, e.g. in a browser or a phone.
+    pub is_public: bool,
+    pub redirects: Vec<String>,
+    pub launch_url: Option<String>,
+    /// A JWK Set; with this or `jwks_url` the client signs instead of sending a secret.
+    pub jwks: Option<String>,
+    pub jwks_url: Option<String>,
+}
+
 /// Accounts looked through for a login.
 const MATCHES: u32 = 50;
 
@@ -42,9 +57,28 @@ const MATCHES: u32 = 50;
 pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
     let ctx = Ctx::system("operator", record.now());
     Ok(match command {
-        Command::CreateClient { name, scopes } => {
-            let (id, secret) = record.create_client(&ctx, &name, &scopes).await?;
-            json!({"client_id": id, "client_secret": secret, "scope": scopes.join(" ")})
+        Command::CreateClient(new) => {
+            let has_keys = new.jwks.is_some() || new.jwks_url.is_some();
+            let spec = ClientSpec {
+                name: new.name,
+                scopes: new.scopes,
+                authentication: match (new.is_public, has_keys) {
+                    (true, _) => Authentication::None,
+                    (false, true) => Authentication::Key,
+                    (false, false) => Authentication::Secret,
+                },
+                redirects: new.redirects,
+                launch_url: new.launch_url,
+                jwks: new.jwks,
+                jwks_url: new.jwks_url,
+                id_token_algorithm: None,
+            };
+            let (row, secret) = record.register_client(&ctx, spec).await?;
+            let mut answer = json!({"client_id": row.client_id, "scope": row.scopes.join(" ")});
+            if let Some(secret) = secret {
+                answer["client_secret"] = json!(secret);
+            }
+            answer
         }
         Command::ListClients => {
             let rows = record.clients(&ctx).await?;

@@ -97,6 +97,13 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     record.load_search_parameters().await.context("cannot read the search parameters")?;
     tokio::spawn(record.follow_search_parameters());
     record.set_base(format!("{public_url}{}", crate::rest::BASE));
+    // What an administrator registered is called by the rules for addresses that came from data.
+    let rules = reach::egress::Rules {
+        allow_http: config.subscriptions.allow_http,
+        allow_private: config.subscriptions.allow_private,
+        hosts: Vec::new(),
+    };
+    record.set_key_fetch(crate::oauth::keys::fetch(rules).context("no HTTP client")?);
     if let Some(clamd) = &config.http.clamd {
         let clamd = reach::clamd::Clamd::new(clamd).map_err(anyhow::Error::msg).context("http.clamd")?;
         record.set_scanner(clamd.scanner());

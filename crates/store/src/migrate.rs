@@ -41,6 +41,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     20 "0020_subscription_header",
     21 "0021_closure",
     22 "0022_credential",
+    23 "0023_oauth",
     24 "0024_rights",
     25 "0025_audit_tree",
 ];

@@ -307,7 +307,7 @@ impl Record {
             what: what.to_owned(),
             patients: patients.iter().take(MAX_PATIENTS).cloned().collect(),
             session: ctx.session.as_ref().map(|session| session.id),
-            client: String::new(),
+            client: ctx.client.clone().unwrap_or_default(),
         }
     }
 

@@ -256,6 +256,7 @@ impl Record {
         }
         let display = change.display.as_deref().map(check_display).transpose()?;
         change.language.as_deref().map(check_language).transpose()?;
+        let now = self.now();
         let ends_sessions = change.disabled == Some(true) || change.roles.is_some();
         let update = Update {
             account,
@@ -272,6 +273,10 @@ impl Record {
                 store::account::update(tx, &update).map_err(crate::write::account_error)?;
                 if ends_sessions {
                     store::session::end_all(tx, account, None)?;
+                }
+                // What applications were granted ends with the account; other roles count at once anyway.
+                if update.disabled == Some(true) {
+                    store::oauth::revoke_of_account(tx, account, now)?;
                 }
                 store::audit::append(tx, std::slice::from_ref(&event))?;
                 Ok(store::account::load(tx, account)?)

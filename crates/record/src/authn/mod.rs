@@ -3,7 +3,6 @@
 mod account;
 mod breached;
 mod cbor;
-mod client;
 mod code;
 mod device;
 pub mod duplicate;
@@ -22,14 +21,14 @@ mod signin;
 mod throttle;
 pub mod totp;
 
-pub use client::ClientRow;
+pub use crate::oauth::ClientRow;
 pub(crate) use code::KEEP_EXPIRED;
 use notice::Notice;
 pub use policy::{SecondFactor, SecurityPolicy};
 pub(crate) use second::KEPT as CEREMONIES_KEPT;
 pub use second::TotpSetup;
 pub(crate) use session::user;
-pub(crate) use throttle::{FAILURES_KEPT, ORIGIN_KNOWN, Throttle};
+pub(crate) use throttle::{FAILURES_KEPT, ORIGIN_KNOWN, PER_ADDRESS, PER_NAME, Throttle};
 
 use access::{Due, Factor, Role, SessionFacts, User};
 use fhir::ResourceKey;

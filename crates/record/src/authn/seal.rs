@@ -22,7 +22,7 @@ impl Record {
     }
 
     /// `place` binds it to where it is kept: moved elsewhere it does not open.
-    pub(super) fn seal(&self, plain: &[u8], place: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn seal(&self, plain: &[u8], place: &str) -> Result<Vec<u8>, Error> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|e| Error::Internal(format!("randomness: {e}")))?;
         let payload = Payload { msg: plain, aad: place.as_bytes() };
@@ -34,7 +34,7 @@ impl Record {
     }
 
     /// Errors: `Internal` if it was sealed under another key or for another place.
-    pub(super) fn unseal(&self, sealed: &[u8], place: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) fn unseal(&self, sealed: &[u8], place: &str) -> Result<Vec<u8>, Error> {
         let wrong = || Error::Internal("a secret cannot be opened: is this the installation's key?".into());
         let (nonce, text) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(wrong)?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| wrong())?;

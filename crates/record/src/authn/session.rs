@@ -308,6 +308,7 @@ impl Record {
     }
 
     pub(crate) fn forget_account(&self, account: i64) {
+        self.forget_holders();
         self.inner
             .tokens
             .lock()

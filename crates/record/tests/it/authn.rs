@@ -346,7 +346,7 @@ async fn clients_and_their_tokens() {
         let all = record.token(&id, &secret, None, None).await.unwrap();
         assert_eq!(
             (all.scope.as_str(), all.expires_in_s),
-            ("system/Observation.cruds system/Patient.r", 900)
+            ("system/Observation.cruds system/Patient.r", 600)
         );
         let less =
             record.token(&id, &secret, Some("system/Observation.rs system/Condition.r"), None).await.unwrap();

@@ -17,6 +17,7 @@ mod import;
 mod import_rules;
 mod import_tables;
 mod merge;
+mod oauth;
 mod policy;
 mod read;
 mod registration;

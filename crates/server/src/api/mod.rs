@@ -30,10 +30,12 @@ pub mod audit_tree;
 pub mod auth;
 pub mod cashier;
 pub mod chart;
+pub mod clients;
 pub mod consultations;
 pub mod directory;
 pub mod duplicates;
 pub mod invoices;
+pub mod oauth;
 pub mod patients;
 pub mod payments;
 pub mod prescriptions;
@@ -98,6 +100,8 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(prescriptions::routes())
         .merge(duplicates::routes())
         .merge(users::routes())
+        .merge(clients::routes())
+        .merge(oauth::routes())
         .merge(audit::routes())
         .merge(audit_tree::routes())
         .merge(admin::routes());

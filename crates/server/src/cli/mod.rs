@@ -9,7 +9,7 @@ mod output;
 mod terminology;
 mod view;
 
-use crate::admin::{self, Command, NewUser};
+use crate::admin::{self, Command, NewClient, NewUser};
 use crate::config::{self, Config};
 use crate::{control, start, storage};
 use access::Role;
@@ -78,14 +78,8 @@ enum Order {
 
 #[derive(Subcommand)]
 enum AdminOrder {
-    /// Registers an OAuth client and prints its id and secret, which is shown once.
-    CreateClient {
-        #[arg(long)]
-        name: String,
-        /// SMART scopes, e.g. `system/*.cruds`; may be given more than once or with blanks between.
-        #[arg(long, required = true)]
-        scope: Vec<String>,
-    },
+    /// Registers an application and prints its id and secret, which is shown once.
+    CreateClient(ClientArguments),
     /// Lists OAuth clients.
     ListClients,
     /// Disables an OAuth client and its tokens.
@@ -98,6 +92,31 @@ enum AdminOrder {
     DisableUser { login: String },
     /// Enables an account again.
     EnableUser { login: String },
+}
+
+#[derive(Args)]
+struct ClientArguments {
+    #[arg(long)]
+    name: String,
+    /// SMART scopes, e.g. `system/*.cruds`, or `openid fhirUser launch/patient patient/*.rs` for an application that people
+    /// use; may be given more than once or with blanks between.
+    #[arg(long, required = true)]
+    scope: Vec<String>,
+    /// Where people are sent back to, whole; may be given more than once.
+    #[arg(long, value_name = "URL")]
+    redirect_uri: Vec<String>,
+    /// Where a launch from Uzima begins.
+    #[arg(long, value_name = "URL")]
+    launch_url: Option<String>,
+    /// The application cannot keep a secret: it runs in browsers or on phones.
+    #[arg(long, conflicts_with_all = ["jwks", "jwks_url"])]
+    public: bool,
+    /// Its public keys (a JWK Set): it signs assertions instead of sending a secret.
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks_url")]
+    jwks: Option<PathBuf>,
+    /// Where its public keys are.
+    #[arg(long, value_name = "URL")]
+    jwks_url: Option<String>,
 }
 
 #[derive(Args)]
@@ -278,9 +297,20 @@ async fn administrate(config: Config, order: AdminOrder) -> anyhow::Result<serde
 
 fn command(order: AdminOrder) -> anyhow::Result<Command> {
     Ok(match order {
-        AdminOrder::CreateClient { name, scope } => {
-            let scopes = scope.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
-            Command::CreateClient { name, scopes }
+        AdminOrder::CreateClient(client) => {
+            let words = client.scope.iter().flat_map(|text| text.split_whitespace());
+            let read = |file: &PathBuf| {
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+            };
+            Command::CreateClient(NewClient {
+                name: client.name,
+                scopes: words.map(str::to_owned).collect(),
+                is_public: client.public,
+                redirects: client.redirect_uri,
+                launch_url: client.launch_url,
+                jwks: client.jwks.as_ref().map(read).transpose()?,
+                jwks_url: client.jwks_url,
+            })
         }
         AdminOrder::ListClients => Command::ListClients,
         AdminOrder::DisableClient { id } => Command::DisableClient { id },

@@ -4,7 +4,7 @@ use super::address::ClientAddress;
 use super::error::{ApiError, FhirError};
 use super::idempotency::IdempotencyKey;
 use crate::state::{App, AppState};
-use access::{Ctx, Principal, Purpose, Role, SessionFacts};
+use access::{Ctx, Principal, Purpose, Role, ScopeSet, SessionFacts};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -74,22 +74,41 @@ pub fn credential(headers: &HeaderMap, cookie_name: &str) -> Option<Credential> 
         .map(|(_, value)| Credential::Cookie(value.to_owned()))
 }
 
+/// Who sends a request, and by what.
+pub struct Known {
+    pub principal: Principal,
+    pub session: Option<SessionFacts>,
+    /// Of the token, where a person's application asks.
+    pub scopes: Option<ScopeSet>,
+    /// That application.
+    pub client: Option<String>,
+}
+
+impl Known {
+    fn anonymous() -> Known {
+        Known { principal: Principal::Anonymous, session: None, scopes: None, client: None }
+    }
+    /// Errors: `Denied` for an application: its scopes are about FHIR, all else is for the person herself.
+    fn herself(self) -> Result<Known, Error> {
+        if self.scopes.is_some() { Err(Error::Denied) } else { Ok(self) }
+    }
+}
+
 /// The caller of a request. Errors: `Unauthenticated` for a token that does not (or no longer) work, `Busy`, `Internal`.
-pub async fn authenticate(
-    app: &App,
-    headers: &HeaderMap,
-    address: Option<IpAddr>,
-) -> Result<(Principal, Option<SessionFacts>), Error> {
+pub async fn authenticate(app: &App, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Known, Error> {
     let token = match credential(headers, app.cookie_name()) {
-        None => return Ok((Principal::Anonymous, None)),
+        None => return Ok(Known::anonymous()),
         Some(Credential::Cookie(token)) => token,
-        Some(Credential::Bearer(token)) => match app.record.bearer(&token).await? {
-            Principal::User(_) => token,
-            other => return Ok((other, None)),
+        Some(Credential::Bearer(token)) => match app.record.holder(&token).await? {
+            Some(holder) => {
+                let client = holder.scopes.is_some().then_some(holder.client);
+                return Ok(Known { principal: holder.principal, session: None, scopes: holder.scopes, client });
+            }
+            None => token,
         },
     };
     let info = app.record.session_from(&token, address).await?;
-    Ok((Principal::User(info.user), Some(info.facts)))
+    Ok(Known { principal: Principal::User(info.user), session: Some(info.facts), ..Known::anonymous() })
 }
 
 /// Errors: `Due` for a session that is good for nothing before something is done.
@@ -101,7 +120,8 @@ fn check_due(session: Option<&SessionFacts>) -> Result<(), Error> {
 }
 
 /// A context for `principal` with what the request says about itself.
-pub fn context(app: &App, principal: Principal, session: Option<SessionFacts>, parts: &Parts) -> Ctx {
+pub fn context(app: &App, known: Known, parts: &Parts) -> Ctx {
+    let Known { principal, session, scopes, client } = known;
     let purpose = purpose(&principal);
     Ctx {
         principal,
@@ -111,6 +131,8 @@ pub fn context(app: &App, principal: Principal, session: Option<SessionFacts>, p
         idempotency_key: parts.extensions.get::<IdempotencyKey>().map(|key| key.0.clone()),
         address: ClientAddress::of(parts).0,
         session,
+        scopes,
+        client,
         ..Ctx::system("request", app.record.now())
     }
 }
@@ -145,21 +167,21 @@ fn kind_of(principal: &Principal) -> PrincipalKind {
     })
 }
 
-async fn known(parts: &mut Parts, app: &App) -> Result<Ctx, Error> {
-    let (principal, session) = authenticate(app, &parts.headers, ClientAddress::of(parts).0).await?;
-    super::observe::note_principal(kind_of(&principal));
-    if principal == Principal::Anonymous {
+async fn known(parts: &mut Parts, app: &App) -> Result<Known, Error> {
+    let known = authenticate(app, &parts.headers, ClientAddress::of(parts).0).await?;
+    super::observe::note_principal(kind_of(&known.principal));
+    if known.principal == Principal::Anonymous {
         return Err(Error::Unauthenticated);
     }
-    check_due(session.as_ref())?;
-    super::rate::admit(app, &principal, &parts.headers)?;
-    Ok(context(app, principal, session, parts))
+    check_due(known.session.as_ref())?;
+    super::rate::admit(app, &known.principal, &parts.headers)?;
+    Ok(known)
 }
 
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        Ok(Caller(known(parts, app).await?))
+        Ok(Caller(context(app, known(parts, app).await?.herself()?, parts)))
     }
 }
 
@@ -173,23 +195,24 @@ impl FromRequestParts<AppState> for FhirCaller {
         if let Some(OnBehalf(ctx)) = parts.extensions.get::<OnBehalf>() {
             return Ok(FhirCaller(ctx.clone()));
         }
-        Ok(FhirCaller(known(parts, app).await?))
+        Ok(FhirCaller(context(app, known(parts, app).await?, parts)))
     }
 }
 
 impl FromRequestParts<AppState> for MaybeCaller {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let (principal, session) =
-            match authenticate(app, &parts.headers, ClientAddress::of(parts).0).await {
-                Ok((_, Some(session))) if session.due.is_some() => (Principal::Anonymous, None),
-                Ok(known) => known,
-                Err(Error::Unauthenticated) => (Principal::Anonymous, None),
-                Err(other) => return Err(other.into()),
-            };
-        super::observe::note_principal(kind_of(&principal));
-        super::rate::admit(app, &principal, &parts.headers)?;
-        Ok(MaybeCaller(context(app, principal, session, parts)))
+        let known = match authenticate(app, &parts.headers, ClientAddress::of(parts).0).await {
+            Ok(known) if known.session.as_ref().is_some_and(|s| s.due.is_some()) => Known::anonymous(),
+            // An application is nobody here: its scopes are about FHIR.
+            Ok(known) if known.scopes.is_some() => Known::anonymous(),
+            Ok(known) => known,
+            Err(Error::Unauthenticated) => Known::anonymous(),
+            Err(other) => return Err(other.into()),
+        };
+        super::observe::note_principal(kind_of(&known.principal));
+        super::rate::admit(app, &known.principal, &parts.headers)?;
+        Ok(MaybeCaller(context(app, known, parts)))
     }
 }
 
@@ -213,7 +236,8 @@ impl FromRequestParts<AppState> for AnySession {
         let principal = Principal::User(info.user.clone());
         super::observe::note_principal(kind_of(&principal));
         super::rate::admit(app, &principal, &parts.headers)?;
-        let ctx = context(app, principal, Some(info.facts.clone()), parts);
+        let session = Some(info.facts.clone());
+        let ctx = context(app, Known { principal, session, ..Known::anonymous() }, parts);
         Ok(AnySession(SessionCaller { ctx, info, token }))
     }
 }
@@ -222,7 +246,7 @@ impl FromRequestParts<AppState> for Language {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
         let user = match authenticate(app, &parts.headers, None).await {
-            Ok((Principal::User(user), _)) => Some(user.language),
+            Ok(Known { principal: Principal::User(user), .. }) => Some(user.language),
             _ => None,
         };
         let known = user.filter(|language| LANGUAGES.contains(&language.as_str()));

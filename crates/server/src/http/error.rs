@@ -440,21 +440,30 @@ impl IntoResponse for OAuthError {
                 (StatusCode::BAD_REQUEST, "unsupported_grant_type", text.to_owned(), None)
             }
             OAuthError::Record(error) => {
-                let is_scope = matches!(&error, Error::Rule(rule) if rule.code == "invalid-scope");
+                // Codes of RFC 6749 that `record` has with hyphens.
+                let named = match &error {
+                    Error::Rule(rule) => match rule.code {
+                        "invalid-scope" => Some("invalid_scope"),
+                        "invalid-grant" => Some("invalid_grant"),
+                        "unauthorized-client" => Some("unauthorized_client"),
+                        _ => None,
+                    },
+                    _ => None,
+                };
                 let described = describe_record(error);
                 let code = match described.status {
+                    _ if named.is_some() => named.unwrap_or_default(),
                     StatusCode::UNAUTHORIZED => "invalid_client",
                     StatusCode::FORBIDDEN => "unauthorized_client",
-                    _ if is_scope => "invalid_scope",
                     StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                         "temporarily_unavailable"
                     }
                     StatusCode::INTERNAL_SERVER_ERROR => "server_error",
                     _ => "invalid_request",
                 };
-                let status = if is_scope { StatusCode::BAD_REQUEST } else { described.status };
+                let status = if named.is_some() { StatusCode::BAD_REQUEST } else { described.status };
                 let text = if code == "invalid_client" {
-                    "The client id or the secret is wrong.".to_owned()
+                    "The client is not known, or did not show that it is itself.".to_owned()
                 } else {
                     described.text
                 };

@@ -169,14 +169,19 @@ fn security(facts: &Facts<'_>) -> Value {
     let public_url = facts.public_url;
     json!({
         "cors": facts.has_cors,
-        "service": [{"coding": [{
-            "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
-            "code": "OAuth",
-        }]}],
-        "description": "OAuth 2.0 client credentials, or a session of the product's own API.",
+        "service": [{"coding": [
+            {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"},
+            {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "OAuth"},
+        ]}],
+        "description": "SMART App Launch 2.2 (see .well-known/smart-configuration), or a session of the product's own API.",
         "extension": [{
             "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
-            "extension": [{"url": "token", "valueUri": format!("{public_url}/oauth/token")}],
+            "extension": [
+                {"url": "authorize", "valueUri": format!("{public_url}/oauth/authorize")},
+                {"url": "token", "valueUri": format!("{public_url}/oauth/token")},
+                {"url": "introspect", "valueUri": format!("{public_url}/oauth/introspect")},
+                {"url": "revoke", "valueUri": format!("{public_url}/oauth/revoke")},
+            ],
         }],
     })
 }

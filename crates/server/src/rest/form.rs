@@ -101,8 +101,8 @@ async fn plain(app: &AppState, request: Request) -> Result<Request, FhirError> {
         return Ok(request);
     }
     // What costs memory and time is done for those only whom the handler would serve.
-    let (principal, _) = crate::http::caller::authenticate(app, request.headers(), None).await?;
-    if principal == access::Principal::Anonymous {
+    let known = crate::http::caller::authenticate(app, request.headers(), None).await?;
+    if known.principal == access::Principal::Anonymous {
         return Err(record::Error::Unauthenticated.into());
     }
     let (mut parts, body) = request.into_parts();

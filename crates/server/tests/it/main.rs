@@ -24,6 +24,8 @@ mod keys;
 mod kill;
 mod live;
 mod network;
+mod oauth;
+mod oauth_backend;
 mod openapi;
 mod operations_capability;
 mod operations_chart;

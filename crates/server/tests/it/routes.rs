@@ -83,6 +83,7 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
         "/api/v1/consultations",
         "/api/v1/price-list",
         "/api/v1/invoices",
+        "/api/v1/oauth/grants",
     ];
     let more: &[&str] = match role {
         Role::It => &["/api/v1/admin/jobs", "/api/v1/admin/messages", "/api/v1/admin/integrations"],

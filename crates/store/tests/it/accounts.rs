@@ -157,12 +157,18 @@ fn oauth_tokens_end_with_their_client() {
             scopes: vec!["system/*.cruds".into(), "openid".into()],
             disabled: false,
             created: at(0),
+            facts: oauth::Facts {
+                redirects: vec!["https://a.example/".into(), "https://b.example/".into()],
+                algorithm: "RS256".into(),
+                ..oauth::Facts::default()
+            },
         };
         let token = oauth::NewToken {
             token_hash: [2; 32],
             client: "c1".into(),
             scopes: vec!["openid".into()],
             expires: at(300),
+            grant: None,
         };
         let (a, b) = (client.clone(), token.clone());
         temp.store
@@ -173,7 +179,8 @@ fn oauth_tokens_end_with_their_client() {
             .unwrap();
         let find =
             |now: i64| temp.store.read_blocking(move |tx| oauth::find_token(tx, &[2; 32], at(now))).unwrap();
-        assert_eq!(find(10), Some((client.clone(), vec!["openid".to_owned()])));
+        let found = find(10).unwrap();
+        assert_eq!((&found.client, found.scopes, found.person), (&client, vec!["openid".to_owned()], None));
         assert_eq!(find(300), None);
         assert_eq!(temp.store.write_blocking(|tx| oauth::set_disabled(tx, "c1", true)), Ok(true));
         assert_eq!(find(10), None);
