@@ -28,13 +28,13 @@ fn event(n: u64, begin: Timestamp) -> Event {
     let patient =
         |k: u64| uuid::Uuid::from_u128(u128::from((n * 2_654_435_761 + k) % PATIENTS) << 64 | 7).to_string();
     // One search in ten, which finds ten.
-    let is_query = n % 10 == 0;
+    let is_query = n.is_multiple_of(10);
     // A session is four hours of an account.
     let session = (account << 32) | (n / 50_000);
     Event {
         at: begin + SignedDuration::from_millis(i64::try_from(n * 100).unwrap()),
         action: if is_query { "query".into() } else { "read".into() },
-        outcome: if n % 97 == 0 { Outcome::Denied } else { Outcome::Success },
+        outcome: if n.is_multiple_of(97) { Outcome::Denied } else { Outcome::Success },
         agent: format!("account/{account}"),
         agent_display: format!("Dr. Otieno {account}"),
         role: "doctor".into(),
@@ -119,7 +119,7 @@ async fn measure(record: &Record, rows: u64) {
         from: begin,
         until: begin + SignedDuration::from_hours(24 * 365),
     };
-    let session = ((3u64) << 32 | rows / 100_000).to_be_bytes();
+    let session = ((3u64 << 32) | (rows / 100_000)).to_be_bytes();
     for (name, suspect) in [
         ("affected by an account, whole time", Suspect { agent: Some("account/3".into()), ..all.clone() }),
         ("affected by a session, whole time", Suspect { session: Some(session), ..all.clone() }),
