@@ -171,8 +171,7 @@ fn in_place(
         Source::Local(key) if key.kind() == "file" => {
             let file = keys::key_file(config);
             let secret = random()?;
-            let new = LocalKey::of_text("new key", &secret.to_hex())?;
-            let id = keyring.add(&new, now)?;
+            let id = keyring.add(&LocalKey::for_file(&file, secret.clone()), now)?;
             replace_key_file(&file, &secret)?;
             // As the next start will do it.
             let Some(mut keyring) = Keyring::open(&path, &LocalKey::of_file(&file)?)? else {

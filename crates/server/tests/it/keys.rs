@@ -149,6 +149,11 @@ async fn the_key_is_changed_under_load_without_a_failed_request() {
         let told = place.told(&[], &["keys", "rotate"]);
         assert_eq!(told["removed_slots"], 1, "{told}");
         assert!(keys.insert(std::fs::read_to_string(&key).unwrap()), "another key each time");
+        let status = place.told(&[], &["keys", "status"]);
+        assert_eq!(
+            (&status["slots"][0]["kind"], &status["slots"][0]["in_use"]),
+            (&json!("file"), &json!(true))
+        );
         while requests.load(Ordering::Relaxed) < before + 20 {
             tokio::task::yield_now().await;
         }

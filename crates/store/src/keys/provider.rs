@@ -38,6 +38,10 @@ impl LocalKey {
         let name = path.display().to_string();
         Ok(LocalKey { kind: "file", key: read(path, 0o077)?, name })
     }
+    /// A key that will be put into this file.
+    pub fn for_file(path: &Path, key: Secret32) -> LocalKey {
+        LocalKey { kind: "file", name: path.display().to_string(), key }
+    }
     /// From a credential that systemd put into the folder `$CREDENTIALS_DIRECTORY` (`LoadCredential=`,
     /// `LoadCredentialEncrypted=`). The folder is the service's own, so a group may be let in there.
     /// Errors: as for files.
