@@ -334,6 +334,11 @@ fn prepare(folder: &Path, base: &str) -> Result<()> {
 }
 
 impl Scratch {
+    /// Where it lies now; what else is checked may open the database there and close it again.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Gives it its place. A folder that is there already goes aside if `replace`; its new name is returned. Errors: it is
     /// there and may not go; of the disk.
     pub fn place(self, data: &Path, replace: bool) -> Result<Option<PathBuf>> {

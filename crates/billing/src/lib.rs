@@ -59,7 +59,7 @@ impl From<record::Error> for JobError {
     fn from(error: record::Error) -> JobError {
         use record::Error::*;
         match error {
-            Busy | NotReady { .. } | Internal(_) | Throttled { .. } | VersionConflict { .. } => {
+            Busy | Full | NotReady { .. } | Internal(_) | Throttled { .. } | VersionConflict { .. } => {
                 JobError::Retry(error.to_string())
             }
             Malformed(_)

@@ -48,6 +48,9 @@ pub enum Error {
     /// 422: the search takes longer than it may. Not 503: asking the same again will not help, asking for less will.
     #[error("too costly")]
     TooCostly,
+    /// The disk is full: nothing was written, and nothing will be until somebody makes room. Reading works.
+    #[error("the disk is full")]
+    Full,
     /// 503: queue full, engine busy or gone; safe to retry.
     #[error("busy")]
     Busy,
@@ -94,6 +97,7 @@ impl Error {
             ),
             Error::Busy => one(IssueCode::Transient, "The server is busy; try again."),
             Error::NotReady { text, .. } => one(IssueCode::Transient, text),
+            Error::Full => one(IssueCode::NoStore, "The server has no room left; reading still works."),
             Error::Internal(_) => one(IssueCode::Exception, "Something went wrong on the server."),
         }
     }
@@ -112,6 +116,7 @@ impl Error {
             Error::Duplicate(_) => "409 Conflict",
             Error::Throttled { .. } => "429 Too Many Requests",
             Error::Busy | Error::NotReady { .. } => "503 Service Unavailable",
+            Error::Full => "507 Insufficient Storage",
             Error::Internal(_) => "500 Internal Server Error",
         }
     }
@@ -128,6 +133,7 @@ impl Error {
             | Error::Due(_)
             | Error::Busy
             | Error::NotReady { .. }
+            | Error::Full
             | Error::TooCostly
             | Error::Internal(_)
             | Error::Throttled { .. } => self,
@@ -146,6 +152,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Busy | store::Error::Closed | store::Error::Serialization => Error::Busy,
             store::Error::TooCostly => Error::TooCostly,
+            store::Error::DiskFull => Error::Full,
             store::Error::Invalid(what) => {
                 Error::Malformed(Outcome::one(IssueCode::Value, "", format!("Invalid {what}.")))
             }

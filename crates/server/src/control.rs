@@ -5,6 +5,7 @@
 
 use crate::admin::{self, Command};
 use crate::audit_work;
+use crate::backups;
 use crate::state::AppState;
 use crate::terminologies::{self, Ended, Step, Work};
 use anyhow::Context as _;
@@ -28,6 +29,9 @@ const CONNECTIONS: usize = 4;
 /// Longest conversation about terminologies, bytes: a line for each five hundred rows.
 const TOLD_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Steps of a copy on their way to a slow reader; more are left out.
+const STEPS: usize = 256;
+
 #[derive(Serialize, Deserialize)]
 enum Answer {
     Done(Value),
@@ -39,6 +43,12 @@ enum Answer {
 enum Asked {
     Terminology(Work),
     Audit(audit_work::Work),
+}
+
+/// A whole copy now.
+#[derive(Serialize, Deserialize)]
+enum AskedBackup {
+    Backup(backups::Order),
 }
 
 /// Lines of the answer to [Asked]; the last one is no step.
@@ -87,6 +97,9 @@ async fn answer(app: &AppState, stream: UnixStream) -> anyhow::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(LINE_BYTES)).read_line(&mut line).await?;
+    if let Ok(AskedBackup::Backup(order)) = serde_json::from_str(&line) {
+        return tell_backup(app, order, &mut write).await;
+    }
     match serde_json::from_str(&line) {
         Ok(Asked::Terminology(work)) => return load(app, work, &mut write).await,
         Ok(Asked::Audit(work)) => {
@@ -211,4 +224,53 @@ pub async fn send(data: &Path, command: &Command) -> anyhow::Result<Option<Value
         Answer::Done(value) => Ok(Some(value)),
         Answer::Failed(text) => anyhow::bail!(text),
     }
+}
+
+/// Makes the copy and writes a line for each step. Who asked may go: what was begun is finished.
+async fn tell_backup(
+    app: &AppState,
+    order: backups::Order,
+    write: &mut OwnedWriteHalf,
+) -> anyhow::Result<()> {
+    // Bounded, and filled by a thread that may wait; whoever does not read is not waited for.
+    let (send, mut steps) = tokio::sync::mpsc::channel(STEPS);
+    let kept = app.parts.backups.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let tell = move |progress| drop(send.try_send(backups::step(progress)));
+        backups::now(&kept, &order, &backup::Watch { tell: &tell, is_stopped: &|| false })
+    });
+    let mut is_heard = true;
+    while let Some(step) = steps.recv().await {
+        if is_heard {
+            is_heard = line(write, &Told::Step(step)).await.is_ok();
+        }
+    }
+    let last = match work.await? {
+        Ok(lines) => Told::Ended(lines.into()),
+        Err(error) => Told::Failed(format!("{error:#}")),
+    };
+    line(write, &last).await
+}
+
+/// Has the server of this data folder make a whole copy; the lines to be printed. `None` if none runs there.
+/// Errors: what the server gave, or that it went away.
+pub async fn back_up(
+    data: &Path,
+    order: &backups::Order,
+    step: &dyn Fn(Step),
+) -> anyhow::Result<Option<Vec<String>>> {
+    let Ok(stream) = UnixStream::connect(path(data)).await else { return Ok(None) };
+    let (read, mut write) = stream.into_split();
+    let mut text = serde_json::to_string(&AskedBackup::Backup(order.clone()))?;
+    text.push('\n');
+    write.write_all(text.as_bytes()).await?;
+    let mut lines = BufReader::new(read.take(TOLD_BYTES)).lines();
+    while let Some(line) = lines.next_line().await? {
+        match serde_json::from_str(&line).context("the server gave no answer that can be read")? {
+            Told::Step(told) => step(told),
+            Told::Ended(ended) => return Ok(Some(ended.lines)),
+            Told::Failed(text) => anyhow::bail!(text),
+        }
+    }
+    anyhow::bail!("the server went away")
 }

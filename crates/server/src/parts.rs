@@ -44,6 +44,8 @@ pub struct Parts {
     pub sms: Option<Arc<reach::sms::Sms>>,
     /// Notifications of FHIR Subscriptions on their way.
     pub notifications: crate::worker::subscriptions::Notifications,
+    /// Copies of the embedded database elsewhere.
+    pub backups: Arc<crate::backups::Backups>,
 }
 
 impl Parts {
@@ -58,7 +60,8 @@ impl Parts {
         let insight = insight(config, record)?;
         let notifications = crate::worker::subscriptions::Notifications::start(config, record)
             .context("notifications cannot start")?;
-        Ok(Parts { calls: Calls::start(config).await?, billing, insight, call_log, sms, notifications })
+        let backups = Arc::new(crate::backups::Backups::new(config, record.store()));
+        Ok(Parts { calls: Calls::start(config).await?, billing, insight, call_log, sms, notifications, backups })
     }
 
     /// The outside providers that are set up.

@@ -11,13 +11,23 @@ use store::{Secret32, Store, StoreConfig};
 use tokio::sync::watch;
 
 /// Name of the embedded database in the data folder.
-const DATABASE: &str = "uzima.db";
+pub const DATABASE: &str = "uzima.db";
 /// A probe of the database must answer within this.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// Opens (and makes) the data folder, key and database, and brings the schema up to date. Blocks.
 /// Errors: in words for the operator.
 pub fn open(config: &Config, clock: Clock) -> anyhow::Result<Record> {
+    let record = Record::new(open_store(config)?, clock);
+    record.set_secret_key(file_key(config)?.as_bytes());
+    if let Some(url) = &config.public_url {
+        record.set_base(format!("{url}{}", crate::rest::BASE));
+    }
+    Ok(record)
+}
+
+/// The database without what is above it.
+pub fn open_store(config: &Config) -> anyhow::Result<Store> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -30,19 +40,13 @@ pub fn open(config: &Config, clock: Clock) -> anyhow::Result<Record> {
     if file.is_none() && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         bail!("database_url must begin with sqlite: or postgres://");
     }
-    let store = match file {
-        Some(file) => open_embedded(config, &file, url)?,
-        None => Store::open(StoreConfig::new(url, None)).map_err(|error| explain(&error))?,
-    };
-    let record = Record::new(store, clock);
-    record.set_secret_key(file_key(config)?.as_bytes());
-    if let Some(url) = &config.public_url {
-        record.set_base(format!("{url}{}", crate::rest::BASE));
+    match file {
+        Some(file) => open_embedded(config, &file, url),
+        None => Store::open(StoreConfig::new(url, None)).map_err(|error| explain(&error)),
     }
-    Ok(record)
 }
 
-fn explain(error: &store::Error) -> anyhow::Error {
+pub fn explain(error: &store::Error) -> anyhow::Error {
     match error {
         store::Error::WrongKey => anyhow::anyhow!(
             "the database cannot be read with this key: UZIMA_KEY_FILE or UZIMA_KEY must give the key it was made with"
@@ -62,7 +66,14 @@ pub fn database_file(config: &Config) -> Option<PathBuf> {
 
 fn open_embedded(config: &Config, file: &Path, url: String) -> anyhow::Result<Store> {
     let mut held = keys::open(config, Some(file))?;
-    let open = |key: &Secret32| Store::open(StoreConfig::new(url.clone(), Some(key.clone())));
+    let open = |key: &Secret32| {
+        Store::open(StoreConfig {
+            follow_log: config.backup.to.is_some(),
+            reserve_bytes: u64::from(config.backup.reserve_mb) * 1024 * 1024,
+            keep_before_migration: config.backup.keep_before_migration as usize,
+            ..StoreConfig::new(url.clone(), Some(key.clone()))
+        })
+    };
     let store = match (open(&held.keys.database), &held.keys.next) {
         // `uzima keys rekey` was stopped after it had changed the database.
         (Err(store::Error::WrongKey), Some(next)) => {
@@ -114,6 +125,7 @@ pub fn error(error: store::Error) -> Error {
     match error {
         store::Error::Busy | store::Error::Closed | store::Error::Serialization => Error::Busy,
         store::Error::TooCostly => Error::TooCostly,
+        store::Error::DiskFull => Error::Full,
         store::Error::Invalid(what) => Error::Malformed(fhir::Outcome::one(
             fhir::IssueCode::Value,
             what,
@@ -122,7 +134,6 @@ pub fn error(error: store::Error) -> Error {
         other @ (store::Error::InUse(_)
         | store::Error::WrongKey
         | store::Error::NewerDatabase { .. }
-        | store::Error::DiskFull
         | store::Error::Constraint(_)
         | store::Error::Corrupt(_)
         | store::Error::Panicked

@@ -3,6 +3,7 @@
 mod bench;
 mod codegen;
 mod demo;
+mod faults;
 mod postgres;
 mod prerequisites;
 mod python;
@@ -37,6 +38,8 @@ enum Task {
     Clients,
     /// The fast part: formatting, lints, crate rules, type checks, unit tests.
     Check,
+    /// What must not lose anything: kill -9, full disk, dying database, clock jumps, overload; for as long as asked.
+    Faults(faults::Options),
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
     Bench(bench::Options),
     /// The crate rules of docs/ARCHITECTURE.md.
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Clients => suite::clients(),
         Task::Check => suite::check(),
+        Task::Faults(options) => faults::run_all(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
         Task::Deny => supply::check(),

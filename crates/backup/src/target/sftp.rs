@@ -18,6 +18,8 @@ const SHOWN: u64 = 2000;
 pub struct SftpOptions {
     /// Private key; otherwise `ssh` takes what it finds.
     pub identity: Option<std::path::PathBuf>,
+    /// Hosts and their keys; otherwise the user's and the system's files.
+    pub known_hosts: Option<std::path::PathBuf>,
     /// Speaks the protocol on its standard input and output instead of `ssh`.
     pub program: Option<Vec<String>>,
 }
@@ -25,7 +27,7 @@ pub struct SftpOptions {
 #[expect(clippy::derivable_impls, reason = "says what nothing means")]
 impl Default for SftpOptions {
     fn default() -> SftpOptions {
-        SftpOptions { identity: None, program: None }
+        SftpOptions { identity: None, known_hosts: None, program: None }
     }
 }
 
@@ -207,6 +209,9 @@ impl Sftp {
                     vec!["ssh".to_owned(), "-oBatchMode=yes".into(), "-oServerAliveInterval=15".into()];
                 if let Some(identity) = &options.identity {
                     command.extend(["-i".into(), identity.display().to_string()]);
+                }
+                if let Some(file) = &options.known_hosts {
+                    command.push(format!("-oUserKnownHostsFile={}", file.display()));
                 }
                 if let Some(port) = port {
                     command.extend(["-p".into(), port.to_string()]);

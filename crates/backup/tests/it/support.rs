@@ -171,7 +171,7 @@ pub fn sftp() -> Option<Place> {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
-    let sftp = SftpOptions { identity: None, program: Some(vec![server]) };
+    let sftp = SftpOptions { program: Some(vec![server]), ..SftpOptions::default() };
     let options = Options { sftp, ..Options::default() };
     let address = format!("sftp://backup@example{}/backups", folder.path().display());
     Some(Place { name: "sftp", address, options, runtime: runtime(), objects: None, folder: Some(folder) })

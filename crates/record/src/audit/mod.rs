@@ -370,6 +370,7 @@ impl Record {
             | Error::Throttled { .. }
             | Error::Busy
             | Error::NotReady { .. }
+            | Error::Full
             | Error::TooCostly
             | Error::Internal(_) => Outcome::Failed,
         };

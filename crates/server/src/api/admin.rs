@@ -301,6 +301,8 @@ struct Overview {
     counts: OverviewCounts,
     /// What is wrong with sealing or anchoring the audit trail, in words; empty if nothing is.
     audit_alarms: Vec<String>,
+    /// Copies of the embedded database elsewhere, and what is wrong with them.
+    backup: crate::backups::Standing,
     /// Of the program.
     version: &'static str,
     /// `sqlite|postgres`
@@ -336,7 +338,15 @@ async fn get_overview(State(app): State<AppState>, caller: Caller) -> Answer<Jso
     };
     let standing = app.record.audit_standing().await?;
     let audit_alarms = crate::worker::audit::alarms(&app.config.audit, &standing, now);
-    Ok(Json(Overview { appointments_today, counts, audit_alarms, version: env!("CARGO_PKG_VERSION"), engine }))
+    let backup = app.parts.backups.standing(now);
+    Ok(Json(Overview {
+        appointments_today,
+        counts,
+        audit_alarms,
+        backup,
+        version: env!("CARGO_PKG_VERSION"),
+        engine,
+    }))
 }
 
 fn count(appointments: &[Appointment], is_counted: impl Fn(Status) -> bool) -> u64 {

@@ -1,10 +1,12 @@
 //! The commands of `uzima`.
 
 mod audit;
+mod backup;
 mod export;
 mod import;
 mod keys;
 mod logs;
+mod migrate;
 mod output;
 mod terminology;
 mod view;
@@ -36,8 +38,13 @@ enum Order {
     Serve,
     /// Runs the worker alone, beside servers on the same PostgreSQL database.
     Worker,
-    /// Brings the database's schema up to date and says where it stands.
-    Migrate,
+    /// Brings the database's schema up to date and says where it stands; or puts it back; or moves everything to the other
+    /// engine.
+    Migrate(migrate::Arguments),
+    /// Makes a whole, encrypted copy elsewhere of the database and the files beside it; works on a running server as well.
+    Backup(backup::BackupArguments),
+    /// Makes a data folder from a backup, as of any instant; it gets its place only when it was found sound.
+    Restore(backup::RestoreArguments),
     /// Imports FHIR bundles, NDJSON, gzip files and folders of them; can be run again after a stop.
     Import(import::Arguments),
     /// Writes resources to files of NDJSON, one per type, as the record stands now; a server on an embedded database must
@@ -51,7 +58,7 @@ enum Order {
     Terminology(terminology::Order),
     /// Recomputes the audit trail and names the first entry that was changed, removed, put in or moved; works on a running
     /// server as well. The exit code is 1 if there is one.
-    Verify(audit::Verify),
+    Verify(VerifyArguments),
     /// The audit trail's heads, proofs and signing key.
     #[command(subcommand)]
     Audit(audit::Order),
@@ -74,6 +81,19 @@ enum Order {
     },
     /// Prints the version.
     Version,
+}
+
+#[derive(Args)]
+struct VerifyArguments {
+    #[command(flatten)]
+    audit: audit::Verify,
+    /// Reads and authenticates everything in a backup instead: this one, or where the server's backups go (backup.to).
+    #[arg(long, value_name = "PLACE", num_args = 0..=1, conflicts_with_all = ["head", "key"])]
+    #[expect(clippy::option_option, reason = "clap's form of an option whose value may be left out")]
+    backup: Option<Option<String>>,
+    /// Only looks whether every piece of the backup is there, without reading it.
+    #[arg(long, requires = "backup")]
+    quick: bool,
 }
 
 #[derive(Subcommand)]
@@ -203,12 +223,17 @@ async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
     match order {
         Order::Serve => serve(config).await?,
         Order::Worker => work(config).await?,
-        Order::Migrate => migrate(config).await?,
+        Order::Migrate(arguments) => migrate::run(config, arguments).await?,
+        Order::Backup(arguments) => return backup::backup(config, arguments).await,
+        Order::Restore(arguments) => return backup::restore(config, arguments).await,
         Order::Import(arguments) => return import::run(config, arguments).await,
         Order::Export(arguments) => return export::run(config, arguments).await,
         Order::View(order) => return view::run(config, order).await,
         Order::Terminology(order) => return terminology::run(config, order).await,
-        Order::Verify(arguments) => return audit::verify(config, arguments).await,
+        Order::Verify(VerifyArguments { audit, backup: None, .. }) => return audit::verify(config, audit).await,
+        Order::Verify(VerifyArguments { backup: Some(from), quick, .. }) => {
+            return backup::verify(config, from, quick).await;
+        }
         Order::Audit(order) => return audit::run(config, order).await,
         Order::Admin(order) => {
             let result = administrate(config, order).await?;
@@ -270,18 +295,6 @@ async fn stop_signal() {
         _ = tokio::signal::ctrl_c() => {}
         () = terminate => {}
     }
-}
-
-async fn migrate(config: Config) -> anyhow::Result<()> {
-    let status = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let record = storage::open(&config, start::clock())?;
-        let status = record.store().migration_status()?;
-        record.store().close();
-        Ok(status)
-    });
-    let status = status.await??;
-    println!("schema {} of {}", status.current, status.known);
-    Ok(())
 }
 
 async fn administrate(config: Config, order: AdminOrder) -> anyhow::Result<serde_json::Value> {

@@ -137,6 +137,11 @@ pub fn parse_id(kind: &str, text: &str) -> Result<String, String> {
     }
 }
 
+/// An instant with its zone, e.g. 2026-03-04T05:06:07Z. Errors: in words.
+pub fn parse_instant(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse().map_err(|_| "write it like 2026-03-04T05:06:07Z".to_owned())
+}
+
 pub fn parse_patient(text: &str) -> Result<String, String> {
     parse_id("Patient", text)
 }

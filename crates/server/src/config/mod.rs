@@ -3,11 +3,13 @@
 //! **Invariant:** an unknown key or variable stops the program; a secret never prints.
 
 mod audit;
+mod backup;
 mod load;
 mod secret;
 mod variables;
 
 pub use audit::Audit;
+pub use backup::Backup;
 pub use load::{ConfigError, load};
 pub use secret::Secret;
 pub use variables::{VARIABLES, Variable, print_variables};
@@ -43,6 +45,7 @@ pub struct Config {
     pub mail: Mail,
     pub audit: Audit,
     pub worker: Worker,
+    pub backup: Backup,
     pub log: Log,
 }
 
@@ -346,6 +349,7 @@ impl Default for Config {
             mail: Mail::default(),
             audit: Audit::default(),
             worker: Worker::default(),
+            backup: Backup::default(),
             log: Log::default(),
         }
     }

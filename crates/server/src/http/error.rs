@@ -275,6 +275,15 @@ fn describe_record(error: Error) -> Description {
             retry_after_s: Some(retry_after_s),
             ..plain(StatusCode::SERVICE_UNAVAILABLE, "busy", IssueCode::Transient, text)
         },
+        Error::Full => Description {
+            retry_after_s: Some(60),
+            ..plain(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                IssueCode::NoStore,
+                "The server has no room left: nothing was written. Reading still works; tell whoever looks after the server.",
+            )
+        },
         Error::Internal(source) => {
             let request_id = super::request_id::current();
             tracing::error!(request.id = %request_id, error = %source, "request failed");

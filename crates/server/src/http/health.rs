@@ -48,5 +48,6 @@ pub async fn metrics(
         let refusal = Refusal::new(RefusalKind::RouteUnknown, "There is no such file.");
         return ApiError::from(refusal).into_response();
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render()).into_response()
+    let text = app.metrics.render() + &app.parts.backups.render(app.record.now());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

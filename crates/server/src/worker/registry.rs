@@ -32,6 +32,7 @@ impl From<record::Error> for Failure {
         match error {
             Error::Busy
             | Error::NotReady { .. }
+            | Error::Full
             | Error::Internal(_)
             | Error::Throttled { .. }
             | Error::VersionConflict { .. } => Failure::Retry(error.to_string()),

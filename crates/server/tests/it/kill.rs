@@ -13,11 +13,13 @@ const LIFE_MS_MAX: u64 = 500;
 const READY_WAIT: Duration = Duration::from_secs(60);
 
 /// One program on one data folder, killed and started again on the same port.
-struct Machine {
+pub struct Machine {
     folder: tempfile::TempDir,
     url: String,
     listen: String,
     http: reqwest::Client,
+    data: std::path::PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 /// What the server said that it had written.
@@ -30,22 +32,77 @@ struct Acknowledged {
 }
 
 impl Machine {
-    fn new() -> Machine {
+    pub fn new() -> Machine {
+        // Only fails if there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
         Machine {
-            folder: tempfile::tempdir().unwrap(),
+            data: folder.path().join("data"),
+            variables: Vec::new(),
+            folder,
             url: format!("http://{listen}"),
             listen,
             http: reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap(),
         }
     }
 
+    /// With a variable of the program.
+    pub fn with(mut self, name: &str, value: &str) -> Machine {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same programs on another data folder.
+    pub fn on(mut self, data: &str) -> Machine {
+        self.data = self.folder.path().join(data);
+        self
+    }
+
+    pub fn data(&self) -> std::path::PathBuf {
+        self.data.clone()
+    }
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.folder.path().to_owned()
+    }
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// An OAuth client that may do everything; before the server starts.
+    pub async fn client(&self) -> Value {
+        let printed =
+            self.run(&["admin", "create-client", "--name", "kill", "--scope", "system/*.cruds"], "");
+        serde_json::from_str(&printed).unwrap()
+    }
+
+    pub async fn token(&self, client: &Value) -> String {
+        let field = |name: &str| client[name].as_str().unwrap().to_owned();
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}&scope=system%2F*.cruds",
+            field("client_id"),
+            field("client_secret")
+        );
+        let request = self.http.post(format!("{}/oauth/token", self.url));
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(form);
+        let token: Value =
+            serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
+        token["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// One of the program's gauges.
+    pub async fn gauge(&self, name: &str) -> Option<i64> {
+        let text = self.http.get(format!("{}/metrics", self.url)).send().await.ok()?.text().await.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     fn uzima(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_uzima"));
         command
             .current_dir(self.folder.path())
-            .env("UZIMA_DATA", self.folder.path().join("data"))
+            .env("UZIMA_DATA", &self.data)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .env("UZIMA_LISTEN", &self.listen)
             .env("UZIMA_LOG_FILTER", "error")
             .stdin(Stdio::null());
@@ -53,7 +110,7 @@ impl Machine {
     }
 
     /// Standard output of a command that must succeed.
-    fn run(&self, arguments: &[&str], input: &str) -> String {
+    pub fn run(&self, arguments: &[&str], input: &str) -> String {
         use std::io::Write;
         let mut child =
             self.uzima().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -64,7 +121,7 @@ impl Machine {
     }
 
     #[expect(clippy::zombie_processes, reason = "a server that does not start ends the test")]
-    async fn start(&self) -> Child {
+    pub async fn start(&self) -> Child {
         let child = self.uzima().arg("serve").stdout(Stdio::null()).spawn().unwrap();
         let until = tokio::time::Instant::now() + READY_WAIT;
         loop {
@@ -77,7 +134,7 @@ impl Machine {
         }
     }
 
-    async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Option<(u16, Value)> {
+    pub async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Option<(u16, Value)> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
         if !body.is_null() {
@@ -127,14 +184,13 @@ fn pair(patient: &str, tag: &str) -> Value {
 async fn kill_minus_nine_loses_nothing() {
     let cycles: u32 = std::env::var("UZIMA_TEST_KILL_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(5);
     let seed = u64::from(std::process::id()) | 1;
-    // Only fails if there is one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     println!("seed {seed}, {cycles} cycles");
     let mut random = Random(seed);
-    let machine = Arc::new(Machine::new());
-    let printed = machine.run(&["admin", "create-client", "--name", "kill", "--scope", "system/*.cruds"], "");
-    let client: Value = serde_json::from_str(&printed).unwrap();
-    let field = |name: &str| client[name].as_str().unwrap().to_owned();
+    let machine = Machine::new();
+    let copies = machine.folder().join("copies").display().to_string();
+    // Followed by backups all the while: the row of segments must not break, however often the server dies.
+    let machine = Arc::new(machine.with("UZIMA_BACKUP_TO", &copies).with("UZIMA_BACKUP_DRILL_HOURS", "0"));
+    let client = machine.client().await;
     let password = "tatu-mbili-moja-ndege";
     let user = [
         "admin",
@@ -150,21 +206,7 @@ async fn kill_minus_nine_loses_nothing() {
     machine.run(&user, password);
 
     let mut child = machine.start().await;
-    let form = format!(
-        "grant_type=client_credentials&client_id={}&client_secret={}&scope=system%2F*.cruds",
-        field("client_id"),
-        field("client_secret")
-    );
-    let answer = machine
-        .http
-        .post(format!("{}/oauth/token", machine.url))
-        .header("Content-Type", "application/x-www-form-urlencoded")
-        .body(form)
-        .send()
-        .await
-        .unwrap();
-    let token: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    let token = token["access_token"].as_str().unwrap().to_owned();
+    let token = machine.token(&client).await;
     let login = json!({"login": "till", "password": password});
     let (_, session) = machine.send("POST", "/api/v1/auth/login?token=true", "", &login).await.unwrap();
     let till = session["token"].as_str().unwrap().to_owned();
@@ -230,14 +272,40 @@ async fn kill_minus_nine_loses_nothing() {
         acknowledged.observations.len() + acknowledged.pairs.len() > cycles as usize,
         "hardly anything was written"
     );
+    everything(&machine, &token, &till, &acknowledged).await;
+    // Until all of that is elsewhere as well.
+    let until = tokio::time::Instant::now() + READY_WAIT;
+    let began = tokio::time::Instant::now();
+    while machine.gauge("uzima_backup_age_seconds").await.is_none_or(|age| {
+        age > i64::try_from(began.elapsed().as_secs()).unwrap_or(0)
+            || began.elapsed() < Duration::from_secs(1)
+    }) || machine.gauge("uzima_backup_waiting_bytes").await != Some(0)
+    {
+        assert!(tokio::time::Instant::now() < until, "the backup does not follow");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = machine.run(&["restore", "--from", &copies, "--data", "restored"], "");
+    assert!(told.contains("whole") && !told.contains("NOTE"), "{told}");
+    let Some(machine) = Arc::into_inner(machine) else { panic!("a writer still runs") };
+    let machine = machine.on("restored");
+    let mut child = machine.start().await;
+    everything(&machine, &token, &till, &acknowledged).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// All that was acknowledged is there, and nothing is half there.
+async fn everything(machine: &Machine, token: &str, till: &str, acknowledged: &Acknowledged) {
     for id in &acknowledged.observations {
         let (status, _) =
-            machine.send("GET", &format!("/fhir/R4/Observation/{id}"), &token, &Value::Null).await.unwrap();
+            machine.send("GET", &format!("/fhir/R4/Observation/{id}"), token, &Value::Null).await.unwrap();
         assert_eq!(status, 200, "acknowledged Observation/{id} is lost");
     }
     for id in &acknowledged.payments {
         let (status, payment) =
-            machine.send("GET", &format!("/api/v1/payments/{id}"), &till, &Value::Null).await.unwrap();
+            machine.send("GET", &format!("/api/v1/payments/{id}"), till, &Value::Null).await.unwrap();
         assert_eq!(
             (status, &payment["state"]),
             (200, &json!("paid")),
@@ -245,14 +313,12 @@ async fn kill_minus_nine_loses_nothing() {
         );
     }
     // Transactions: every acknowledged one is there, and none, acknowledged or not, is half there.
-    let encounters = tags(&machine, &token, "Encounter").await;
-    let linked = tags(&machine, &token, "Observation?encounter:missing=false").await;
+    let encounters = tags(machine, token, "Encounter").await;
+    let linked = tags(machine, token, "Observation?encounter:missing=false").await;
     assert_eq!(encounters, linked, "a transaction is half there");
     for tag in &acknowledged.pairs {
         assert!(encounters.contains(tag), "acknowledged transaction {tag} is lost");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// A bill large enough for as many cash payments of one shilling as there can be; its id.

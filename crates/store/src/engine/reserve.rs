@@ -31,15 +31,20 @@ impl Reserve {
         reserve
     }
 
-    /// The disk is full: gives the room up.
-    pub fn release(&mut self) {
+    /// The disk is full. True if writes are refused from now on; the room is not given up yet.
+    pub fn found_full(&mut self) -> bool {
         self.looked = Instant::now();
         // Without a reserve there is nothing to spare: each write finds out for itself.
         if !self.is_full && self.bytes > 0 {
             self.is_full = true;
             tracing::error!("the disk is full: writes are refused until there is room; reads go on");
-            drop(std::fs::remove_file(&self.path));
         }
+        self.is_full
+    }
+
+    /// Gives the room up.
+    pub fn release(&self) {
+        drop(std::fs::remove_file(&self.path));
     }
 
     /// Whether writes must be refused; looks now and then whether there is room again.

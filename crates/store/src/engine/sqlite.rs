@@ -297,15 +297,22 @@ struct Log {
     running: AtomicBool,
     /// The background has copied all it could: the rest is short enough for the writer to finish.
     caught_up: AtomicBool,
+    /// The disk is full: copying the log into the file would take the room that reads and their audit need.
+    held: AtomicBool,
 }
 
 fn checkpoint_once(connection: &Connection, log: &Log) {
-    log.running.store(true, Ordering::Relaxed);
+    // In this order, and the other way round where it is held: one of both sees the other.
+    log.running.store(true, Ordering::SeqCst);
+    if log.held.load(Ordering::SeqCst) {
+        log.running.store(false, Ordering::SeqCst);
+        return;
+    }
     match connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE) {
         Ok(_) => log.caught_up.store(true, Ordering::Relaxed),
         Err(error) => tracing::warn!(%error, "checkpoint failed; it is tried again later"),
     }
-    log.running.store(false, Ordering::Relaxed);
+    log.running.store(false, Ordering::SeqCst);
 }
 
 struct WriterThread {
@@ -353,6 +360,10 @@ impl WriterThread {
 
     fn batch(&mut self, first: Task, queue: &Queue<Task>) {
         let is_full = self.reserve.is_full();
+        self.log.held.store(is_full, Ordering::SeqCst);
+        if is_full && !self.log.running.load(Ordering::SeqCst) {
+            self.reserve.release();
+        }
         let mut done: Vec<Finished> = Vec::with_capacity(MAX_BATCH);
         if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
             fail(first, &error.into());
@@ -417,8 +428,8 @@ impl WriterThread {
                 }
             }
         }
-        if is_out || outcome == Err(Error::DiskFull) {
-            self.reserve.release();
+        if (is_out || outcome == Err(Error::DiskFull)) && self.reserve.found_full() {
+            self.log.held.store(true, Ordering::SeqCst);
         }
         self.callers = done.len() + queue.len();
         for finished in done {
@@ -446,7 +457,8 @@ impl WriterThread {
     /// writer itself leaves nothing uncopied, which is what SQLite wants before it writes from the start again.
     fn tend_log(&self) {
         let pages = self.log.pages.load(Ordering::Relaxed);
-        if pages < CHECKPOINT_PAGES || self.log.running.load(Ordering::Relaxed) {
+        let is_held = self.log.held.load(Ordering::Relaxed);
+        if pages < CHECKPOINT_PAGES || is_held || self.log.running.load(Ordering::Relaxed) {
             return;
         }
         if pages >= RESTART_PAGES && self.log.caught_up.swap(false, Ordering::Relaxed) {

@@ -2314,6 +2314,33 @@ export interface components {
             at: string;
             author: string;
         };
+        /** @description How a restore drill went. */
+        Drill: {
+            /** Format: date-time */
+            at: string;
+            is_good: boolean;
+            /**
+             * Format: int64
+             * @description How long restoring and checking took.
+             */
+            seconds: number;
+            /**
+             * Format: int64
+             * @description Bytes of the restored database.
+             */
+            bytes: number;
+            /**
+             * Format: date-time
+             * @description The restored state held every write answered before this.
+             */
+            until?: string | null;
+            problems: string[];
+            /**
+             * Format: date-time
+             * @description When the last good one was.
+             */
+            last_good?: string | null;
+        };
         /** @enum {string} */
         DuplicateAction: "link" | "distinct";
         /** @description A patient who may be the same person. */
@@ -3051,6 +3078,8 @@ export interface components {
             counts: components["schemas"]["OverviewCounts"];
             /** @description What is wrong with sealing or anchoring the audit trail, in words; empty if nothing is. */
             audit_alarms: string[];
+            /** @description Copies of the embedded database elsewhere, and what is wrong with them. */
+            backup: components["schemas"]["Standing"];
             /** @description Of the program. */
             version: string;
             /** @description `sqlite|postgres` */
@@ -3582,6 +3611,29 @@ export interface components {
             action: string;
             what: string;
             purpose: string;
+        };
+        /** @description Where backups stand. */
+        Standing: {
+            /** @description Where they go; none: backups are off. */
+            place?: string | null;
+            /**
+             * Format: date-time
+             * @description Every write answered before this is there.
+             */
+            until?: string | null;
+            /**
+             * Format: date-time
+             * @description When the last whole copy was made.
+             */
+            base_at?: string | null;
+            /**
+             * Format: int64
+             * @description Bytes that wait to be sent.
+             */
+            waiting_bytes: number;
+            drill?: components["schemas"]["Drill"] | null;
+            /** @description What is wrong, in words; empty if nothing is. */
+            alarms: string[];
         };
         /** @enum {string} */
         Status: "issued" | "balanced" | "cancelled";
