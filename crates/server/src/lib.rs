@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod authorization;
 mod audit_key;
 mod audit_work;
 pub mod backups;

@@ -31,15 +31,18 @@ pub mod auth;
 pub mod cashier;
 pub mod chart;
 pub mod clients;
+pub mod consents;
 pub mod consultations;
 pub mod directory;
 pub mod duplicates;
+pub mod emergency;
 pub mod invoices;
 pub mod oauth;
 pub mod patients;
 pub mod payments;
 pub mod prescriptions;
 pub mod price_list;
+pub mod rights;
 pub mod security;
 pub mod types;
 pub mod users;
@@ -102,6 +105,9 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(users::routes())
         .merge(clients::routes())
         .merge(oauth::routes())
+        .merge(consents::routes())
+        .merge(emergency::routes())
+        .merge(rights::routes())
         .merge(audit::routes())
         .merge(audit_tree::routes())
         .merge(admin::routes());

@@ -84,6 +84,9 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
         "/api/v1/price-list",
         "/api/v1/invoices",
         "/api/v1/oauth/grants",
+        "/api/v1/emergency-access",
+        "/api/v1/emergency-access/reasons",
+        "/api/v1/me/acting-for",
     ];
     let more: &[&str] = match role {
         Role::It => &["/api/v1/admin/jobs", "/api/v1/admin/messages", "/api/v1/admin/integrations"],
@@ -95,7 +98,13 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
             "/api/v1/admin/audit/heads",
             "/api/v1/admin/audit/tree",
             "/api/v1/patients/{id}/who-saw",
+            "/api/v1/emergency-access/queue",
+            "/api/v1/patients/{id}/consents",
+            "/api/v1/patients/{id}/proxies",
+            "/api/v1/admin/rights",
+            "/api/v1/admin/sensitivity",
         ],
+        Role::Patient => &["/api/v1/patients/{id}/consents"],
         _ => &[],
     };
     everybody.iter().chain(more).copied().collect()

@@ -1,0 +1,202 @@
+//! Break-glass: opening one record in an emergency, and the review that follows.
+
+use super::{Answer, ApiRouter, Caller, Json, Params, Path};
+use crate::state::AppState;
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use record::Error;
+use record::rights::emergency::{NewEmergency, REASONS};
+use serde::{Deserialize, Serialize};
+use store::emergency::Emergency;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+pub fn routes() -> ApiRouter {
+    ApiRouter::new()
+        .routes(routes!(begin_emergency, list_running_emergencies))
+        .routes(routes!(list_emergency_reasons))
+        .routes(routes!(end_emergency))
+        .routes(routes!(list_emergency_queue))
+        .routes(routes!(review_emergency))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct EmergencyStart {
+    patient_id: String,
+    /// A code of `emergency-access/reasons`.
+    reason: String,
+    /// Why it cannot wait, in a sentence of your own; 10 to 1,000 letters.
+    explanation: String,
+    /// 1 to 240; 60 if not given.
+    minutes: Option<u32>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EmergencyAccess {
+    id: String,
+    /// Account of the person who opened the record.
+    account_id: String,
+    patient_id: String,
+    reason: String,
+    explanation: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    until: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review: Option<EmergencyReviewed>,
+    /// Nobody has reviewed it for 72 hours.
+    overdue: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EmergencyReviewed {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    account_id: String,
+    /// `justified|unjustified|unclear`
+    verdict: String,
+    note: String,
+}
+
+fn shown(one: Emergency, now: Timestamp) -> EmergencyAccess {
+    let waiting = now.duration_since(one.at) >= record::rights::emergency::REVIEW_WITHIN;
+    EmergencyAccess {
+        overdue: one.review.is_none() && waiting,
+        id: one.id.to_string(),
+        account_id: one.account.to_string(),
+        patient_id: one.patient,
+        reason: one.reason,
+        explanation: one.explanation,
+        at: one.at,
+        until: one.until,
+        ended_at: one.ended,
+        review: one.review.map(|review| EmergencyReviewed {
+            at: review.at,
+            account_id: review.by.to_string(),
+            verdict: review.verdict,
+            note: review.note,
+        }),
+    }
+}
+
+/// Opens the record of a patient who is not in your care, or facts that are sealed, for at most four hours. You must have
+/// signed in within the last five minutes. The patient and the privacy officers are told; somebody reviews it.
+#[utoipa::path(post, path = "/api/v1/emergency-access", tag = "rights", request_body = EmergencyStart,
+    responses((status = 201, body = EmergencyAccess)))]
+async fn begin_emergency(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<EmergencyStart>,
+) -> Answer<(StatusCode, Json<EmergencyAccess>)> {
+    let new = NewEmergency {
+        patient: body.patient_id,
+        reason: body.reason,
+        explanation: body.explanation,
+        minutes: body.minutes,
+    };
+    let begun = app.record.begin_emergency(&caller.0, new).await?;
+    Ok((StatusCode::CREATED, Json(shown(begun, app.record.now()))))
+}
+
+#[derive(Serialize, ToSchema)]
+struct EmergencyList {
+    items: Vec<EmergencyAccess>,
+}
+
+/// What you have open at the moment.
+#[utoipa::path(get, path = "/api/v1/emergency-access", tag = "rights",
+    responses((status = 200, body = EmergencyList)))]
+async fn list_running_emergencies(
+    State(app): State<AppState>,
+    caller: Caller,
+) -> Answer<Json<EmergencyList>> {
+    let found = app.record.running_emergencies(&caller.0).await?;
+    let now = app.record.now();
+    Ok(Json(EmergencyList { items: found.into_iter().map(|one| shown(one, now)).collect() }))
+}
+
+#[derive(Serialize, ToSchema)]
+struct EmergencyReason {
+    code: &'static str,
+    text: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct EmergencyReasons {
+    items: Vec<EmergencyReason>,
+}
+
+/// The reasons to choose from.
+#[utoipa::path(get, path = "/api/v1/emergency-access/reasons", tag = "rights",
+    responses((status = 200, body = EmergencyReasons)))]
+async fn list_emergency_reasons(_caller: Caller) -> Answer<Json<EmergencyReasons>> {
+    let items = REASONS.iter().map(|(code, text)| EmergencyReason { code, text }).collect();
+    Ok(Json(EmergencyReasons { items }))
+}
+
+/// Closes it before its time.
+#[utoipa::path(post, path = "/api/v1/emergency-access/{id}/end", tag = "rights", params(("id" = String, Path)),
+    responses((status = 204)))]
+async fn end_emergency(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    app.record.end_emergency(&caller.0, parse(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct EmergencyQueueParams {
+    /// `true`: also those that were reviewed, newest first. Else what waits, oldest first.
+    all: Option<bool>,
+}
+
+/// Emergency access that waits for review. Privacy officer.
+#[utoipa::path(get, path = "/api/v1/emergency-access/queue", tag = "rights", params(EmergencyQueueParams),
+    responses((status = 200, body = EmergencyList)))]
+async fn list_emergency_queue(
+    State(app): State<AppState>,
+    caller: Caller,
+    Params(params): Params<EmergencyQueueParams>,
+) -> Answer<Json<EmergencyList>> {
+    let found = app.record.emergencies(&caller.0, !params.all.unwrap_or(false)).await?;
+    let now = app.record.now();
+    Ok(Json(EmergencyList { items: found.into_iter().map(|one| shown(one, now)).collect() }))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct EmergencyReviewAnswer {
+    /// `justified|unjustified|unclear`
+    verdict: String,
+    /// What is to follow; may be empty only if it was justified.
+    #[serde(default)]
+    note: String,
+}
+
+/// Writes down what the review found. Privacy officer, and never for oneself.
+#[utoipa::path(post, path = "/api/v1/emergency-access/{id}/review", tag = "rights", params(("id" = String, Path)),
+    request_body = EmergencyReviewAnswer, responses((status = 204)))]
+async fn review_emergency(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(body): Json<EmergencyReviewAnswer>,
+) -> Answer<StatusCode> {
+    app.record.review_emergency(&caller.0, parse(&id)?, &body.verdict, &body.note).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse(id: &str) -> Result<Uuid, Error> {
+    Uuid::parse_str(id).map_err(|_| Error::NotFound)
+}
