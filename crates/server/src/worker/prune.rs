@@ -22,6 +22,9 @@ pub async fn run(app: AppState) {
             () = app.stopping.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
+        if let Err(error) = app.record.remind_of_reviews().await {
+            tracing::warn!(%error, "nobody was reminded of emergency access to review");
+        }
         for _ in 0..ROUNDS {
             match once(&app).await {
                 Ok(0) => break,
