@@ -326,4 +326,3 @@ fn visible(
     };
     Ok(seen.then_some(row))
 }
-

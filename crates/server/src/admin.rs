@@ -12,13 +12,23 @@ use serde_json::{Value, json};
 pub enum Command {
     CreateClient(NewClient),
     ListClients,
-    DisableClient { id: String },
+    DisableClient {
+        id: String,
+    },
     CreateUser(NewUser),
-    ResetPassword { login: String },
-    DisableUser { login: String },
-    EnableUser { login: String },
+    ResetPassword {
+        login: String,
+    },
+    DisableUser {
+        login: String,
+    },
+    EnableUser {
+        login: String,
+    },
     /// In the audit trail: `uzima keys` has changed keys.
-    NoteKeyChange { what: String },
+    NoteKeyChange {
+        what: String,
+    },
 }
 
 /// An account without a person in the record, e.g. the first administrator.

@@ -6,9 +6,9 @@
 
 pub mod admin;
 pub mod api;
-pub mod authorization;
 mod audit_key;
 mod audit_work;
+pub mod authorization;
 pub mod backups;
 pub mod cli;
 pub mod config;

@@ -61,7 +61,15 @@ impl Parts {
         let notifications = crate::worker::subscriptions::Notifications::start(config, record)
             .context("notifications cannot start")?;
         let backups = Arc::new(crate::backups::Backups::new(config, record.store()));
-        Ok(Parts { calls: Calls::start(config).await?, billing, insight, call_log, sms, notifications, backups })
+        Ok(Parts {
+            calls: Calls::start(config).await?,
+            billing,
+            insight,
+            call_log,
+            sms,
+            notifications,
+            backups,
+        })
     }
 
     /// The outside providers that are set up.

@@ -85,7 +85,9 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
         None => {
             let scheme = if config.has_tls() { "https" } else { "http" };
             match config.tls.acme_names.first() {
-                Some(name) => format!("{scheme}://{name}:{}", address.port()).trim_end_matches(":443").to_owned(),
+                Some(name) => {
+                    format!("{scheme}://{name}:{}", address.port()).trim_end_matches(":443").to_owned()
+                }
                 None if address.ip().is_unspecified() => format!("{scheme}://localhost:{}", address.port()),
                 None => format!("{scheme}://{address}"),
             }

@@ -58,7 +58,9 @@ impl From<rusqlite::Error> for Error {
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Error::Busy,
             Some(Code::DiskFull) => Error::DiskFull,
             // The index of the log could not grow.
-            _ if error.sqlite_error().is_some_and(|error| error.extended_code == IOERR_SHMSIZE) => Error::DiskFull,
+            _ if error.sqlite_error().is_some_and(|error| error.extended_code == IOERR_SHMSIZE) => {
+                Error::DiskFull
+            }
             Some(Code::OperationInterrupted) => Error::TooCostly,
             Some(Code::NotADatabase) => Error::WrongKey,
             Some(Code::DatabaseCorrupt) => Error::Corrupt(error.to_string()),

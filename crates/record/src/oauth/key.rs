@@ -96,7 +96,7 @@ impl Record {
             let newest = keys.iter().find(|key| key.algorithm == *algorithm);
             newest.is_none_or(|key| plus(key.created, SIGNS) <= now)
         };
-        let due: Vec<&str> = ALGORITHMS.iter().copied().filter(|a| is_due(&a)).collect();
+        let due: Vec<&str> = ALGORITHMS.iter().copied().filter(|a| is_due(a)).collect();
         if due.is_empty() {
             return Ok(keys);
         }

@@ -324,10 +324,10 @@ impl Record {
     pub async fn holder(&self, token: &str) -> Result<Option<Holder>, Error> {
         let hash = secret::hash(token);
         let now = self.now();
-        if let Some((at, holder)) = self.inner.holders.lock().get(&hash) {
-            if (0..CACHE_MS).contains(&now.duration_since(*at).as_millis()) {
-                return Ok(Some(holder.clone()));
-            }
+        if let Some((at, holder)) = self.inner.holders.lock().get(&hash)
+            && (0..CACHE_MS).contains(&now.duration_since(*at).as_millis())
+        {
+            return Ok(Some(holder.clone()));
         }
         let found = self.reading(move |tx| Ok(store::oauth::find_token(tx, &hash, now)?)).await?;
         let Some(found) = found else { return Ok(None) };

@@ -303,6 +303,5 @@ fn may_see(
         return Ok(true);
     }
     let then: Parsed = parsed(key, &change.version.content)?;
-    Ok(then.holds(tx, predicate, key, now)?
-        && !then.is(policy::unreadable_statuses(ctx, key.kind)))
+    Ok(then.holds(tx, predicate, key, now)? && !then.is(policy::unreadable_statuses(ctx, key.kind)))
 }

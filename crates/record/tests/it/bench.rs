@@ -46,8 +46,7 @@ where
     let databases = tokio::task::spawn_blocking(store::test_support::both).await.unwrap();
     let databases: Vec<Database> = databases.into_iter().map(|d| Database(Some(d))).collect();
     for database in databases {
-        let now_us =
-            Arc::new(AtomicI64::new(start.parse::<Timestamp>().unwrap().as_microsecond()));
+        let now_us = Arc::new(AtomicI64::new(start.parse::<Timestamp>().unwrap().as_microsecond()));
         let clock = now_us.clone();
         let store = database.0.as_ref().unwrap().store.clone();
         let record = Record::new(

@@ -230,7 +230,9 @@ async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
         Order::Export(arguments) => return export::run(config, arguments).await,
         Order::View(order) => return view::run(config, order).await,
         Order::Terminology(order) => return terminology::run(config, order).await,
-        Order::Verify(VerifyArguments { audit, backup: None, .. }) => return audit::verify(config, audit).await,
+        Order::Verify(VerifyArguments { audit, backup: None, .. }) => {
+            return audit::verify(config, audit).await;
+        }
         Order::Verify(VerifyArguments { backup: Some(from), quick, .. }) => {
             return backup::verify(config, from, quick).await;
         }

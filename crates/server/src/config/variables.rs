@@ -432,14 +432,24 @@ pub const VARIABLES: &[Variable] = &[
         "weeks for which one whole copy a week stays",
     ),
     boolean("UZIMA_BACKUP_PRUNE", "backup.prune", "true", "removes backups that are too old"),
-    integer("UZIMA_BACKUP_DRILL_HOURS", "backup.drill_hours", "24", "hours between two restore drills; 0: none"),
+    integer(
+        "UZIMA_BACKUP_DRILL_HOURS",
+        "backup.drill_hours",
+        "24",
+        "hours between two restore drills; 0: none",
+    ),
     integer(
         "UZIMA_BACKUP_DRILL_ALARM_DAYS",
         "backup.drill_alarm_days",
         "3",
         "days without a good drill after which there is an alarm",
     ),
-    text("UZIMA_BACKUP_DRILL_FOLDER", "backup.drill_folder", "the data folder", "folder with room for drills"),
+    text(
+        "UZIMA_BACKUP_DRILL_FOLDER",
+        "backup.drill_folder",
+        "the data folder",
+        "folder with room for drills",
+    ),
     integer(
         "UZIMA_BACKUP_KEEP_BEFORE_MIGRATION",
         "backup.keep_before_migration",

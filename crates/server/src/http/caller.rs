@@ -102,7 +102,12 @@ pub async fn authenticate(app: &App, headers: &HeaderMap, address: Option<IpAddr
         Some(Credential::Bearer(token)) => match app.record.holder(&token).await? {
             Some(holder) => {
                 let client = holder.scopes.is_some().then_some(holder.client);
-                return Ok(Known { principal: holder.principal, session: None, scopes: holder.scopes, client });
+                return Ok(Known {
+                    principal: holder.principal,
+                    session: None,
+                    scopes: holder.scopes,
+                    client,
+                });
             }
             None => token,
         },

@@ -338,7 +338,9 @@ async fn wrong_requests_never_reach_the_person() {
         let response = app.ask("patient/*.rs", change).await;
         assert_eq!((response.status().as_u16(), header(&response, "location")), (400, ""), "{change:?}");
     }
-    let cases: [(&str, &[(&str, &str)], &str); 15] = [
+    // Scopes asked for, what is changed in the request, and the error it is sent back with.
+    type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c str);
+    let cases: [Case<'_>; 15] = [
         ("patient/*.rs", &[("code_challenge", ""), ("code_challenge_method", "")], "invalid_request"),
         ("patient/*.rs", &[("code_challenge_method", "plain")], "invalid_request"),
         ("patient/*.rs", &[("code_challenge_method", "")], "invalid_request"),

@@ -343,11 +343,7 @@ fn expected(docs: &[(i64, Doc)], query: &Query, predicate: &Predicate) -> Vec<St
 }
 
 /// The ids that a search over those rows that are allowed must give, in its order.
-pub(crate) fn expected_of(
-    docs: &[(i64, Doc)],
-    query: &Query,
-    allowed: &dyn Fn(&Doc) -> bool,
-) -> Vec<String> {
+pub(crate) fn expected_of(docs: &[(i64, Doc)], query: &Query, allowed: &dyn Fn(&Doc) -> bool) -> Vec<String> {
     let mut found: Vec<&(i64, Doc)> = docs
         .iter()
         .filter(|(_, doc)| {

@@ -70,7 +70,8 @@ fn postgres_is_spoken_to_over_tls() {
     let port = runtime.block_on(relay(address.to_owned(), true, handshakes.clone()));
     let plain = runtime.block_on(relay(address.to_owned(), false, handshakes.clone()));
     let ca = fixture("ca.pem").display().to_string().replace('/', "%2F");
-    let url = |host: &str, port: u16, rest: &str| format!("postgres://{user}@{host}:{port}/{database}?{rest}");
+    let url =
+        |host: &str, port: u16, rest: &str| format!("postgres://{user}@{host}:{port}/{database}?{rest}");
 
     for good in [
         url("localhost", port, &format!("sslmode=verify-full&sslrootcert={ca}")),
