@@ -105,6 +105,10 @@ impl Machine {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .env("UZIMA_LISTEN", &self.listen)
             .env("UZIMA_LOG_FILTER", "error")
+            // It asks for everything at once.
+            .env("UZIMA_LIMITS_USER_PER_SECOND", "0")
+            .env("UZIMA_LIMITS_CLIENT_PER_SECOND", "0")
+            .env("UZIMA_LIMITS_ADDRESS_PER_SECOND", "0")
             .stdin(Stdio::null());
         command
     }

@@ -1636,6 +1636,457 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/clients": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The registered applications, oldest first. */
+        get: operations["list_clients"];
+        put?: never;
+        /** Registers an application. Its secret, if it has one, is shown once. */
+        post: operations["create_client"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/clients/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Changes an application. What people granted stays, but never counts for more than is registered now. */
+        patch: operations["change_client"];
+        trace?: never;
+    };
+    "/api/v1/admin/clients/{id}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Gives an application a new secret; the old one stops working at once. */
+        post: operations["renew_client_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What people granted to applications, newest first, at most 200. */
+        get: operations["list_all_grants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends what somebody granted, and all tokens that came of it. */
+        delete: operations["revoke_any_grant"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/oauth-keys/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes new keys for id tokens now. They change by themselves every 30 days. */
+        post: operations["rotate_oauth_keys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oauth/requests/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What an application asks of the signed-in person. The id is `request` of the page that `/oauth/authorize` leads to. */
+        get: operations["get_authorization"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oauth/requests/{id}/decision": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Agrees to what the application asks, to a part of it, or refuses. The browser then goes to `redirect_to`. */
+        post: operations["decide_authorization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oauth/launches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Prepares the launch of an application about a patient or an encounter (SMART EHR launch), good for five minutes. */
+        post: operations["create_launch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oauth/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the signed-in person granted to applications, newest first. */
+        get: operations["list_grants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/oauth/grants/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes back what was granted; all tokens that came of it end at once. */
+        delete: operations["revoke_grant"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/patients/{id}/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the patient allows and forbids, newest first. */
+        get: operations["list_consents"];
+        put?: never;
+        /** Records what the patient decided; it holds at once. The patient, who acts for her, front desk and privacy officer. */
+        post: operations["give_consent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/consents/{id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a consent back; it holds at once. */
+        post: operations["withdraw_consent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/patients/{id}/proxies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who acts or acted for the patient. The patient, front desk and privacy officer. */
+        get: operations["list_proxies"];
+        put?: never;
+        /** Lets somebody act for the patient. For a child it ends on the 18th birthday. */
+        post: operations["grant_proxy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/proxies/{id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends it: the clinic, the patient, or the person herself. */
+        post: operations["end_proxy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/acting-for": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** For whom you act. */
+        get: operations["list_acting_for"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/emergency-access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What you have open at the moment. */
+        get: operations["list_running_emergencies"];
+        put?: never;
+        /**
+         * Opens the record of a patient who is not in your care, or facts that are sealed, for at most four hours. You must have
+         *     signed in within the last five minutes. The patient and the privacy officers are told; somebody reviews it.
+         */
+        post: operations["begin_emergency"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/emergency-access/reasons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The reasons to choose from. */
+        get: operations["list_emergency_reasons"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/emergency-access/{id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Closes it before its time. */
+        post: operations["end_emergency"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/emergency-access/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Emergency access that waits for review. Privacy officer. */
+        get: operations["list_emergency_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/emergency-access/{id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Writes down what the review found. Privacy officer, and never for oneself. */
+        post: operations["review_emergency"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/rights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may do what, and how it came to be so. Administrator and privacy officer. */
+        get: operations["show_rights"];
+        /** Changes one right: what takes away holds at once (200), what gives waits for a second person (202). */
+        put: operations["change_right"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/rights/changes/{id}/agree": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The second person agrees; the right is given. */
+        post: operations["agree_to_right"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/rights/changes/{id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The second person refuses, or who asked takes it back. */
+        post: operations["refuse_right"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/rights/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Why a person may or may not: the chain of decisions in plain words. Administrator and privacy officer; audited. */
+        get: operations["explain_access"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/sensitivity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Codes that the clinic seals beside the built-in ones. Privacy officer. */
+        get: operations["show_sensitivity"];
+        /** Replaces the clinic's own lists; what is written from then on is sealed by them. Privacy officer. */
+        put: operations["change_sensitivity"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/audit": {
         parameters: {
             query?: never;
@@ -1904,6 +2355,17 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AccessExplained: {
+            allowed: boolean;
+            steps: components["schemas"]["AccessStep"][];
+        };
+        AccessStep: {
+            /** @description `role|care|proxy|emergency|seal|consent|status|token|verdict` */
+            layer: string;
+            /** @description `allows|denies|silent` */
+            effect: string;
+            text: string;
+        };
         /** @description What the own account is protected by. */
         AccountSecurity: {
             /** @description What the clinic asks: `off`, `asked` or `required`. */
@@ -2153,6 +2615,27 @@ export interface components {
             /** @description The key before it signed that this one follows; false for the first. */
             is_endorsed: boolean;
         };
+        Authorization: {
+            client_id: string;
+            client_name: string;
+            /** @description Where the browser goes afterwards. */
+            redirect_uri: string;
+            /** @description What is asked; the person may take some away. */
+            scopes: components["schemas"]["String"][];
+            /** @description The patient of the launch. */
+            patient_id?: string | null;
+            /** @description A patient must be chosen: one of `patient_ids`, or for staff any that is found by `/api/v1/patients`. */
+            needs_patient: boolean;
+            patient_ids: string[];
+            /** Format: date-time */
+            expires_at: string;
+        };
+        AuthorizationDecision: {
+            approve: boolean;
+            /** @description Fewer than asked; all if not given. */
+            scopes?: components["schemas"]["String"][] | null;
+            patient_id?: string | null;
+        };
         /** @description `GET providers/{id}/availability` */
         Availability: {
             timezone: string;
@@ -2182,6 +2665,47 @@ export interface components {
             vitals: components["schemas"]["Vital"][];
             visits: components["schemas"]["VisitSummary"][];
             documents: components["schemas"]["DocumentLink"][];
+        };
+        /**
+         * @description How an application shows that it is itself.
+         * @enum {string}
+         */
+        ClientAuthentication: "none" | "secret" | "key";
+        ClientCreated: {
+            client: components["schemas"]["ClientInfo"];
+            /** @description Shown once. */
+            client_secret?: string | null;
+        };
+        ClientInfo: {
+            client_id: string;
+            name: string;
+            authentication: components["schemas"]["ClientAuthentication"];
+            scopes: components["schemas"]["String"][];
+            redirect_uris: string[];
+            launch_url?: string | null;
+            /** @description Whether its public keys are registered by value. */
+            has_jwks: boolean;
+            jwks_url?: string | null;
+            /** @description `RS256` or `ES384` */
+            id_token_algorithm: string;
+            disabled: boolean;
+            /** Format: date-time */
+            created_at: string;
+        };
+        ClientPatch: {
+            name?: string | null;
+            scopes?: components["schemas"]["String"][] | null;
+            redirect_uris?: string[] | null;
+            launch_url?: string | null;
+            /** @description A JWK Set. */
+            jwks?: Record<string, never> | null;
+            jwks_url?: string | null;
+            /** @description `true` ends its tokens and everything that was granted to it. */
+            disabled?: boolean | null;
+        };
+        ClientSecret: {
+            /** @description Shown once. */
+            client_secret: string;
         };
         /** @description The clinic, as every signed-in page needs it. */
         ClinicInfo: {
@@ -2214,6 +2738,67 @@ export interface components {
         Coded: {
             code: string;
             display: string;
+        };
+        ConsentActor: {
+            /** @description Id of a Practitioner. */
+            practitioner: string;
+        } | {
+            /** @description Id of a RelatedPerson. */
+            related_person: string;
+        } | {
+            role: components["schemas"]["RoleName"];
+        } | {
+            /** @description Id of an OAuth client. */
+            client: string;
+        };
+        ConsentGiven: {
+            /** @description `deny|permit` */
+            decision: string;
+            /** @description Whom it is about; empty: everybody but the patient. */
+            actors?: components["schemas"]["ConsentActor"][];
+            /** @description FHIR types, e.g. `Observation`; empty: everything. */
+            types?: string[];
+            /**
+             * @description Sealed categories (`HIV`, `SEX`, `SDV`, `MH`, `SUD`, `R`); empty: whether sealed or not. A permit that names one opens
+             *     its seal.
+             */
+            categories?: string[];
+            /** @description v3-ActReason codes, e.g. `TREAT`; empty: any. */
+            purposes?: string[];
+            /** @description `YYYY-MM-DD` */
+            from?: string | null;
+            /** @description `YYYY-MM-DD`, the last day. */
+            until?: string | null;
+            /** @description Which text was read out or shown, e.g. `privacy-2026-11`. */
+            text_version: string;
+            /** @description The text itself, in `language`. */
+            text: string;
+            /** @description BCP-47 */
+            language: string;
+        };
+        ConsentList: {
+            items: components["schemas"]["ConsentSummary"][];
+        };
+        ConsentSummary: {
+            id: string;
+            /** Format: int32 */
+            version: number;
+            /** @description `active|inactive|…` */
+            status: string;
+            /** @description `deny|permit`, empty for others. */
+            decision: string;
+            actors: string[];
+            types: string[];
+            categories: string[];
+            purposes: string[];
+            from?: string | null;
+            until?: string | null;
+            /** @description When it was given or taken back. */
+            at: string;
+            /** @description Who gave it, e.g. `Patient/1`, `RelatedPerson/2`. */
+            given_by: string;
+            text_version: string;
+            language: string;
         };
         /** @description One visit. */
         Consultation: {
@@ -2372,6 +2957,59 @@ export interface components {
             candidates: components["schemas"]["DuplicateCandidate"][];
             created_at: string;
         };
+        EmergencyAccess: {
+            id: string;
+            /** @description Account of the person who opened the record. */
+            account_id: string;
+            patient_id: string;
+            reason: string;
+            explanation: string;
+            /** Format: date-time */
+            at: string;
+            /** Format: date-time */
+            until: string;
+            /** Format: date-time */
+            ended_at?: string | null;
+            review?: components["schemas"]["EmergencyReviewed"] | null;
+            /** @description Nobody has reviewed it for 72 hours. */
+            overdue: boolean;
+        };
+        EmergencyList: {
+            items: components["schemas"]["EmergencyAccess"][];
+        };
+        EmergencyReason: {
+            code: string;
+            text: string;
+        };
+        EmergencyReasons: {
+            items: components["schemas"]["EmergencyReason"][];
+        };
+        EmergencyReviewAnswer: {
+            /** @description `justified|unjustified|unclear` */
+            verdict: string;
+            /** @description What is to follow; may be empty only if it was justified. */
+            note?: string;
+        };
+        EmergencyReviewed: {
+            /** Format: date-time */
+            at: string;
+            account_id: string;
+            /** @description `justified|unjustified|unclear` */
+            verdict: string;
+            note: string;
+        };
+        EmergencyStart: {
+            patient_id: string;
+            /** @description A code of `emergency-access/reasons`. */
+            reason: string;
+            /** @description Why it cannot wait, in a sentence of your own; 10 to 1,000 letters. */
+            explanation: string;
+            /**
+             * Format: int32
+             * @description 1 to 240; 60 if not given.
+             */
+            minutes?: number | null;
+        };
         /** @description One day that differs. Without times it is the whole day. What is not available wins over what is. */
         Exception: {
             /** Format: date */
@@ -2416,6 +3054,24 @@ export interface components {
         };
         /** @enum {string} */
         FrequencyCode: "OD" | "BD" | "TDS" | "QDS" | "PRN" | "STAT" | "NOCTE";
+        /** @description What somebody granted to an application. */
+        GrantInfo: {
+            id: string;
+            account_id: string;
+            /** @description The person's name. */
+            display: string;
+            client_id: string;
+            client_name: string;
+            scopes: components["schemas"]["String"][];
+            /** @description The patient it is about. */
+            patient_id?: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            last_used_at?: string | null;
+            /** Format: date-time */
+            expires_at: string;
+        };
         /** @description A window that repeats every week. */
         Hours: {
             day: components["schemas"]["Day"];
@@ -2537,6 +3193,14 @@ export interface components {
             video: components["schemas"]["KindSchedule"];
             "in-person": components["schemas"]["KindSchedule"];
         };
+        Launch: {
+            /** @description The parameter by itself. */
+            launch: string;
+            /** @description Where to go, if the application has a launch URL. */
+            url?: string | null;
+            /** Format: date-time */
+            expires_at: string;
+        };
         LedgerLine: {
             account: string;
             name: string;
@@ -2629,6 +3293,29 @@ export interface components {
             total?: number | null;
         };
         /** @description A page of a list. */
+        List_ClientInfo: {
+            items: {
+                client_id: string;
+                name: string;
+                authentication: components["schemas"]["ClientAuthentication"];
+                scopes: components["schemas"]["String"][];
+                redirect_uris: string[];
+                launch_url?: string | null;
+                /** @description Whether its public keys are registered by value. */
+                has_jwks: boolean;
+                jwks_url?: string | null;
+                /** @description `RS256` or `ES384` */
+                id_token_algorithm: string;
+                disabled: boolean;
+                /** Format: date-time */
+                created_at: string;
+            }[];
+            /** @description Give it back as `cursor`; null on the last page. */
+            next: string | null;
+            /** Format: int64 */
+            total?: number | null;
+        };
+        /** @description A page of a list. */
         List_Coded: {
             items: {
                 code: string;
@@ -2678,6 +3365,30 @@ export interface components {
                 /** @description Best first. */
                 candidates: components["schemas"]["DuplicateCandidate"][];
                 created_at: string;
+            }[];
+            /** @description Give it back as `cursor`; null on the last page. */
+            next: string | null;
+            /** Format: int64 */
+            total?: number | null;
+        };
+        /** @description A page of a list. */
+        List_GrantInfo: {
+            items: {
+                id: string;
+                account_id: string;
+                /** @description The person's name. */
+                display: string;
+                client_id: string;
+                client_name: string;
+                scopes: components["schemas"]["String"][];
+                /** @description The patient it is about. */
+                patient_id?: string | null;
+                /** Format: date-time */
+                created_at: string;
+                /** Format: date-time */
+                last_used_at?: string | null;
+                /** Format: date-time */
+                expires_at: string;
             }[];
             /** @description Give it back as `cursor`; null on the last page. */
             next: string | null;
@@ -2992,9 +3703,35 @@ export interface components {
             /** @description Language of the messages; the patient's own if not given. */
             language?: string | null;
         };
+        NewClient: {
+            name: string;
+            /**
+             * @description `system/…` for one that acts for itself; `patient/…`, `user/…`, `openid`, `fhirUser`, `launch`, `launch/patient`,
+             *     `offline_access` for one that people use.
+             */
+            scopes: components["schemas"]["String"][];
+            authentication?: components["schemas"]["ClientAuthentication"];
+            /** @description Compared whole. */
+            redirect_uris?: string[];
+            launch_url?: string | null;
+            /** @description A JWK Set. */
+            jwks?: Record<string, never> | null;
+            jwks_url?: string | null;
+            /** @description `RS256` if not given, or `ES384`. */
+            id_token_algorithm?: string | null;
+        };
         NewDevice: {
             /** @description e.g. `Tablet, ward 3` */
             name: string;
+        };
+        NewLaunch: {
+            client_id: string;
+            patient_id?: string | null;
+            encounter_id?: string | null;
+            /** @description References of other resources in question, e.g. `DiagnosticReport/7`. */
+            fhir_context?: string[];
+            /** @description What the application is to do, as it is agreed with its maker. */
+            intent?: string | null;
         };
         NewPasskey: {
             ceremony_id: string;
@@ -3404,6 +4141,41 @@ export interface components {
              */
             version?: number | null;
         };
+        ProxyGrant: {
+            /** @description Who is to act: a personal account, not one of the staff. */
+            account_id: string;
+            /** @description `parent|guardian|patient-choice|court` */
+            basis: string;
+            /** @description v3-RoleCode, e.g. `MTH`, `FTH`, `GUARD`, `SPS`. */
+            relationship: string;
+            /** @description Parts of the record; empty: all that the patient sees. */
+            classes?: string[];
+            /** @description Open sealed facts too. Of a child: until the 12th birthday. */
+            sealed?: boolean;
+            /** Format: date-time */
+            until?: string | null;
+        };
+        ProxyList: {
+            items: components["schemas"]["ProxyRow"][];
+        };
+        ProxyRow: {
+            id: string;
+            account_id: string;
+            patient_id: string;
+            related_person_id: string;
+            /** @description `parent|guardian|patient-choice|court` */
+            basis: string;
+            /** @description Parts of the record, e.g. `result`, `appointment`. */
+            classes: string[];
+            /** @description Sealed facts are open too. */
+            sealed: boolean;
+            /** Format: date-time */
+            from: string;
+            /** Format: date-time */
+            until: string;
+            /** Format: date-time */
+            ended_at?: string | null;
+        };
         /** @description How good the connection of one side was over the last seconds. */
         Quality: {
             /** Format: int32 */
@@ -3427,6 +4199,10 @@ export interface components {
         /** @description Shown once; empty where there were some already. */
         RecoveryCodes: {
             recovery_codes: string[];
+        };
+        Redirect: {
+            /** @description Go there with the browser. */
+            redirect_to: string;
         };
         Registration: {
             given: string;
@@ -3465,6 +4241,58 @@ export interface components {
             /** @description Phone in any form, e-mail or user name. */
             login: string;
         };
+        RightsCell: {
+            role: components["schemas"]["RoleName"];
+            /** @description e.g. `result` */
+            class: string;
+            /** @description `read|create|change|delete` */
+            verb: string;
+            /** @description `nobody|self|own|in-care|everyone` */
+            reach: string;
+            /** @description As the program comes. */
+            built_in: string;
+            /** @description The most that may be set. */
+            most: string;
+        };
+        RightsChange: {
+            id: string;
+            /** Format: date-time */
+            at: string;
+            account_id: string;
+            role: components["schemas"]["RoleName"];
+            class: string;
+            verb: string;
+            before: string;
+            after: string;
+            reason: string;
+            /** @description `done|waiting|agreed|refused` */
+            state: string;
+            /** Format: date-time */
+            decided_at?: string | null;
+            decided_by?: string | null;
+        };
+        RightsClass: {
+            code: string;
+            title: string;
+            /** @description FHIR types. */
+            types: string[];
+        };
+        RightsEdit: {
+            role: components["schemas"]["RoleName"];
+            class: string;
+            /** @description `read|create|change|delete` */
+            verb: string;
+            /** @description `nobody|self|own|in-care|everyone` */
+            reach: string;
+            reason: string;
+        };
+        RightsTable: {
+            cells: components["schemas"]["RightsCell"][];
+            classes: components["schemas"]["RightsClass"][];
+            sealed_categories: components["schemas"]["SealedCategory"][];
+            /** @description Newest first. */
+            changes: components["schemas"]["RightsChange"][];
+        };
         /**
          * @description LEDGER A2.
          * @enum {string}
@@ -3497,6 +4325,10 @@ export interface components {
             instructions?: string | null;
             /** Format: int32 */
             refills?: number;
+        };
+        SealedCategory: {
+            code: string;
+            title: string;
         };
         /** @description One of these; by which factor the person shows who she is. */
         SecondFactorEntry: {
@@ -3539,6 +4371,10 @@ export interface components {
              * @description Codes by SMS that the whole clinic sends within 24 hours, at most.
              */
             sms_codes_per_day: number;
+        };
+        SensitivityLists: {
+            /** @description The clinic's own lists beside the built-in ones: `[{"category": "HIV", "system": "…", "codes": ["B20*"]}]`. */
+            rules: Record<string, never>[];
         };
         Session: {
             user: components["schemas"]["Me"];
@@ -3647,6 +4483,7 @@ export interface components {
             /** @description What `navigator.credentials.get` gave, by `toJSON`. */
             passkey?: Record<string, never> | null;
         };
+        String: string;
         /** @description A code with its system. */
         SystemCode: {
             code: string;
@@ -7273,6 +8110,983 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["OneTimePassword"];
                 };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_clients: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ClientInfo"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_client: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewClient"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClientCreated"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_client: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClientPatch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClientInfo"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    renew_client_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClientSecret"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_all_grants: {
+        parameters: {
+            query?: {
+                /** @description Only of this person. */
+                account_id?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_GrantInfo"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_any_grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_oauth_keys: {
+        parameters: {
+            query?: {
+                /** @description `true`: what the old keys signed no longer counts, for when one got about. */
+                drop_old?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_authorization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Authorization"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_authorization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuthorizationDecision"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Redirect"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_launch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewLaunch"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Launch"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_grants: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_GrantInfo"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_grant: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_consents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsentList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    give_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConsentGiven"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsentSummary"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_consent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsentSummary"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_proxies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    grant_proxy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProxyGrant"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyRow"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_proxy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_acting_for: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_running_emergencies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmergencyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    begin_emergency: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmergencyStart"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmergencyAccess"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_emergency_reasons: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmergencyReasons"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_emergency: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_emergency_queue: {
+        parameters: {
+            query?: {
+                /** @description `true`: also those that were reviewed, newest first. Else what waits, oldest first. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmergencyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    review_emergency: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmergencyReviewAnswer"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_rights: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsTable"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_right: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RightsEdit"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsChange"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RightsChange"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agree_to_right: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refuse_right: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_access: {
+        parameters: {
+            query: {
+                /** @description Whose access. */
+                account_id: string;
+                patient_id: string;
+                /** @description FHIR type, e.g. `Observation`. */
+                type: string;
+                /** @description One resource; else any such of the patient. */
+                id?: string;
+                /** @description `read` (if not given), `search`, `history`, `create`, `update` or `delete`. */
+                action?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessExplained"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_sensitivity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SensitivityLists"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_sensitivity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SensitivityLists"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Any error */
             default: {
