@@ -242,6 +242,10 @@ impl Record {
         if own && ctx.has_role(Role::Administrator) && (!keeps || change.disabled == Some(true)) {
             return refuse("own-account", "/roles", "Ask another administrator to change this about you.");
         }
+        if change.roles.as_ref().is_some_and(|roles| self.second_person_needed(ctx, account, roles)) {
+            let text = "Another administrator must give you a role that reads patients' facts.";
+            return refuse("second-person-needed", "/roles", text);
+        }
         if change.roles.is_some() {
             self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
         }

@@ -101,7 +101,7 @@ impl Record {
 
     /// Whether the caller would give herself rights on patients' facts by these roles of her own account: then somebody
     /// else must do it.
-    pub fn second_person_needed(&self, ctx: &Ctx, account: i64, roles: &[Role]) -> bool {
+    pub(crate) fn second_person_needed(&self, ctx: &Ctx, account: i64, roles: &[Role]) -> bool {
         let Some(user) = ctx.user().filter(|u| u.account == account) else { return false };
         let reads = |role: &Role| {
             [Class::Result, Class::Document, Class::Clinical, Class::Medicine, Class::Prescription]

@@ -6,6 +6,7 @@ use access::matrix::{Cell, Reach, Verb};
 use access::{Action, Class, Ctx, Principal, Role, ScopeSet, Seals, User};
 use fhir::search::{Handling, Params};
 use jiff::SignedDuration;
+use record::authn::AccountChange;
 use record::rights::emergency::NewEmergency;
 use record::rights::proxy::{Basis, NewProxy};
 use record::rights::{Actor, NewConsent, Question};
@@ -613,9 +614,19 @@ async fn rights_change_by_one_downwards_and_by_two_upwards() {
         let states: Vec<&str> = table.changes.iter().map(|c| c.state.code()).collect();
         assert_eq!(states.len(), 2);
         assert!(states.contains(&"agreed") && states.contains(&"done"));
-        assert!(bench.record.second_person_needed(&administrator, 4, &[Role::Administrator, Role::Doctor]));
-        assert!(!bench.record.second_person_needed(&administrator, 4, &[Role::Administrator, Role::Cashier]));
-        assert!(!bench.record.second_person_needed(&administrator, 5, &[Role::Doctor]));
+        // Nobody makes herself a clinician, as an administrator either.
+        let roles =
+            |roles: &[Role]| AccountChange { roles: Some(roles.to_vec()), ..AccountChange::default() };
+        let own = roles(&[Role::Administrator, Role::Doctor]);
+        let error = bench.record.update_account(&administrator, 4, own).await.unwrap_err();
+        assert_eq!(name(&error), "Rule second-person-needed");
+        // Others' roles, and her own that read no facts, come further.
+        for (account, roles) in
+            [(5, roles(&[Role::Doctor])), (4, roles(&[Role::Administrator, Role::Cashier]))]
+        {
+            let done = bench.record.update_account(&administrator, account, roles).await;
+            assert!(done.is_err_and(|error| name(&error) != "Rule second-person-needed"));
+        }
     })
     .await;
 }
