@@ -43,7 +43,6 @@ pub mod payments;
 pub mod prescriptions;
 pub mod price_list;
 pub mod rights;
-pub mod security;
 pub mod types;
 pub mod users;
 
@@ -90,7 +89,6 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
     let routes = ApiRouter::new()
         // One line per file of this folder.
         .merge(auth::routes())
-        .merge(security::routes())
         .merge(cashier::routes())
         .merge(invoices::routes())
         .merge(payments::routes())
