@@ -12,8 +12,20 @@ const READS =
 const FORMS =
   /\/lib\/(api\/problem|ui\/(Field|TextField|ErrorSummary|form)\.)|svelte\/src\/internal\/client\/dom\/elements\/(bindings\/(?!this|shared)|custom-element)|icons\/(circle|triangle)-alert/;
 
+const SHORT = {
+  assetFileNames: '_app/immutable/assets/[hash:7][extname]',
+  chunkFileNames: '_app/immutable/chunks/[hash:7].js'
+};
+
 export default defineConfig({
-  plugins: [sveltekit()],
+  plugins: [
+    sveltekit(),
+    {
+      // The first file names every page's files: short names, made of their content alone (42 bits).
+      name: 'short-names',
+      config: (_, { isSsrBuild }) => (isSsrBuild ? {} : { build: { rolldownOptions: { output: SHORT } } })
+    }
+  ],
   build: {
     manifest: true,
     target: 'es2022',

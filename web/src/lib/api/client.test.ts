@@ -79,4 +79,37 @@ describe('request', () => {
     ).rejects.toMatchObject({ code: 'credentials-wrong' });
     expect(reauthenticate).not.toHaveBeenCalled();
   });
+  it('asks once who the person is and repeats what needed it, with the same key', async () => {
+    const need = { factors: ['totp'], minutes: 10 };
+    const replies = [reply(403, { code: 'step-up-needed', details: need }), reply(204, undefined)];
+    const send = vi.fn(async (_input: string, _init: RequestInit) => replies.shift()!);
+    const stepUp = vi.fn(async () => true);
+    configureClient({ reauthenticate: async () => false, language: () => 'en', stepUp });
+    await request('POST', 'x', { idempotencyKey: 'same', body: {} }, send);
+    expect(stepUp).toHaveBeenCalledExactlyOnceWith(need);
+    expect(send.mock.calls.map(([, init]) => (init.headers as Record<string, string>)['Idempotency-Key'])).toEqual(['same', 'same']);
+  });
+  it('says so when the person does not want to show herself', async () => {
+    const stepUp = async () => false;
+    configureClient({ reauthenticate: async () => false, language: () => 'en', stepUp });
+    const refusal = async () => reply(403, { code: 'step-up-needed', details: { factors: ['password'], minutes: 10 } });
+    await expect(request('POST', 'x', {}, refusal)).rejects.toMatchObject({ code: 'step-up-cancelled' });
+  });
+  it('does not ask where no factor would do, nor for ever', async () => {
+    const stepUp = vi.fn(async () => true);
+    configureClient({ reauthenticate: async () => false, language: () => 'en', stepUp });
+    const without = async () => reply(403, { code: 'step-up-needed', details: { factors: [], minutes: 10 } });
+    await expect(request('POST', 'x', {}, without)).rejects.toMatchObject({ code: 'step-up-needed' });
+    expect(stepUp).not.toHaveBeenCalled();
+    const always = async () => reply(403, { code: 'step-up-needed', details: { factors: ['totp'], minutes: 10 } });
+    await expect(request('POST', 'x', {}, always)).rejects.toMatchObject({ code: 'step-up-needed' });
+    expect(stepUp).toHaveBeenCalledTimes(1);
+  });
+  it('tells of what is due before anything else', async () => {
+    const due = vi.fn();
+    configureClient({ reauthenticate: async () => false, language: () => 'en', due });
+    const refusal = async () => reply(403, { code: 'password-change-needed' });
+    await expect(request('GET', 'x', {}, refusal)).rejects.toMatchObject({ status: 403 });
+    expect(due).toHaveBeenCalledExactlyOnceWith('password-change-needed');
+  });
 });

@@ -100,6 +100,9 @@ export interface RequestOptions {
   language?: string;
 }
 
+/** Code of a request that was not repeated because the person did not want to show herself again. */
+export const STEP_UP_CANCELLED = 'step-up-cancelled';
+
 const ROOT = '/api/v1/';
 /** A request that takes longer than this is given up and can be retried. */
 const TIMEOUT_MS = 30_000;
@@ -107,14 +110,28 @@ const TIMEOUT_MS = 30_000;
 type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 /** Called on 401. Resolves true when somebody signed in again and the request may be repeated. */
 type Reauthenticate = () => Promise<boolean>;
+/** What a sensitive act asks for: one of these factors, shown within so many minutes. */
+export interface StepUpNeed {
+  factors: string[];
+  minutes: number;
+}
 
-let reauthenticate: Reauthenticate | undefined;
-let language: () => string = () => 'en';
+interface Hooks {
+  reauthenticate: Reauthenticate;
+  language: () => string;
+  /** Called on 403 `step-up-needed`. Resolves true when the person showed herself and the request may be repeated. */
+  stepUp?: (need: StepUpNeed) => Promise<boolean>;
+  /** Called when the server wants something done before anything else: the code of the refusal. */
+  due?: (code: string) => void;
+}
 
-/** Tells the client how to ask for a new sign-in and which language server-made texts should have. */
-export function configureClient(options: { reauthenticate: Reauthenticate; language: () => string }): void {
-  reauthenticate = options.reauthenticate;
-  language = options.language;
+let hooks: Partial<Hooks> = {};
+/** Refusals that are the same for every route until the person has done something else. */
+const DUE = ['password-change-needed', 'second-factor-needed'];
+
+/** Tells the client how to ask for a new sign-in or a step-up and which language server-made texts should have. */
+export function configureClient(options: Hooks): void {
+  hooks = options;
 }
 
 export function addressOf(path: string, query?: Record<string, QueryValue>): string {
@@ -127,7 +144,8 @@ export function addressOf(path: string, query?: Record<string, QueryValue>): str
 }
 
 /**
- * Sends one request and returns the parsed body (`undefined` for 204).
+ * Sends one request and returns the parsed body (`undefined` for 204). When the session ended or the act needs that the
+ * person shows herself again, she is asked, and the request is repeated once.
  * Throws [ApiError]; status 0 means that the server was not reached.
  */
 export async function request<T>(
@@ -136,20 +154,32 @@ export async function request<T>(
   options: RequestOptions = {},
   send: Fetch = (input, init) => fetch(input, init)
 ): Promise<T> {
-  try {
-    return await once<T>(method, path, options, send);
-  } catch (error) {
-    const expired = error instanceof ApiError && error.status === 401 && !options.anonymous;
-    if (!expired || !reauthenticate) throw error;
-    if (!(await reauthenticate())) throw error;
-    return once<T>(method, path, options, send);
+  let [signedIn, steppedUp] = [false, false];
+  for (;;) {
+    try {
+      return await once<T>(method, path, options, send);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.status === 401 && !options.anonymous && !signedIn && hooks.reauthenticate) {
+        signedIn = true;
+        if (!(await hooks.reauthenticate())) throw error;
+      } else if (error.code === 'step-up-needed' && !steppedUp && hooks.stepUp) {
+        steppedUp = true;
+        const { factors, minutes } = error.details as unknown as StepUpNeed;
+        if (!Array.isArray(factors) || factors.length === 0) throw error;
+        if (!(await hooks.stepUp({ factors, minutes }))) throw new ApiError(403, { code: STEP_UP_CANCELLED }, error.requestId);
+      } else {
+        if (error.status === 403 && DUE.includes(error.code)) hooks.due?.(error.code);
+        throw error;
+      }
+    }
   }
 }
 
 async function once<T>(method: string, path: string, options: RequestOptions, send: Fetch): Promise<T> {
   const headers: Record<string, string> = {
     Accept: 'application/json, application/problem+json',
-    'Accept-Language': options.language ?? language()
+    'Accept-Language': options.language ?? hooks.language?.() ?? 'en'
   };
   if (options.body !== undefined) headers['Content-Type'] = 'application/json';
   if (options.idempotencyKey) headers['Idempotency-Key'] = options.idempotencyKey;
@@ -197,5 +227,6 @@ export const api = {
   put: <T>(path: string, body: unknown, options: RequestOptions = {}) =>
     request<T>('PUT', path, { ...options, body }),
   patch: <T>(path: string, body: unknown, options: RequestOptions = {}) =>
-    request<T>('PATCH', path, { ...options, body })
+    request<T>('PATCH', path, { ...options, body }),
+  delete: <T = void>(path: string, options: RequestOptions = {}) => request<T>('DELETE', path, options)
 };

@@ -12,7 +12,15 @@ export interface Page<T> {
 }
 export type Role = Schemas['RoleName'];
 export type Me = Schemas['Me'];
-export type Session = Schemas['Session'];
+/** A session that has just begun. */
+export type Opened = Schemas['Session'];
+export type SecondFactorNeeded = Schemas['SecondFactorNeeded'];
+export type SessionFacts = Schemas['SessionState'];
+export type SessionRow = Schemas['SessionInfo'];
+export type AccountSecurity = Schemas['AccountSecurity'];
+export type Passkey = Schemas['PasskeyInfo'];
+export type SharedDevice = Schemas['SharedDevice'];
+export type LinkInfo = Schemas['LinkInfo'];
 export type Registration = Schemas['RegistrationBegun'];
 
 export type Kind = Schemas['Kind'];

@@ -1,3 +1,5 @@
+import type access from './en/access.json';
+import type account from './en/account.json';
 import type admin from './en/admin.json';
 import type cashier from './en/cashier.json';
 import type clinic from './en/clinic.json';
@@ -7,7 +9,9 @@ import type entry from './en/entry.json';
 import type errors from './en/errors.json';
 import type home from './en/home.json';
 import type shared from './en/shared.json';
+import type privacy from './en/privacy.json';
 import type register from './en/register.json';
+import type secure from './en/secure.json';
 import type patient from './en/patient.json';
 import type staff from './en/staff.json';
 import { fill, type Parameters } from './message';
@@ -15,9 +19,11 @@ import { fill, type Parameters } from './message';
 /**
  * The words come in parts so that a page waits only for its own: `core` always, `errors` as soon as the
  * first page stands, `entry` and `register` before signing in, `home` and `patient` for patients, `shared` and `staff`,
- * `clinic`, `desk`, `cashier` and `admin` for their portals.
+ * `clinic`, `desk`, `cashier` and `admin` for their portals; `account` (the own account), `access` (who may see what),
+ * `secure` (administration of both) and `privacy` where they are used.
  */
-export type Catalogue = 'core' | 'entry' | 'register' | 'errors' | 'home' | 'shared' | 'patient' | 'staff' | 'clinic' | 'desk' | 'cashier' | 'admin';
+export type Catalogue = 'core' | 'entry' | 'register' | 'errors' | 'home' | 'shared' | 'patient' | 'staff' | 'clinic' | 'desk' | 'cashier' | 'admin'
+  | 'account' | 'access' | 'secure' | 'privacy';
 export type Key =
   | keyof typeof core
   | keyof typeof entry
@@ -30,7 +36,11 @@ export type Key =
   | keyof typeof clinic
   | keyof typeof desk
   | keyof typeof cashier
-  | keyof typeof admin;
+  | keyof typeof admin
+  | keyof typeof account
+  | keyof typeof access
+  | keyof typeof secure
+  | keyof typeof privacy;
 export type Locale = 'en' | 'sw';
 type Messages = Record<string, string>;
 
@@ -55,7 +65,11 @@ const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Message
     clinic: () => import('./en/clinic.json'),
     desk: () => import('./en/desk.json'),
     cashier: () => import('./en/cashier.json'),
-    admin: () => import('./en/admin.json')
+    admin: () => import('./en/admin.json'),
+    account: () => import('./en/account.json'),
+    access: () => import('./en/access.json'),
+    secure: () => import('./en/secure.json'),
+    privacy: () => import('./en/privacy.json')
   },
   sw: {
     core: () => import('./sw/core.json'),
@@ -69,7 +83,11 @@ const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Message
     clinic: () => import('./sw/clinic.json'),
     desk: () => import('./sw/desk.json'),
     cashier: () => import('./sw/cashier.json'),
-    admin: () => import('./sw/admin.json')
+    admin: () => import('./sw/admin.json'),
+    account: () => import('./sw/account.json'),
+    access: () => import('./sw/access.json'),
+    secure: () => import('./sw/secure.json'),
+    privacy: () => import('./sw/privacy.json')
   }
 };
 

@@ -1,5 +1,5 @@
 import { tick } from 'svelte';
-import { ApiError } from '$lib/api/client';
+import { ApiError, STEP_UP_CANCELLED } from '$lib/api/client';
 import { i18n } from '$lib/i18n/index.svelte';
 import { fieldName, fieldText, problemText } from '$lib/api/problem';
 
@@ -71,6 +71,11 @@ export class Form {
       throw error;
     }
     this.refusal = error;
+    // Whoever closed the question has decided: there is nothing to tell.
+    if (error.code === STEP_UP_CANCELLED) {
+      this.#key = undefined;
+      return;
+    }
     // A refusal of something this form has no field for (a time chosen a page before) is told as a whole.
     const here = error.fields.some((problem) => fieldOnPage(fieldName(problem.field)));
     if (error.fields.length > 0 && (here || error.code === 'invalid')) {
