@@ -84,6 +84,47 @@ pub fn python() -> anyhow::Result<PathBuf> {
     }
 }
 
+/// OpenSSH's server, for the tests of backups over SFTP. It only ever runs inside them: the package's own service is
+/// neither started nor enabled where this installs it.
+pub fn ssh_server() -> anyhow::Result<PathBuf> {
+    if let Some(found) = sshd() {
+        return Ok(found);
+    }
+    without_services(|| debian(&["openssh-server", "openssh-sftp-server", "openssh-client"]))?;
+    match sshd() {
+        Some(found) => Ok(found),
+        None => bail!("openssh-server was installed, but sshd is not where Debian puts it"),
+    }
+}
+
+fn sshd() -> Option<PathBuf> {
+    let found = find("sshd").or_else(|| Some(PathBuf::from("/usr/sbin/sshd")).filter(|file| file.exists()));
+    found.filter(|_| find("ssh-keygen").is_some() && find("ssh").is_some())
+}
+
+/// Debian asks this file before it starts a service that was just installed.
+const SERVICES: &str = "/usr/sbin/policy-rc.d";
+/// Its answer for "no".
+const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
+
+fn without_services(install: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = Path::new(SERVICES);
+    let is_ours = !file.exists();
+    if is_ours && std::fs::write(file, NO_SERVICES).is_ok() {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755))?;
+    }
+    let installed = install();
+    if is_ours && file.exists() {
+        std::fs::remove_file(file)?;
+    }
+    // Not after the next boot either. Without systemd there is nothing to say.
+    for unit in ["ssh.service", "ssh.socket"] {
+        drop(output(&mut command("systemctl", &["disable", unit])));
+    }
+    installed
+}
+
 /// The official R4 examples: the FHIR package of this name and version, as npm serves it.
 const EXAMPLES: &str = "hl7.fhir.r4.examples@4.0.1";
 const EXAMPLES_SHA256: &str = "dce87f1b5b9341867033f7d1f544fa1b5232503f6d62813887ac6b8a8b6cb682";

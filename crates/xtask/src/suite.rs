@@ -33,6 +33,7 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
     step("prerequisites");
     prerequisites::node()?;
     let bin = prerequisites::postgres()?;
+    let sshd = prerequisites::ssh_server()?;
     let examples = prerequisites::r4_examples()?;
     if !options.no_browser {
         prerequisites::chromium()?;
@@ -52,6 +53,7 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
     tests
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("UZIMA_TEST_POSTGRES_URL", &database.url)
+        .env("UZIMA_TEST_SSHD", &sshd)
         .env("UZIMA_TEST_KILL_CYCLES", options.kill_cycles.to_string());
     if let Some(examples) = &examples {
         tests.env("UZIMA_TEST_R4_EXAMPLES", examples);

@@ -45,6 +45,7 @@ struct Session {
     out: BufWriter<ChildStdin>,
     input: ChildStdout,
     next: u32,
+    can_link: bool,
 }
 
 impl Drop for Session {
@@ -84,9 +85,13 @@ impl Session {
         let (Some(out), Some(input)) = pipes else {
             return Err(Error::Unreachable("no pipes to ssh".into()));
         };
-        let mut session = Session { child, out: BufWriter::with_capacity(1 << 17, out), input, next: 0 };
+        let mut session =
+            Session { child, out: BufWriter::with_capacity(1 << 17, out), input, next: 0, can_link: false };
         match wire::greet(&mut session.out, &mut session.input) {
-            Ok(()) => Ok(session),
+            Ok(can_link) => {
+                session.can_link = can_link;
+                Ok(session)
+            }
             Err(error) => {
                 // What ssh says tells more than that its pipe broke; it has ended or will by the kill.
                 drop(session.child.kill());
@@ -325,7 +330,17 @@ impl Target for Sftp {
             written.and(closed)
         });
         let renamed = written.and_then(|()| {
-            self.with(name, |session| session.call(&Ask::Rename { from: &partial, to: &path }).map(|_| ()))
+            self.with(name, |session| {
+                if session.can_link {
+                    session.call(&Ask::Link { from: &partial, to: &path })?;
+                    // Where nothing may be removed it stays, without taking room; listings pass over it.
+                    return match session.call(&Ask::Remove { path: &partial }) {
+                        Err(fault @ Fault::Pipe(_)) => Err(fault),
+                        _ => Ok(()),
+                    };
+                }
+                session.call(&Ask::Rename { from: &partial, to: &path }).map(|_| ())
+            })
         });
         match renamed {
             Ok(()) => Ok(Put::Made),

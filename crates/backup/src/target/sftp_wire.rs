@@ -9,6 +9,11 @@ pub const PIECE: usize = 32 * 1024;
 
 pub const READ_FLAG: u32 = 1;
 pub const WRITE_NEW_FLAGS: u32 = 0x02 | 0x08 | 0x20;
+/// A new file can be written by who made it until it is closed, and by nobody afterwards: a server that refuses to change
+/// modes, to rename and to remove thereby keeps it as it is.
+const NEW_FILE_MODE: u32 = 0o440;
+/// The attributes of a request hold a mode.
+const HAS_MODE: u32 = 4;
 
 /// A request, without its number.
 pub enum Ask<'a> {
@@ -44,6 +49,11 @@ pub enum Ask<'a> {
         from: &'a str,
         to: &'a str,
     },
+    /// `hardlink@openssh.com`; never over a name that is taken.
+    Link {
+        from: &'a str,
+        to: &'a str,
+    },
     Size {
         path: &'a str,
     },
@@ -74,6 +84,8 @@ pub struct Attributes {
     pub bytes: u64,
     pub is_folder: bool,
 }
+
+const LINK: &[u8] = b"hardlink@openssh.com";
 
 pub const END_OF_FILE: u32 = 1;
 pub const NO_SUCH_FILE: u32 = 2;
@@ -110,13 +122,22 @@ impl Packet {
     }
 }
 
-/// Says hello and hears the version. Errors: of the pipe; another version.
-pub fn greet(out: &mut impl Write, input: &mut impl Read) -> io::Result<()> {
+/// Says hello and hears the version; whether the server makes links. Errors: of the pipe; another version.
+pub fn greet(out: &mut impl Write, input: &mut impl Read) -> io::Result<bool> {
     Packet::new(1).number(3).send(out)?;
     out.flush()?;
     let packet = receive(input)?;
     match packet.split_first() {
-        Some((2, rest)) if rest.get(..4).is_some_and(|v| v == 3u32.to_be_bytes()) => Ok(()),
+        Some((2, rest)) if rest.get(..4).is_some_and(|v| v == 3u32.to_be_bytes()) => {
+            let mut fields = Fields(&rest[4..]);
+            while !fields.0.is_empty() {
+                let (name, _) = (fields.text()?, fields.text()?);
+                if name == LINK {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
         _ => Err(broken("the server does not speak version 3")),
     }
 }
@@ -125,7 +146,10 @@ pub fn greet(out: &mut impl Write, input: &mut impl Read) -> io::Result<()> {
 pub fn ask(out: &mut impl Write, id: u32, ask: &Ask<'_>) -> io::Result<()> {
     let packet = |kind| Packet::new(kind).number(id);
     match *ask {
-        Ask::Open { path, flags } => packet(3).text(path.as_bytes()).number(flags).number(0),
+        Ask::Open { path, flags: READ_FLAG } => packet(3).text(path.as_bytes()).number(READ_FLAG).number(0),
+        Ask::Open { path, flags } => {
+            packet(3).text(path.as_bytes()).number(flags).number(HAS_MODE).number(NEW_FILE_MODE)
+        }
         Ask::Close { handle } => packet(4).text(handle),
         Ask::Read { handle, offset } => packet(5).text(handle).long(offset).number(PIECE as u32),
         Ask::Write { handle, offset, bytes } => packet(6).text(handle).long(offset).text(bytes),
@@ -135,6 +159,7 @@ pub fn ask(out: &mut impl Write, id: u32, ask: &Ask<'_>) -> io::Result<()> {
         Ask::MakeFolder { path } => packet(14).text(path.as_bytes()).number(0),
         Ask::Size { path } => packet(17).text(path.as_bytes()),
         Ask::Rename { from, to } => packet(18).text(from.as_bytes()).text(to.as_bytes()),
+        Ask::Link { from, to } => packet(200).text(LINK).text(from.as_bytes()).text(to.as_bytes()),
         Ask::Sync { handle } => packet(200).text(b"fsync@openssh.com").text(handle),
     }
     .send(out)

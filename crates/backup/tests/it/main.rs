@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+mod append;
 mod damage;
 mod policy;
 mod round;
+mod ssh;
 mod support;

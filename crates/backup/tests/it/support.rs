@@ -1,6 +1,7 @@
 //! A database that is written, and places to back it up to.
 
-use backup::target::{self, Options, S3Options, SftpOptions, Target};
+use crate::ssh::Sshd;
+use backup::target::{self, Options, S3Options, Target};
 use backup::{BackupKey, Outline, Repository, Restored, Scratch, Wanted, Watch};
 use sandbox::s3::ObjectStore;
 use std::collections::BTreeMap;
@@ -114,6 +115,7 @@ pub struct Place {
     runtime: Arc<Runtime>,
     pub objects: Option<Arc<ObjectStore>>,
     folder: Option<tempfile::TempDir>,
+    pub sshd: Option<Sshd>,
 }
 
 impl Place {
@@ -143,7 +145,15 @@ pub fn folder() -> Place {
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().join("backups").display().to_string();
     let options = Options::default();
-    Place { name: "folder", address, options, runtime: runtime(), objects: None, folder: Some(folder) }
+    Place {
+        name: "folder",
+        address,
+        options,
+        runtime: runtime(),
+        objects: None,
+        folder: Some(folder),
+        sshd: None,
+    }
 }
 
 pub fn s3() -> Place {
@@ -158,23 +168,46 @@ pub fn s3() -> Place {
     };
     let options = Options { s3, ..Options::default() };
     let address = "s3://clinic/main site/a".into();
-    Place { name: "s3", address, options, runtime, objects: Some(Arc::new(objects)), folder: None }
+    Place {
+        name: "s3",
+        address,
+        options,
+        runtime,
+        objects: Some(Arc::new(objects)),
+        folder: None,
+        sshd: None,
+    }
 }
 
-/// `None`, said once, where the system has no SFTP server.
+/// A real sshd, reached by the real ssh. `None`, said aloud, where there is none; the test command installs it.
 pub fn sftp() -> Option<Place> {
-    let server = std::env::var("UZIMA_TEST_SFTP_SERVER").unwrap_or("/usr/lib/openssh/sftp-server".into());
-    if !Path::new(&server).exists() {
-        use std::io::Write;
-        let text = "SKIPPED: backups over SFTP, because /usr/lib/openssh/sftp-server is not installed\n";
-        drop(std::io::stderr().write_all(text.as_bytes()));
-        return None;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let sftp = SftpOptions { program: Some(vec![server]), ..SftpOptions::default() };
-    let options = Options { sftp, ..Options::default() };
-    let address = format!("sftp://backup@example{}/backups", folder.path().display());
-    Some(Place { name: "sftp", address, options, runtime: runtime(), objects: None, folder: Some(folder) })
+    let sshd = Sshd::start(&[])?;
+    let (address, options) = (sshd.address("backups"), sshd.options());
+    Some(Place {
+        name: "sftp",
+        address,
+        options,
+        runtime: runtime(),
+        objects: None,
+        folder: None,
+        sshd: Some(sshd),
+    })
+}
+
+/// As [sftp], with a credential that may add and nothing else, as docs/guides/backup.md has it.
+pub fn append_only() -> Option<Place> {
+    let refused = "remove,rmdir,rename,posix-rename,setstat,fsetstat,lsetstat,symlink";
+    let sshd = Sshd::start(&["-P", refused])?;
+    let (address, options) = (sshd.address("backups"), sshd.options());
+    Some(Place {
+        name: "sftp",
+        address,
+        options,
+        runtime: runtime(),
+        objects: None,
+        folder: None,
+        sshd: Some(sshd),
+    })
 }
 
 pub fn places() -> Vec<Place> {
