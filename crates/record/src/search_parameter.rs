@@ -130,8 +130,8 @@ impl Record {
             .collect())
     }
 
-    /// One step of the background work: of a walk for a parameter, or of the one that makes the index anew after an upgrade
-    /// whose extractor gives other values. Returns how many resources it did, or 1 for a walk that ended; 0 if there is
+    /// One step of the background work: of a walk for a parameter, of the one that makes the index anew after an upgrade
+    /// whose extractor gives other values, or of the one that seals contents from before there were keys. Returns how many resources it did, or 1 for a walk that ended; 0 if there is
     /// nothing to do. Any number of servers may call it. Errors: `Busy`, `Internal`.
     pub async fn index_search_parameters(&self) -> Result<usize, Error> {
         let (due, extractor) =
@@ -139,7 +139,8 @@ impl Record {
         if extractor != Some(json!(EXTRACTOR_VERSION)) {
             return self.rebuild().await;
         }
-        let Some(param) = due else { return Ok(0) };
+        // Nothing to index: then what an older program stored is sealed.
+        let Some(param) = due else { return self.seal_contents().await };
         self.load_search_parameters().await?;
         let record = self.clone();
         let (done, ended) = self.writing(move |tx| step(tx, &record.params(), param)).await?;

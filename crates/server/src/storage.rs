@@ -42,7 +42,10 @@ pub fn open_store(config: &Config) -> anyhow::Result<Store> {
     }
     match file {
         Some(file) => open_embedded(config, &file, url),
-        None => Store::open(StoreConfig::new(url, None)).map_err(|error| explain(&error)),
+        None => {
+            let files = Some(file_key(config)?);
+            Store::open(StoreConfig { files, ..StoreConfig::new(url, None) }).map_err(|error| explain(&error))
+        }
     }
 }
 
@@ -66,8 +69,10 @@ pub fn database_file(config: &Config) -> Option<PathBuf> {
 
 fn open_embedded(config: &Config, file: &Path, url: String) -> anyhow::Result<Store> {
     let mut held = keys::open(config, Some(file))?;
+    let files = Some(held.keys.files.clone());
     let open = |key: &Secret32| {
         Store::open(StoreConfig {
+            files: files.clone(),
             follow_log: config.backup.to.is_some(),
             reserve_bytes: u64::from(config.backup.reserve_mb) * 1024 * 1024,
             keep_before_migration: config.backup.keep_before_migration as usize,
@@ -133,6 +138,7 @@ pub fn error(error: store::Error) -> Error {
         )),
         other @ (store::Error::InUse(_)
         | store::Error::WrongKey
+        | store::Error::KeysMissing(_)
         | store::Error::NewerDatabase { .. }
         | store::Error::Constraint(_)
         | store::Error::Corrupt(_)

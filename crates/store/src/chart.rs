@@ -48,7 +48,9 @@ pub fn rows(tx: &mut dyn Tx, rids: &[i64]) -> Result<Vec<Stored>> {
             chunk.iter().copied().chain(std::iter::repeat(-1)).take(CHUNK).map(Param::Int).collect();
         for (mut stored, more) in tx.all(&sql, &values, read_stored)? {
             more_patients(tx, stored.rid, more, &mut stored.patients)?;
-            found.push(stored);
+            if !stored.deleted {
+                found.push(stored);
+            }
         }
     }
     Ok(found)

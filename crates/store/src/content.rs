@@ -14,6 +14,8 @@ const MAX_BYTES: usize = 64 << 20;
 
 const PLAIN: u8 = 0;
 const ZSTD_1: u8 = 1;
+/// One of the others, under a key: see `keys/sealing.rs`.
+pub(crate) const SEALED: u8 = 2;
 
 /// The stored form of one version: made before the transaction, so that the writer does not wait for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,11 +68,15 @@ impl Content {
         }
         Content(bytes.into())
     }
-    /// What goes into the database.
+    /// Of stored bytes that are not sealed.
+    pub(crate) fn of_stored(stored: &[u8]) -> Content {
+        Content(stored.into())
+    }
+    /// What goes into the database, but for the seal.
     pub(crate) fn stored(&self) -> &[u8] {
         &self.0
     }
-    /// The JSON of stored bytes. Errors: [Error::Corrupt].
+    /// The JSON of stored bytes that are not sealed. Errors: [Error::Corrupt].
     pub(crate) fn read(stored: &[u8]) -> Result<Arc<[u8]>> {
         let corrupt = || Error::Corrupt("content".into());
         match stored {

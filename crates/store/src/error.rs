@@ -19,6 +19,9 @@ pub enum Error {
     /// The key does not fit the database file, or the file is no database.
     #[error("the database cannot be read with this key")]
     WrongKey,
+    /// The key store is not there, or is that of another database, or lacks a key.
+    #[error("the key store is missing: {0}; put the newest one back from a backup")]
+    KeysMissing(String),
     /// The database was written by a newer program.
     #[error("the database has schema {found}, this program knows up to {known}; install the newer program")]
     NewerDatabase { found: u32, known: u32 },

@@ -1,5 +1,6 @@
 //! Histories of a type and of the whole record, newest first in commit order.
 
+use crate::ids::encode_id;
 use crate::page::clamp;
 use crate::resource::{Version, read_version_row};
 use crate::{Error, Result, Tx, params};
@@ -34,31 +35,34 @@ pub fn kinds(tx: &mut dyn Tx) -> Result<Vec<TypeId>> {
 /// At most `limit` versions of resources of `kind` with a change number below `below`, newest first.
 pub fn of_kind(tx: &mut dyn Tx, kind: TypeId, below: i64, limit: u32) -> Result<Vec<Change>> {
     let limit = i64::from(clamp(limit));
-    let columns = "x.version, x.seq, x.last_updated_us, x.deleted, x.content";
-    let mut rows: Vec<(Version, i64)> = tx.all(
-        &format!(
-            "SELECT {columns}, x.rid FROM resource x WHERE x.type_id = $1 AND x.seq < $2 ORDER BY x.seq DESC LIMIT $3"
-        ),
-        params![kind.0, below, limit],
-        |row| Ok((read_version_row(row)?, row.int(5)?)),
-    )?;
-    let current = rows.len();
-    rows.extend(tx.all(
-        &format!(
-            "SELECT {columns}, x.rid FROM history x WHERE x.type_id = $1 AND x.seq < $2 ORDER BY x.seq DESC LIMIT $3"
-        ),
-        params![kind.0, below, limit],
-        |row| Ok((read_version_row(row)?, row.int(5)?)),
-    )?);
-    let mut numbered: Vec<(bool, Version, i64)> =
-        rows.into_iter().enumerate().map(|(n, (version, rid))| (n < current, version, rid)).collect();
-    numbered.sort_by_key(|(_, version, _)| std::cmp::Reverse(version.seq));
+    // What they contain is read once it is known whose they are, and of those that are returned.
+    let mut numbered: Vec<(bool, i64, i64, u32)> = Vec::new();
+    for (table, is_current) in [("resource", true), ("history", false)] {
+        let sql = format!(
+            "SELECT x.seq, x.rid, x.version FROM {table} x WHERE x.type_id = $1 AND x.seq < $2 ORDER BY x.seq DESC LIMIT $3"
+        );
+        numbered.extend(tx.all(&sql, params![kind.0, below, limit], |row| {
+            Ok((is_current, row.int(0)?, row.int(1)?, row.int(2)? as u32))
+        })?);
+    }
+    numbered.sort_by_key(|(_, seq, ..)| std::cmp::Reverse(*seq));
     numbered.truncate(usize::try_from(limit).unwrap_or(0));
     let mut changes = Vec::with_capacity(numbered.len());
-    for (is_current, version, rid) in numbered {
+    for (is_current, _, rid, number) in numbered {
         let Some((key, patients)) = crate::resource::key_and_patients(tx, rid)? else {
             return Err(Error::Corrupt("a version without its resource".into()));
         };
+        let table = if is_current { "resource" } else { "history" };
+        let id = encode_id(&key.id);
+        let version = tx.one(
+            &format!(
+                "SELECT version, seq, last_updated_us, deleted, content FROM {table} WHERE rid = $1 AND version = $2"
+            ),
+            params![rid, number],
+            |row| read_version_row(row, kind, &id),
+        )?;
+        // A write at this moment, on a transaction that is no snapshot.
+        let Some(version) = version else { continue };
         let replaced = if is_current { None } else { replaced(tx, rid, version.version + 1)? };
         changes.push(Change { key, version, replaced, patients });
     }
@@ -70,6 +74,18 @@ fn replaced(tx: &mut dyn Tx, rid: i64, version: u32) -> Result<Option<Timestamp>
         let sql = format!("SELECT last_updated_us FROM {table} WHERE rid = $1 AND version = $2");
         if let Some(at) = tx.one(&sql, params![rid, version], |row| row.time(0))? {
             return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// The version of the resource that was written at this very instant; `None` if there is none.
+pub fn written_at(tx: &mut dyn Tx, key: &ResourceKey, at: Timestamp) -> Result<Option<u32>> {
+    let Some(head) = crate::resource::head(tx, key)? else { return Ok(None) };
+    for table in ["resource", "history"] {
+        let sql = format!("SELECT max(version) FROM {table} WHERE rid = $1 AND last_updated_us = $2");
+        if let Some(Some(version)) = tx.one(&sql, params![head.rid, at], |row| row.opt_int(0))? {
+            return Ok(u32::try_from(version).ok());
         }
     }
     Ok(None)

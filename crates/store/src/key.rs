@@ -1,8 +1,9 @@
 //! The database key.
 
 use crate::{Error, Result};
+use zeroize::Zeroize as _;
 
-/// 32 secret bytes; prints as `***`.
+/// 32 secret bytes; prints as `***`, and leaves nothing in memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret32([u8; 32]);
 
@@ -33,6 +34,12 @@ impl Secret32 {
     }
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl Drop for Secret32 {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

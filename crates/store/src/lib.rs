@@ -55,6 +55,7 @@ pub mod search_parameter;
 pub mod sequence;
 pub mod session;
 pub mod setting;
+pub mod shred;
 mod sql;
 pub mod subscription;
 pub mod terminology;

@@ -44,6 +44,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     23 "0023_oauth",
     24 "0024_rights",
     25 "0025_audit_tree",
+    26 "0026_data_key",
 ];
 
 /// Where a database stands.

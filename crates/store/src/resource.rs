@@ -2,8 +2,9 @@
 
 use crate::ids::{decode_id, encode_id, encode_target};
 use crate::index::Rows;
+use crate::keys::{Place, seal_content};
 use crate::page::clamp;
-use crate::{Content, Counter, Error, Page, Param, Result, Tx, params};
+use crate::{Content, Counter, Error, Page, Result, Tx, params};
 use fhir::search::IndexEntry;
 use fhir::{ParamId, ResourceKey, TypeId};
 use jiff::Timestamp;
@@ -81,25 +82,24 @@ pub(crate) const COLUMNS: &str = "r.rid, r.type_id, r.id, r.version, r.seq, r.la
 /// Reads [COLUMNS]. The number is that of patients still to be read from `compartment`.
 pub(crate) fn read_stored(row: &crate::Row<'_>) -> Result<(Stored, i64)> {
     let patient = row.opt_key(7)?.map(|key| key.id);
+    let (kind, id, version) = (kind(row.int(1)?)?, row.bytes(2)?, row.int(3)? as u32);
+    let (content, is_erased) = row.content(9, &Place { kind, id, version })?;
     let stored = Stored {
         rid: row.int(0)?,
-        key: ResourceKey { kind: kind(row.int(1)?)?, id: decode_id(row.bytes(2)?)? },
-        version: row.int(3)? as u32,
+        key: ResourceKey { kind, id: decode_id(id)? },
+        version,
         seq: row.int(4)?,
         last_updated: row.time(5)?,
-        deleted: row.bool(6)?,
+        // What nobody can read any more is gone, whatever an older database says.
+        deleted: row.bool(6)? || is_erased,
         patients: patient.into_iter().collect(),
-        content: read_content(row, 9)?,
+        content,
     };
     Ok((stored, row.int(8)?))
 }
 
 fn kind(number: i64) -> Result<TypeId> {
     u16::try_from(number).map(TypeId).map_err(|_| Error::Corrupt("resource type".into()))
-}
-
-fn read_content(row: &crate::Row<'_>, column: usize) -> Result<Arc<[u8]>> {
-    row.opt_bytes(column)?.map_or_else(|| Ok(Arc::from([])), Content::read)
 }
 
 pub(crate) fn more_patients(tx: &mut dyn Tx, rid: i64, count: i64, patients: &mut Vec<String>) -> Result<()> {
@@ -173,9 +173,13 @@ pub fn patient_for_reference(tx: &mut dyn Tx, key: &ResourceKey, active: ParamId
     if !out_of_use {
         return Ok(PatientFound::InUse);
     }
-    let content =
-        tx.one("SELECT content FROM resource WHERE rid = $1", params![rid], |row| read_content(row, 0))?;
-    Ok(content.map_or(PatientFound::Absent, PatientFound::OutOfUse))
+    let content = tx.one("SELECT content, version FROM resource WHERE rid = $1", params![rid], |row| {
+        row.content(0, &Place { kind: key.kind, id: &id, version: row.int(1)? as u32 })
+    })?;
+    Ok(match content {
+        Some((content, false)) => PatientFound::OutOfUse(content),
+        Some((_, true)) | None => PatientFound::Absent,
+    })
 }
 
 fn head_with(tx: &mut dyn Tx, key: &ResourceKey, lock: &str) -> Result<Option<Head>> {
@@ -211,6 +215,8 @@ pub fn insert(tx: &mut dyn Tx, new: &New<'_>) -> Result<Option<Written>> {
     let rows = Rows::new(tx, new.key.kind, new.entries, &patients)?;
     let (rid, seq) = (tx.next(Counter::Row)?, tx.next(Counter::Change)?);
     let patient = patients.first().map(|p| encode_target(TypeId::PATIENT, p));
+    let id = encode_id(&new.key.id);
+    let content = seal_content(tx, &Place { kind: new.key.kind, id: &id, version: 1 }, &patients, new.content)?;
     let written = tx.execute(
         "INSERT INTO resource (rid, type_id, id, version, seq, last_updated_us, deleted, patient, more_patients, \
          sort_date_us, sort_text, params, content) VALUES ($1, $2, $3, 1, $4, $5, 0, $6, $7, $8, $9, $10, $11) \
@@ -218,7 +224,7 @@ pub fn insert(tx: &mut dyn Tx, new: &New<'_>) -> Result<Option<Written>> {
         params![
             rid,
             new.key.kind.0,
-            &encode_id(&new.key.id),
+            &id,
             seq,
             new.last_updated,
             patient.as_ref(),
@@ -226,7 +232,7 @@ pub fn insert(tx: &mut dyn Tx, new: &New<'_>) -> Result<Option<Written>> {
             rows.sort_date_us,
             rows.sort_text.as_ref(),
             &rows.params,
-            new.content.stored()
+            &content
         ],
     )?;
     if written == 0 {
@@ -270,7 +276,7 @@ pub fn update(
         content: Some(new.content),
         patients: &patients,
     };
-    let written = replace_current(tx, &head, &rows, &next)?;
+    let written = replace_current(tx, new.key, &head, &rows, &next)?;
     rows.replace(tx, new.key.kind, head.rid, &before)?;
     if head.patients != patients {
         tx.execute("DELETE FROM compartment WHERE rid = $1", params![head.rid])?;
@@ -292,7 +298,7 @@ pub fn delete(
     let before = Rows::new(tx, key.kind, old_entries, &head.patients)?;
     let rows = Rows { sort_date_us: before.sort_date_us, ..Rows::default() };
     let next = Next { deleted: true, last_updated: at, content: None, patients: &head.patients };
-    let written = replace_current(tx, &head, &rows, &next)?;
+    let written = replace_current(tx, key, &head, &rows, &next)?;
     rows.replace(tx, key.kind, head.rid, &before)?;
     Ok(Some(written))
 }
@@ -316,23 +322,25 @@ pub fn reindex(
     Ok(true)
 }
 
+/// Tables of the index; each has a `rid`.
+pub(crate) const INDEX_TABLES: [&str; 11] = [
+    "token",
+    "string",
+    "date",
+    "quantity",
+    "reference",
+    "uri",
+    "compartment",
+    "link",
+    "free_text",
+    "composite",
+    "place",
+];
+
 /// Empties the index; searches find nothing until [rebuild_index] has gone through. For an upgrade whose extractor
 /// gives other entries for the same content: what the old one gave is then no longer known.
 pub fn clear_index(tx: &mut dyn Tx) -> Result<()> {
-    const TABLES: [&str; 11] = [
-        "token",
-        "string",
-        "date",
-        "quantity",
-        "reference",
-        "uri",
-        "compartment",
-        "link",
-        "free_text",
-        "composite",
-        "place",
-    ];
-    for table in TABLES {
+    for table in INDEX_TABLES {
         tx.execute(&format!("DELETE FROM {table}"), &[])?;
     }
     Ok(())
@@ -424,7 +432,7 @@ pub struct Step {
 pub(crate) fn load_row(tx: &mut dyn Tx, rid: i64) -> Result<Option<Stored>> {
     let lock = tx.dialect().for_update();
     let sql = format!("SELECT {COLUMNS} FROM resource r WHERE r.rid = $1 AND r.deleted = 0{lock}");
-    Ok(tx.one(&sql, params![rid], read_stored)?.map(|(stored, _)| stored))
+    Ok(tx.one(&sql, params![rid], read_stored)?.map(|(stored, _)| stored).filter(|stored| !stored.deleted))
 }
 
 fn current(tx: &mut dyn Tx, key: &ResourceKey, from: u32) -> Result<Option<Head>> {
@@ -439,13 +447,24 @@ struct Next<'a> {
     patients: &'a [String],
 }
 
-fn replace_current(tx: &mut dyn Tx, head: &Head, rows: &Rows, next: &Next<'_>) -> Result<Written> {
+fn replace_current(
+    tx: &mut dyn Tx,
+    key: &ResourceKey,
+    head: &Head,
+    rows: &Rows,
+    next: &Next<'_>,
+) -> Result<Written> {
+    let version = head.version + 1;
+    let id = encode_id(&key.id);
+    let place = Place { kind: key.kind, id: &id, version };
+    let content =
+        next.content.map(|content| seal_content(tx, &place, next.patients, content)).transpose()?;
     tx.execute(
         "INSERT INTO history (rid, version, seq, last_updated_us, deleted, content, type_id) \
          SELECT rid, version, seq, last_updated_us, deleted, content, type_id FROM resource WHERE rid = $1",
         params![head.rid],
     )?;
-    let (seq, version) = (tx.next(Counter::Change)?, head.version + 1);
+    let seq = tx.next(Counter::Change)?;
     let patient = next.patients.first().map(|p| encode_target(TypeId::PATIENT, p));
     let changed = tx.execute(
         "UPDATE resource SET version = $3, seq = $4, last_updated_us = $5, deleted = $6, patient = $7, \
@@ -463,7 +482,7 @@ fn replace_current(tx: &mut dyn Tx, head: &Head, rows: &Rows, next: &Next<'_>) -
             rows.sort_date_us,
             rows.sort_text.as_ref(),
             &rows.params,
-            next.content.map(|c| Param::Bytes(c.stored())).unwrap_or(Param::Null)
+            content.as_ref()
         ],
     )?;
     if changed == 1 {
@@ -475,9 +494,10 @@ fn replace_current(tx: &mut dyn Tx, head: &Head, rows: &Rows, next: &Next<'_>) -
 
 /// One version, deleted or not.
 pub fn read_version(tx: &mut dyn Tx, key: &ResourceKey, version: u32) -> Result<Option<Version>> {
+    let id = encode_id(&key.id);
     let row_id = tx.one(
         "SELECT rid, version FROM resource WHERE type_id = $1 AND id = $2",
-        params![key.kind.0, &encode_id(&key.id)],
+        params![key.kind.0, &id],
         |row| Ok((row.int(0)?, row.int(1)? as u32)),
     )?;
     let Some((rid, current)) = row_id else { return Ok(None) };
@@ -487,17 +507,20 @@ pub fn read_version(tx: &mut dyn Tx, key: &ResourceKey, version: u32) -> Result<
             "SELECT version, seq, last_updated_us, deleted, content FROM {table} WHERE rid = $1 AND version = $2"
         ),
         params![rid, version],
-        read_version_row,
+        |row| read_version_row(row, key.kind, &id),
     )
 }
 
-pub(crate) fn read_version_row(row: &crate::Row<'_>) -> Result<Version> {
+/// Reads version, seq, last_updated_us, deleted and content of the resource of this type and stored id.
+pub(crate) fn read_version_row(row: &crate::Row<'_>, kind: TypeId, id: &[u8]) -> Result<Version> {
+    let version = row.int(0)? as u32;
+    let (content, is_erased) = row.content(4, &Place { kind, id, version })?;
     Ok(Version {
-        version: row.int(0)? as u32,
+        version,
         seq: row.int(1)?,
         last_updated: row.time(2)?,
-        deleted: row.bool(3)?,
-        content: read_content(row, 4)?,
+        deleted: row.bool(3)? || is_erased,
+        content,
     })
 }
 
@@ -514,16 +537,17 @@ pub fn history(
         Some(text) => text.parse::<u32>().map(i64::from).map_err(|_| Error::Invalid("cursor"))?,
     };
     let Some(head) = head(tx, key)? else { return Ok(None) };
+    let id = encode_id(&key.id);
     let mut rows = tx.all(
         "SELECT version, seq, last_updated_us, deleted, content FROM resource WHERE rid = $1 AND version < $2",
         params![head.rid, below],
-        read_version_row,
+        |row| read_version_row(row, key.kind, &id),
     )?;
     rows.extend(tx.all(
         "SELECT version, seq, last_updated_us, deleted, content FROM history WHERE rid = $1 AND version < $2 \
          ORDER BY version DESC LIMIT $3",
         params![head.rid, below, i64::from(limit) + 1 - rows.len() as i64],
-        read_version_row,
+        |row| read_version_row(row, key.kind, &id),
     )?);
     let next = if rows.len() > limit as usize {
         rows.truncate(limit as usize);

@@ -1,9 +1,12 @@
 //! Reading columns alike on both engines.
 
+use crate::keys::{Place, open_content};
+use crate::tx::Raw;
 use crate::{Error, Result, Row};
 use jiff::Timestamp;
 use postgres::types::{FromSql, IsNull, ToSql, Type};
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use std::sync::Arc;
 
 type Fault = Box<dyn std::error::Error + Sync + Send>;
 
@@ -34,13 +37,13 @@ impl Row<'_> {
         self.opt_int(column)?.ok_or_else(|| wrong(column))
     }
     pub fn opt_int(&self, column: usize) -> Result<Option<i64>> {
-        match self {
-            Row::Sqlite(row) => match row.get_ref(column)? {
+        match self.raw {
+            Raw::Sqlite(row) => match row.get_ref(column)? {
                 ValueRef::Null => Ok(None),
                 ValueRef::Integer(n) => Ok(Some(n)),
                 _ => Err(wrong(column)),
             },
-            Row::Postgres(row) => {
+            Raw::Postgres(row) => {
                 Ok(row.try_get::<_, Option<Integer>>(column).map_err(Error::from)?.map(|n| n.0))
             }
         }
@@ -49,13 +52,13 @@ impl Row<'_> {
         Ok(self.int(column)? != 0)
     }
     pub fn real(&self, column: usize) -> Result<f64> {
-        match self {
-            Row::Sqlite(row) => match row.get_ref(column)? {
+        match self.raw {
+            Raw::Sqlite(row) => match row.get_ref(column)? {
                 ValueRef::Real(n) => Ok(n),
                 ValueRef::Integer(n) => Ok(n as f64),
                 _ => Err(wrong(column)),
             },
-            Row::Postgres(row) => Ok(row.try_get(column)?),
+            Raw::Postgres(row) => Ok(row.try_get(column)?),
         }
     }
     /// Errors: [Error::Corrupt] for NULL or no text.
@@ -63,13 +66,13 @@ impl Row<'_> {
         self.opt_text(column)?.ok_or_else(|| wrong(column))
     }
     pub fn opt_text(&self, column: usize) -> Result<Option<&str>> {
-        match self {
-            Row::Sqlite(row) => match row.get_ref(column)? {
+        match self.raw {
+            Raw::Sqlite(row) => match row.get_ref(column)? {
                 ValueRef::Null => Ok(None),
                 ValueRef::Text(text) => std::str::from_utf8(text).map(Some).map_err(|_| wrong(column)),
                 _ => Err(wrong(column)),
             },
-            Row::Postgres(row) => Ok(row.try_get(column)?),
+            Raw::Postgres(row) => Ok(row.try_get(column)?),
         }
     }
     /// An owned copy of a text.
@@ -83,13 +86,13 @@ impl Row<'_> {
         self.opt_bytes(column)?.ok_or_else(|| wrong(column))
     }
     pub fn opt_bytes(&self, column: usize) -> Result<Option<&[u8]>> {
-        match self {
-            Row::Sqlite(row) => match row.get_ref(column)? {
+        match self.raw {
+            Raw::Sqlite(row) => match row.get_ref(column)? {
                 ValueRef::Null => Ok(None),
                 ValueRef::Blob(bytes) => Ok(Some(bytes)),
                 _ => Err(wrong(column)),
             },
-            Row::Postgres(row) => Ok(row.try_get(column)?),
+            Raw::Postgres(row) => Ok(row.try_get(column)?),
         }
     }
     /// Microseconds since the epoch, as an instant.
@@ -98,6 +101,14 @@ impl Row<'_> {
     }
     pub fn opt_time(&self, column: usize) -> Result<Option<Timestamp>> {
         self.opt_int(column)?.map(|n| Timestamp::from_microsecond(n).map_err(|_| wrong(column))).transpose()
+    }
+    /// A resource's content as JSON, empty for NULL; and whether it is one whose key was destroyed, empty as well.
+    pub(crate) fn content(&self, column: usize, place: &Place<'_>) -> Result<(Arc<[u8]>, bool)> {
+        let Some(stored) = self.opt_bytes(column)? else { return Ok((Arc::from([]), false)) };
+        Ok(match open_content(self.vault, place, stored)? {
+            Some(json) => (json, false),
+            None => (Arc::from([]), true),
+        })
     }
     pub(crate) fn uuid(&self, column: usize) -> Result<uuid::Uuid> {
         uuid::Uuid::from_slice(self.bytes(column)?).map_err(|_| wrong(column))

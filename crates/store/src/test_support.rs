@@ -124,7 +124,8 @@ fn clone_template(admin: &str, name: &str) -> Result<StoreConfig, Fault> {
         client.batch_execute(&format!("ALTER DATABASE {making} RENAME TO {template}"))?;
     }
     client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}"))?;
-    Ok(StoreConfig { pg_pool: 6, ..StoreConfig::new(url_of(admin, name), None) })
+    let files = Some(crate::Secret32::new([7; 32]));
+    Ok(StoreConfig { pg_pool: 6, files, ..StoreConfig::new(url_of(admin, name), None) })
 }
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;

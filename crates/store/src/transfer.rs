@@ -120,6 +120,8 @@ pub fn run(
     }
     let tables = catalogue.read_blocking(tables)?;
     let notes = prepare(to, &tables)?;
+    // Contents stay sealed as they are; so their keys must be there before.
+    to.adopt_keys(from)?;
     let mut report = Report::default();
     let mut counts = BTreeMap::new();
     for table in &tables {

@@ -123,12 +123,20 @@ pub trait Tx {
     /// what transactions begin with: [READ_LIMIT] for each query of [crate::Store::read], no limit in
     /// [crate::Store::write].
     fn limit(&mut self, budget: Option<Duration>) -> Result<()>;
+    /// The keys that contents are sealed under.
+    fn sealing(&mut self) -> &mut crate::keys::Sealing;
     /// Wakes workers on every server once this transaction has committed.
     fn wake(&mut self);
 }
 
 /// One row of a result; columns by position from 0.
-pub enum Row<'a> {
+pub struct Row<'a> {
+    pub(crate) raw: Raw<'a>,
+    /// What contents in it are opened with.
+    pub(crate) vault: &'a crate::keys::Vault,
+}
+
+pub(crate) enum Raw<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
     Postgres(&'a postgres::Row),
 }

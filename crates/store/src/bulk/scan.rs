@@ -5,11 +5,10 @@
 
 use crate::ids::{decode_id, encode_id, encode_target};
 use crate::page::clamp;
-use crate::resource::{COLUMNS, Stored, more_patients, read_stored};
-use crate::{Content, Counter, Result, Tx, params};
+use crate::resource::{COLUMNS, Stored, Version, more_patients, read_stored, read_version_row};
+use crate::{Counter, Result, Tx, params};
 use fhir::{ResourceKey, TypeId};
 use jiff::Timestamp;
-use std::sync::Arc;
 
 /// Which versions are wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,15 +136,12 @@ fn settle(tx: &mut dyn Tx, scan: &Scan, candidates: Vec<Candidate>) -> Result<Ve
             "SELECT version, seq, last_updated_us, deleted, content FROM history WHERE rid = $1 AND seq <= $2 \
              ORDER BY version DESC LIMIT 1",
             params![stored.rid, scan.horizon],
-            |row| {
-                let content = row.opt_bytes(4)?.map_or_else(|| Ok(Arc::from([])), Content::read)?;
-                Ok((row.int(0)?, row.int(1)?, row.time(2)?, row.bool(3)?, content))
-            },
+            |row| read_version_row(row, stored.key.kind, &encode_id(&stored.key.id)),
         )?;
         // Made since.
-        let Some((version, seq, last_updated, deleted, content)) = then else { continue };
+        let Some(Version { version, seq, last_updated, deleted, content }) = then else { continue };
         if scan.wants(last_updated, deleted) {
-            stored = Stored { version: version as u32, seq, last_updated, deleted, content, ..stored };
+            stored = Stored { version, seq, last_updated, deleted, content, ..stored };
             rows.push(Scanned { stored, older: true });
         }
     }

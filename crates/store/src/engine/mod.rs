@@ -9,7 +9,10 @@ mod task;
 mod terms;
 mod tls;
 
+pub(crate) use tls::Target;
+
 use crate::{Dialect, Error, Result, Secret32, Tx, audit, migrate};
+use crate::keys::{KeyStoreState, Vault};
 use queue::Queue;
 use std::future::Future;
 use std::sync::Arc;
@@ -23,6 +26,12 @@ pub struct StoreConfig {
     pub url: String,
     /// SQLite only: the SQLCipher key. `None` leaves the file unencrypted, for tests and measurements.
     pub key: Option<Secret32>,
+    /// The installation's file key: what contents are sealed under hangs from it (see [crate::keys]). `None`: contents
+    /// are stored as they are.
+    pub files: Option<Secret32>,
+    /// Opens without the keys of contents, which then cannot be read: for looking after a database without seeing what
+    /// is in it.
+    pub keyless: bool,
     /// SQLite: reader threads.
     pub readers: usize,
     /// PostgreSQL: connections.
@@ -36,12 +45,14 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// A reader per processor (two to eight), sixteen connections.
+    /// A reader per processor (two to eight), sixteen connections; the key is that of the files too.
     pub fn new(url: impl Into<String>, key: Option<Secret32>) -> StoreConfig {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         StoreConfig {
             url: url.into(),
+            files: key.clone(),
             key,
+            keyless: false,
             readers: processors.clamp(2, 8),
             pg_pool: 16,
             follow_log: false,
@@ -203,6 +214,37 @@ impl Store {
         }
     }
 
+    fn vault(&self) -> Result<Arc<Vault>> {
+        match self.inner.engine.lock().as_ref() {
+            Some(Engine::Sqlite(engine)) => Ok(engine.vault()),
+            Some(Engine::Postgres(engine)) => Ok(engine.vault()),
+            None => Err(Error::Closed),
+        }
+    }
+
+    /// Where the keys of contents lie and how often they were changed; `None` without keys. Blocks, off the runtime.
+    pub fn key_store(&self) -> Result<Option<KeyStoreState>> {
+        let vault = self.vault()?;
+        off_runtime(move || vault.state())
+    }
+
+    /// Makes a new tenant key and wraps every data key under it; how many. Contents stay as they are and are read and
+    /// written meanwhile. Blocks. Errors: [Error::KeysMissing]; of the disk or the database.
+    pub fn rotate_tenant_key(&self) -> Result<u64> {
+        let vault = self.vault()?;
+        off_runtime(move || vault.rotate())
+    }
+
+    /// Takes over all keys of `other`, whose contents this new database gets.
+    pub(crate) fn adopt_keys(&self, other: &Store) -> Result<()> {
+        let (vault, other) = (self.vault()?, other.vault()?);
+        match (vault.is_on(), other.is_on()) {
+            (_, false) => Ok(()),
+            (false, true) => Err(Error::KeysMissing("the new database was opened without the file key".into())),
+            (true, true) => off_runtime(move || vault.adopt(&other)),
+        }
+    }
+
     /// Closures that wait now: (writes, reads). On PostgreSQL both share one queue.
     pub fn waiting(&self) -> (usize, usize) {
         (self.inner.writes.len(), self.inner.reads.len())
@@ -213,6 +255,11 @@ impl Store {
     pub fn close(&self) {
         self.inner.close();
     }
+}
+
+/// On a thread of its own: the client of PostgreSQL would panic on one that drives a runtime.
+fn off_runtime<R: Send + 'static>(work: impl FnOnce() -> Result<R> + Send + 'static) -> Result<R> {
+    std::thread::spawn(work).join().unwrap_or(Err(Error::Panicked))
 }
 
 impl Inner {

@@ -10,7 +10,9 @@ use super::queue::{Queue, Signal};
 use super::task::{Task, Write};
 use super::terms::Terms;
 use super::tls::Target;
-use crate::{Counter, Dialect, Error, Param, Result, Row, Tx, audit, migrate};
+use crate::keys::{Sealing, Vault};
+use crate::tx::Raw;
+use crate::{Counter, Dialect, Error, Param, Result, Row, Secret32, Tx, audit, migrate};
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::{Client, Statement};
 use jiff::Timestamp;
@@ -41,6 +43,7 @@ pub(super) struct Engine {
     threads: Vec<JoinHandle<()>>,
     notify: Arc<Signal>,
     stop: Arc<Signal>,
+    vault: Arc<Vault>,
 }
 
 impl Engine {
@@ -54,14 +57,19 @@ impl Engine {
         // On a thread of its own: the client would panic on one that drives a runtime.
         let copy = target.clone();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let (files, keyless) = (config.files.clone(), config.keyless);
         let first = spawn("store-migrate", move || {
-            drop(sender.send(Connection::open(&copy).and_then(|mut connection| connection.migrate())));
+            drop(sender.send(Connection::open(&copy).and_then(|mut connection| {
+                connection.migrate()?;
+                if keyless { Ok(Vault::keyless()) } else { connection.open_vault(&copy, files.as_ref()) }
+            })));
         })?;
-        let migrated = receiver.recv().unwrap_or(Err(Error::Panicked));
+        let vault = receiver.recv().unwrap_or(Err(Error::Panicked));
         drop(first.join());
-        migrated?;
+        let vault = vault?;
         let shared = Shared {
             target,
+            vault: vault.clone(),
             terms: Arc::new(Terms::default()),
             wake: wake.clone(),
             notify: Arc::new(Signal::new()),
@@ -78,7 +86,11 @@ impl Engine {
         threads.push(spawn("store-notify", move || notifier(&copy))?);
         let copy = shared.clone();
         threads.push(spawn("store-listen", move || listener(&copy))?);
-        Ok(Engine { threads, notify: shared.notify, stop: shared.stop })
+        Ok(Engine { threads, notify: shared.notify, stop: shared.stop, vault })
+    }
+
+    pub fn vault(&self) -> Arc<Vault> {
+        self.vault.clone()
     }
 
     pub fn join(self) {
@@ -98,6 +110,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 #[derive(Clone)]
 struct Shared {
     target: Target,
+    vault: Arc<Vault>,
     terms: Arc<Terms>,
     wake: watch::Sender<u64>,
     notify: Arc<Signal>,
@@ -141,11 +154,32 @@ impl Connection {
     fn migrate(&mut self) -> Result<()> {
         let terms = Terms::default();
         self.client.batch_execute("BEGIN")?;
-        let mut tx = PgTx::new(self, &terms);
+        let mut tx = PgTx::new(self, &terms, &Vault::none());
         // The closure gets the transaction back, because both need the one connection.
         migrate::run(&mut tx, &mut |tx, text| tx.query(BATCH_MARK, &[Param::Text(text)], &mut |_| Ok(())))?;
         self.client.batch_execute("COMMIT")?;
         Ok(())
+    }
+
+    /// The keys of contents, and what was left to be done with them.
+    fn open_vault(&mut self, target: &Target, files: Option<&Secret32>) -> Result<Arc<Vault>> {
+        let terms = Terms::default();
+        let own = crate::shred::key_store(&mut PgTx::new(self, &terms, &Vault::none()))?;
+        let vault = match (files, &own) {
+            (Some(files), _) => Vault::of_table(target, files)?,
+            (None, None) => Vault::none(),
+            (None, Some(_)) => return Err(Error::KeysMissing("no file key was given".into())),
+        };
+        self.client.batch_execute("BEGIN")?;
+        let mut tx = PgTx::new(self, &terms, &vault);
+        match crate::shred::at_start(&mut tx, own.as_deref()) {
+            Ok(()) => self.client.batch_execute("COMMIT")?,
+            Err(error) => {
+                self.client.batch_execute("ROLLBACK")?;
+                return Err(error);
+            }
+        }
+        Ok(vault)
     }
 }
 
@@ -189,7 +223,7 @@ fn worker(shared: &Shared, queue: &Queue<Task>) {
                 let limit = Some(crate::READ_LIMIT);
                 match connection.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", limit) {
                     Ok(()) => {
-                        let mut tx = PgTx::new(connection, &shared.terms);
+                        let mut tx = PgTx::new(connection, &shared.terms, &shared.vault);
                         (tx.usual, tx.set) = (limit, limit);
                         task.run(&mut tx);
                     }
@@ -222,14 +256,21 @@ fn write(connection: &mut Connection, shared: &Shared, mut task: Box<dyn Write>)
         if let Err(error) = connection.begin("BEGIN", None) {
             return task.finish(Err(error));
         }
-        let mut tx = PgTx::new(connection, &shared.terms);
+        let mut tx = PgTx::new(connection, &shared.terms, &shared.vault);
         let good = task.run(&mut tx);
         let (pending, wake, retry) = (std::mem::take(&mut tx.pending), tx.wake, tx.retry);
+        let mut sealing = tx.sealing;
         if good && !retry {
             match connection.client.batch_execute("COMMIT").map_err(Error::from) {
                 Ok(()) => {
                     if !pending.is_empty() {
                         shared.terms.add(pending);
+                    }
+                    if sealing.committed() {
+                        let mut tx = PgTx::new(connection, &shared.terms, &shared.vault);
+                        if let Err(error) = crate::shred::destroy_erased(&mut tx) {
+                            tracing::error!(%error, "keys of erased patients could not be destroyed; it is tried again");
+                        }
                     }
                     if wake {
                         shared.woken();
@@ -292,7 +333,7 @@ fn auditor(shared: &Shared, queue: &Queue<Task>) {
 
 fn append(connection: &mut Connection, shared: &Shared, events: &[audit::Event]) -> Result<()> {
     connection.client.batch_execute("BEGIN")?;
-    let mut tx = PgTx::new(connection, &shared.terms);
+    let mut tx = PgTx::new(connection, &shared.terms, &shared.vault);
     let result = audit::append(&mut tx, events);
     let pending = std::mem::take(&mut tx.pending);
     if let Err(error) = result {
@@ -327,11 +368,19 @@ fn listener(shared: &Shared) {
         }
         let Some(connection) = connected(&mut slot, shared) else { return };
         if !listening {
-            listening = connection.client.batch_execute(&format!("LISTEN {NOTIFY_CHANNEL}")).is_ok();
+            let both = format!("LISTEN {NOTIFY_CHANNEL}; LISTEN {}", crate::keys::CHANNEL);
+            listening = connection.client.batch_execute(&both).is_ok();
+            // Whatever was said while nobody listened.
+            shared.vault.forget_all();
         }
         let heard = connection.client.notifications().timeout_iter(Duration::from_millis(500)).next();
-        if matches!(heard, Ok(Some(_))) {
-            shared.wake.send_modify(|n| *n += 1);
+        match heard {
+            Ok(Some(heard)) if heard.channel() == crate::keys::CHANNEL => {
+                let gone: Vec<u64> = heard.payload().split(',').filter_map(|n| n.parse().ok()).collect();
+                shared.vault.forget(&gone);
+            }
+            Ok(Some(_)) => shared.wake.send_modify(|n| *n += 1),
+            Ok(None) | Err(_) => {}
         }
         if shared.stop.closed_within(Duration::ZERO) {
             return;
@@ -342,6 +391,7 @@ fn listener(shared: &Shared) {
 struct PgTx<'c> {
     connection: &'c mut Connection,
     terms: &'c Terms,
+    sealing: Sealing,
     pending: HashMap<String, i64>,
     /// This transaction holds its place in the order of changes: see [crate::dialect].
     in_order: bool,
@@ -359,10 +409,11 @@ struct PgTx<'c> {
 }
 
 impl<'c> PgTx<'c> {
-    fn new(connection: &'c mut Connection, terms: &'c Terms) -> PgTx<'c> {
+    fn new(connection: &'c mut Connection, terms: &'c Terms, vault: &Arc<Vault>) -> PgTx<'c> {
         PgTx {
             connection,
             terms,
+            sealing: Sealing::new(vault.clone()),
             pending: HashMap::new(),
             in_order: false,
             audits: (0, 0),
@@ -418,6 +469,7 @@ impl Tx for PgTx<'_> {
         if params.is_empty() {
             if sql.starts_with("ROLLBACK TO") {
                 self.pending.clear();
+                self.sealing.undo();
                 // A lock that was taken since the savepoint went with it.
                 self.in_order = false;
                 (self.audits, self.has_audits) = ((0, 0), false);
@@ -443,7 +495,7 @@ impl Tx for PgTx<'_> {
         let statement = self.statement(sql)?;
         let rows = self.connection.client.query(&statement, &refs(params)).map_err(|e| self.note(e))?;
         for row in &rows {
-            each(&Row::Postgres(row))?;
+            each(&Row { raw: Raw::Postgres(row), vault: &self.sealing.vault })?;
         }
         Ok(())
     }
@@ -551,6 +603,10 @@ impl Tx for PgTx<'_> {
             self.set = wanted;
         }
         Ok(())
+    }
+
+    fn sealing(&mut self) -> &mut Sealing {
+        &mut self.sealing
     }
 
     fn wake(&mut self) {

@@ -37,7 +37,7 @@ enum Trust {
 
 /// A server and how to reach it.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     config: Config,
     tls: Option<Connector>,
 }

@@ -8,6 +8,8 @@
 //! Changing the KEK writes a slot and removes a slot; no row is touched and a running server does not notice, because it
 //! read its keys at start. Changing the database's own key rewrites every page: [rekey].
 //!
+//! Contents inside the database are sealed once more, under keys of patients that lie outside of it: see `vault`.
+//!
 //! **Invariant:** at every moment, whatever fails, the keyring on the disk can be opened with the KEK on the disk.
 //! **Invariant:** no key is in an error, a log line or the arguments of a program.
 
@@ -16,12 +18,18 @@ mod keyring;
 mod program;
 mod provider;
 mod rekey;
+mod sealing;
+mod vault;
 
 pub use envelope::{open, seal};
 pub use keyring::{Keyring, Keys, Retired, SlotInfo};
 pub use program::Program;
 pub use provider::{KeyProvider, LocalKey, replace_key_file};
 pub use rekey::{RekeyProgress, rekey};
+pub use sealing::Sealing;
+pub(crate) use sealing::{KEY_STORE, Place, key_of, open_content, seal_content, sealed_under};
+pub(crate) use vault::{CHANNEL, Shred, Vault};
+pub use vault::{KeyStoreState, newer, vault_file};
 
 use std::path::PathBuf;
 

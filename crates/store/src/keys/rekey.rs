@@ -98,6 +98,7 @@ mod tests {
         let open = |key: &Secret32| {
             Store::open(StoreConfig {
                 readers: 1,
+                files: Some(Secret32::new([1; 32])),
                 ..StoreConfig::new(format!("sqlite:{}", path.display()), Some(key.clone()))
             })
         };

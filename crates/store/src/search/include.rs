@@ -263,7 +263,7 @@ impl Gathering<'_> {
              AND r.deleted = 0 AND {rights} LIMIT {limit}) s CROSS JOIN resource r WHERE r.rid = s.rid"
         );
         for (mut row, more) in tx.all(&sql, &values.params(), read_stored)? {
-            if !self.seen.insert(row.key.clone()) {
+            if row.deleted || !self.seen.insert(row.key.clone()) {
                 continue;
             }
             if self.found.rows.len() >= MAX_INCLUDED {

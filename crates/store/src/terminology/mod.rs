@@ -242,11 +242,9 @@ pub fn resources(tx: &mut dyn Tx, kind: TypeId, param: ParamId, url: &str) -> Re
 
 /// The content of the current version.
 pub fn content(tx: &mut dyn Tx, rid: i64) -> Result<Option<Arc<[u8]>>> {
-    let found =
-        tx.one("SELECT content FROM resource WHERE rid = $1 AND deleted = 0", params![rid], |row| {
-            row.opt_bytes(0)?.map(crate::Content::read).transpose()
-        })?;
-    Ok(found.flatten())
+    let sql = format!("SELECT {} FROM resource r WHERE r.rid = $1 AND r.deleted = 0", crate::resource::COLUMNS);
+    let found = tx.one(&sql, params![rid], crate::resource::read_stored)?;
+    Ok(found.filter(|(stored, _)| !stored.deleted).map(|(stored, _)| stored.content))
 }
 
 /// Canonical URLs of all current resources of a type; at most 1000.

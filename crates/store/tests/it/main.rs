@@ -14,6 +14,7 @@ mod differential;
 mod engine;
 mod events;
 mod guard;
+mod keys;
 mod money;
 mod nested;
 mod oracle;

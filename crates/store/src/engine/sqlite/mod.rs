@@ -1,0 +1,212 @@
+//! SQLite: one writer thread with group commit, reader threads, and a thread that moves the log into the file.
+
+mod connection;
+mod reader;
+mod transaction;
+mod writer;
+
+pub(crate) use connection::{connect_plain, connect_to_read, lock};
+
+use super::StoreConfig;
+use super::queue::{Queue, Signal};
+use super::reserve::Reserve;
+use super::task::Task;
+use super::terms::Terms;
+use crate::backup::{self, Capture};
+use crate::keys::{Sealing, Vault};
+use crate::{Error, Result, Tx, migrate};
+use connection::{READER_CACHE_KIB, WRITER_CACHE_KIB, connect};
+use rusqlite::Connection;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+use transaction::{COUNTER_NAMES, Counters, SqliteTx};
+use writer::{Log, WriterThread, checkpoint_once};
+
+/// How often the log is copied for the backup.
+const COPY_EVERY: Duration = Duration::from_secs(4);
+
+pub(super) struct Engine {
+    threads: Vec<JoinHandle<()>>,
+    checkpoint: Arc<Signal>,
+    copy: Arc<Signal>,
+    capture: Arc<Capture>,
+    vault: Arc<Vault>,
+    _lock: File,
+}
+
+impl Engine {
+    pub fn start(
+        path: &str,
+        config: &StoreConfig,
+        writes: &Arc<Queue<Task>>,
+        reads: &Arc<Queue<Task>>,
+        wake: &watch::Sender<u64>,
+    ) -> Result<Engine> {
+        let path = Path::new(path);
+        let lock = lock(path)?;
+        let mut connection = connect(path, config.key.as_ref(), WRITER_CACHE_KIB)?;
+        let capture = capture(path, config)?;
+        let mut counters = prepare(&mut connection, path, &capture, config.keep_before_migration)?;
+        let vault = open_vault(&connection, &mut counters, path, config)?;
+        super::authorize::guard(&mut connection)?;
+        let terms = Arc::new(Terms::default());
+        let checkpoint = Arc::new(Signal::new());
+        let log = Arc::new(Log::default());
+        let pages = log.clone();
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
+            pages.pages.store(i64::from(count), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let mut threads = Vec::new();
+        let mut writer = WriterThread {
+            connection,
+            counters,
+            terms: terms.clone(),
+            wake: wake.clone(),
+            checkpoint: checkpoint.clone(),
+            log: log.clone(),
+            texts: HashMap::new(),
+            callers: 1,
+            capture: capture.clone(),
+            reserve: Reserve::new(path, config.reserve_bytes),
+            vault: vault.clone(),
+        };
+        let queue = writes.clone();
+        threads.push(spawn("store-writer", move || writer.run(&queue))?);
+        let readers = config.readers.max(1);
+        for n in 0..readers {
+            let mut connection = connect(path, config.key.as_ref(), READER_CACHE_KIB)?;
+            connection.execute_batch("PRAGMA query_only = ON")?;
+            super::authorize::guard(&mut connection)?;
+            let (queue, terms) = (reads.clone(), terms.clone());
+            let mut sealing = Sealing::new(vault.clone());
+            threads.push(spawn(&format!("store-reader-{n}"), move || {
+                reader::reader(&connection, &queue, &terms, &mut sealing, readers)
+            })?);
+        }
+        let connection = connect(path, config.key.as_ref(), 256)?;
+        let signal = checkpoint.clone();
+        let copies = capture.clone();
+        threads.push(spawn("store-checkpoint", move || {
+            while signal.wait() {
+                // Only what is copied may leave the log.
+                copy_once(&copies);
+                checkpoint_once(&connection, &log);
+            }
+        })?);
+        let copy = Arc::new(Signal::new());
+        if config.follow_log {
+            let (signal, copies) = (copy.clone(), capture.clone());
+            threads.push(spawn("store-copy", move || {
+                while signal.wait_within(COPY_EVERY) {
+                    copy_once(&copies);
+                }
+            })?);
+        }
+        Ok(Engine { threads, checkpoint, copy, capture, vault, _lock: lock })
+    }
+
+    pub fn capture(&self) -> Arc<Capture> {
+        self.capture.clone()
+    }
+
+    pub fn vault(&self) -> Arc<Vault> {
+        self.vault.clone()
+    }
+
+    pub fn join(self) {
+        self.checkpoint.close();
+        self.copy.close();
+        super::join_all(self.threads);
+        self.capture.closed();
+    }
+}
+
+/// Follows the log from before the first write.
+fn capture(path: &Path, config: &StoreConfig) -> Result<Arc<Capture>> {
+    let (own, key) = (path.to_owned(), config.key.clone());
+    let connect = move || {
+        let connection = connect(&own, key.as_ref(), 256)?;
+        connection.execute_batch("PRAGMA query_only = ON")?;
+        Ok(connection)
+    };
+    Capture::open(path, config.follow_log, Box::new(connect))
+}
+
+fn copy_once(capture: &Capture) {
+    if let Err(error) = capture.step() {
+        tracing::warn!(%error, "the log cannot be copied; it is tried again");
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|e| Error::Database(format!("cannot start a thread: {e}")))
+}
+
+/// Migrates and reads the counters. A database that will be changed is kept as it was.
+fn prepare(connection: &mut Connection, path: &Path, capture: &Capture, keep: usize) -> Result<Counters> {
+    let terms = Terms::default();
+    let mut counters = Counters::default();
+    let mut texts = HashMap::new();
+    let mut sealing = Sealing::new(Vault::none());
+    let stands =
+        migrate::status(&mut SqliteTx::new(connection, &mut counters, &terms, &mut texts, &mut sealing))?;
+    if stands.current > 0 && !stands.pending.is_empty() {
+        backup::before_migration(path, &capture.freeze()?, stands.current, keep)?;
+    }
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let mut tx = SqliteTx::new(connection, &mut counters, &terms, &mut texts, &mut sealing);
+    let done = migrate::run(&mut tx, &mut |_, text| Ok(connection.execute_batch(text)?));
+    if let Err(error) = done {
+        connection.execute_batch("ROLLBACK")?;
+        return Err(error);
+    }
+    let mut counters = Counters::default();
+    let mut statement = connection.prepare("SELECT name, next FROM counter")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    for row in rows {
+        let (name, next) = row?;
+        if let Some(n) = COUNTER_NAMES.iter().position(|known| *known == name) {
+            counters.next[n] = next;
+            counters.saved[n] = next;
+        }
+    }
+    drop(statement);
+    connection.execute_batch("COMMIT")?;
+    Ok(counters)
+}
+
+/// The keys of contents, and what was left to be done with them.
+fn open_vault(
+    connection: &Connection,
+    counters: &mut Counters,
+    path: &Path,
+    config: &StoreConfig,
+) -> Result<Arc<Vault>> {
+    let (terms, mut texts) = (Terms::default(), HashMap::new());
+    let mut sealing = Sealing::new(Vault::none());
+    let mut tx = SqliteTx::new(connection, counters, &terms, &mut texts, &mut sealing);
+    let own = crate::shred::key_store(&mut tx)?;
+    let vault = match &config.files {
+        _ if config.keyless => return Ok(Vault::keyless()),
+        Some(files) => Vault::of_file(path, files, own.is_none())?,
+        None => own.is_none().then(Vault::none),
+    };
+    let file = crate::keys::vault_file(path);
+    let vault = vault.ok_or_else(|| Error::KeysMissing(format!("{} is not there", file.display())))?;
+    let mut sealing = Sealing::new(vault.clone());
+    let mut tx = SqliteTx::new(connection, counters, &terms, &mut texts, &mut sealing);
+    tx.execute("BEGIN IMMEDIATE", &[])?;
+    let done = crate::shred::at_start(&mut tx, own.as_deref()).and_then(|()| counters.save(connection));
+    connection.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    done.map(|()| vault)
+}

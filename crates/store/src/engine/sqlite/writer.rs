@@ -1,0 +1,261 @@
+//! The one thread that writes: many closures in one commit, and the care of the log.
+
+use super::transaction::{COUNTER_NAMES, Counters, SqliteTx, Texts};
+use crate::backup::Capture;
+use crate::engine::queue::{Queue, Signal};
+use crate::engine::reserve::Reserve;
+use crate::engine::task::{Task, Write};
+use crate::engine::terms::Terms;
+use crate::keys::{Sealing, Vault};
+use crate::{Error, Result, Tx, audit};
+use rusqlite::Connection;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Closures in one commit: more would only make the first of them wait.
+const MAX_BATCH: usize = 64;
+/// A batch takes no more closures after this time.
+const MAX_BATCH_TIME: Duration = Duration::from_millis(8);
+/// How long a batch waits for callers that are known to be about: they were just answered and are likely to ask
+/// again. Sharing the commit saves each of them more than this.
+const MAX_COMPANY_WAIT: Duration = Duration::from_micros(300);
+/// Log pages after which the background thread copies them into the file.
+const CHECKPOINT_PAGES: i64 = 8_000;
+/// Log pages after which the writer waits a moment so that the log can start over at its beginning.
+const RESTART_PAGES: i64 = 24_000;
+
+#[derive(Default)]
+pub(super) struct Log {
+    pub pages: AtomicI64,
+    running: AtomicBool,
+    /// The background has copied all it could: the rest is short enough for the writer to finish.
+    caught_up: AtomicBool,
+    /// The disk is full: copying the log into the file would take the room that reads and their audit need.
+    held: AtomicBool,
+}
+
+pub(super) fn checkpoint_once(connection: &Connection, log: &Log) {
+    // In this order, and the other way round where it is held: one of both sees the other.
+    log.running.store(true, Ordering::SeqCst);
+    if log.held.load(Ordering::SeqCst) {
+        log.running.store(false, Ordering::SeqCst);
+        return;
+    }
+    match connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE) {
+        Ok(_) => log.caught_up.store(true, Ordering::Relaxed),
+        Err(error) => tracing::warn!(%error, "checkpoint failed; it is tried again later"),
+    }
+    log.running.store(false, Ordering::SeqCst);
+}
+
+pub(super) struct WriterThread {
+    pub connection: Connection,
+    pub counters: Counters,
+    pub terms: Arc<Terms>,
+    pub wake: watch::Sender<u64>,
+    pub checkpoint: Arc<Signal>,
+    pub log: Arc<Log>,
+    pub texts: Texts,
+    /// Callers that seem to be at work: those of the last batch and those who came meanwhile.
+    pub callers: usize,
+    pub capture: Arc<Capture>,
+    pub reserve: Reserve,
+    pub vault: Arc<Vault>,
+}
+
+/// A closure that ran, and how to tell its caller.
+enum Finished {
+    Write(Box<dyn Write>),
+    /// Not even tried: the disk is full.
+    Refused(Box<dyn Write>),
+    Audit(Box<dyn FnOnce(Result<()>) + Send>),
+}
+
+impl Finished {
+    fn reply(self, outcome: Result<()>) {
+        match self {
+            Finished::Write(task) => task.finish(outcome),
+            Finished::Refused(task) => task.finish(Err(Error::DiskFull)),
+            Finished::Audit(reply) => reply(outcome),
+        }
+    }
+}
+
+impl WriterThread {
+    pub fn run(&mut self, queue: &Queue<Task>) {
+        while let Some(first) = queue.pop() {
+            self.batch(first, queue);
+            self.tend_log();
+        }
+        self.capture.let_go();
+        // Leaves a short log for the next start.
+        drop(self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::TRUNCATE));
+    }
+
+    fn batch(&mut self, first: Task, queue: &Queue<Task>) {
+        let is_full = self.reserve.is_full();
+        self.log.held.store(is_full, Ordering::SeqCst);
+        if is_full && !self.log.running.load(Ordering::SeqCst) {
+            self.reserve.release();
+        }
+        let mut done: Vec<Finished> = Vec::with_capacity(MAX_BATCH);
+        if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
+            fail(first, &error.into());
+            return;
+        }
+        let (started, mut waited) = (Instant::now(), Duration::ZERO);
+        let mut terms: HashMap<String, i64> = HashMap::new();
+        let (mut wake, mut is_out) = (false, false);
+        let mut sealing = Sealing::new(self.vault.clone());
+        let mut next = Some(first);
+        let mut broken = None;
+        while let Some(task) = next {
+            let (counters, texts) = (&mut self.counters, &mut self.texts);
+            let mut tx = SqliteTx::new(&self.connection, counters, &self.terms, texts, &mut sealing);
+            tx.pending = std::mem::take(&mut terms);
+            let (finished, result) = match task {
+                Task::Write(task) if is_full => (Finished::Refused(task), Ok(())),
+                task => run_one(&mut tx, task),
+            };
+            wake |= tx.wake;
+            is_out |= tx.is_full;
+            terms = tx.pending;
+            done.push(finished);
+            // Errors such as a full disk end the whole transaction, whatever else it held.
+            if let Err(error) = result {
+                broken = Some(error);
+                break;
+            }
+            if self.connection.is_autocommit() {
+                broken = Some(Error::Database("the engine rolled the transaction back".into()));
+                break;
+            }
+            if done.len() >= MAX_BATCH || started.elapsed() >= MAX_BATCH_TIME {
+                break;
+            }
+            next = queue.try_pop();
+            if next.is_none() && done.len() < self.callers && waited < MAX_COMPANY_WAIT {
+                let since = Instant::now();
+                next = queue.pop_within(MAX_COMPANY_WAIT - waited);
+                waited += since.elapsed();
+            }
+        }
+        let outcome = match broken {
+            // The engine undoes the transaction when there is no room for its pages.
+            Some(Error::Database(_)) if is_out => Err(Error::DiskFull),
+            Some(error) => Err(error),
+            None => self.commit(),
+        };
+        match &outcome {
+            Ok(()) => {
+                if !terms.is_empty() {
+                    self.terms.add(terms);
+                }
+                if sealing.committed() {
+                    self.destroy_erased(&mut sealing);
+                }
+                if wake {
+                    self.wake.send_modify(|n| *n += 1);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a commit failed");
+                // The bounds it was to store are not in the table.
+                self.counters.saved = [0; COUNTER_NAMES.len()];
+                if !self.connection.is_autocommit() {
+                    drop(self.connection.execute_batch("ROLLBACK"));
+                }
+            }
+        }
+        if (is_out || outcome == Err(Error::DiskFull)) && self.reserve.found_full() {
+            self.log.held.store(true, Ordering::SeqCst);
+        }
+        self.callers = done.len() + queue.len();
+        for finished in done {
+            finished.reply(outcome.clone());
+        }
+    }
+
+    /// What cannot be destroyed now is at the next start.
+    fn destroy_erased(&mut self, sealing: &mut Sealing) {
+        let (counters, texts) = (&mut self.counters, &mut self.texts);
+        let mut tx = SqliteTx::new(&self.connection, counters, &self.terms, texts, sealing);
+        if let Err(error) = crate::shred::destroy_erased(&mut tx) {
+            tracing::error!(%error, "keys of erased patients could not be destroyed; it is tried again");
+        }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.counters.save(&self.connection)?;
+        Ok(self.connection.execute_batch("COMMIT")?)
+    }
+
+    /// Has the log copied in the background, and restarts it when it has grown long. A passive checkpoint by the
+    /// writer itself leaves nothing uncopied, which is what SQLite wants before it writes from the start again.
+    fn tend_log(&self) {
+        let pages = self.log.pages.load(Ordering::Relaxed);
+        let is_held = self.log.held.load(Ordering::Relaxed);
+        if pages < CHECKPOINT_PAGES || is_held || self.log.running.load(Ordering::Relaxed) {
+            return;
+        }
+        if pages >= RESTART_PAGES && self.log.caught_up.swap(false, Ordering::Relaxed) {
+            let moved = self.capture.let_restart(&mut || {
+                let done =
+                    self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE);
+                if let Err(error) = done {
+                    tracing::warn!(%error, "checkpoint failed; it is tried again later");
+                }
+            });
+            match moved {
+                Ok(true) => {}
+                // Somebody is copying: after the next transaction, then.
+                Ok(false) => self.log.caught_up.store(true, Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "the log cannot be copied and grows"),
+            }
+        } else {
+            self.checkpoint.raise();
+        }
+    }
+}
+
+fn fail(task: Task, error: &Error) {
+    match task {
+        Task::Write(task) => task.finish(Err(error.clone())),
+        Task::Audit(_, reply) => reply(Err(error.clone())),
+        Task::Read(task) => task.fail(error.clone()),
+    }
+}
+
+/// Runs one closure in its savepoint. The error is one of the engine, after which the batch cannot go on.
+fn run_one(tx: &mut SqliteTx<'_>, task: Task) -> (Finished, Result<()>) {
+    match task {
+        Task::Write(mut task) => {
+            let result = (|| {
+                tx.execute("SAVEPOINT closure", &[])?;
+                if !task.run(tx) {
+                    tx.pending.clear();
+                    tx.wake = false;
+                    tx.sealing().undo();
+                    if tx.connection.is_autocommit() {
+                        return Err(Error::Database("the engine rolled the transaction back".into()));
+                    }
+                    tx.execute("ROLLBACK TO SAVEPOINT closure", &[])?;
+                }
+                tx.execute("RELEASE SAVEPOINT closure", &[])?;
+                Ok(())
+            })();
+            (Finished::Write(task), result)
+        }
+        Task::Audit(events, reply) => {
+            let result = audit::append(tx, &events);
+            (Finished::Audit(reply), result)
+        }
+        Task::Read(task) => {
+            task.fail(Error::Database("a read in the queue of writes".into()));
+            (Finished::Audit(Box::new(drop)), Ok(()))
+        }
+    }
+}
