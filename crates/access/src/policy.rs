@@ -352,6 +352,8 @@ fn rows(ctx: &Ctx, action: Action, kind: TypeId, way: Way) -> Predicate {
         Principal::Client { scopes, .. } => {
             let granted = ScopeSet::parse_known(scopes.iter().map(String::as_str));
             let own = named(ctx, &granted, action, kind);
+            // A stored Bundle is a document, and then it is somebody's.
+            let class = if kind.name() == "Bundle" { Class::Document } else { class };
             if guarded { guard(own, class, granted.seals(), None, Asker::of(ctx)) } else { own }
         }
         Principal::User(user) => {
@@ -541,6 +543,36 @@ impl Predicate {
         }
     }
 
+    /// Of these categories, in which parts of a row are sealed that the caller may see, those whose parts stay hidden.
+    pub fn closed(&self, row: &RowFacts<'_>, parts: Seals) -> Seals {
+        match self {
+            Predicate::Nothing => parts,
+            Predicate::All(all) => {
+                all.iter().fold(Seals::NONE, |closed, one| closed.with(one.closed(row, parts)))
+            }
+            // Whatever way leads to the row, the widest counts.
+            Predicate::Any(all) => {
+                let ways = all.iter().filter(|one| one.holds(row)).map(|one| one.closed(row, parts));
+                ways.reduce(|a, b| Seals(a.0 & b.0)).unwrap_or(parts)
+            }
+            Predicate::Open(opener) => opener.closed(row, parts),
+            Predicate::Consented(asker) => {
+                let judge = Judge { consents: row.consents, now: row.now };
+                let kind = row.key.kind;
+                let denied = |one: &&crate::seal::Category| {
+                    judge.denies(asker, kind, row.seals.with(one.seals))
+                };
+                let all = parts.categories().filter(denied);
+                all.fold(Seals::NONE, |closed, one| closed.with(one.seals))
+            }
+            Predicate::Everything
+            | Predicate::Patient(_)
+            | Predicate::InCareOf(_)
+            | Predicate::Rows(_)
+            | Predicate::Matching(_) => Seals::NONE,
+        }
+    }
+
     /// The practitioner whose care decides, if one does.
     pub fn practitioner(&self) -> Option<&str> {
         self.needs().care
@@ -570,14 +602,19 @@ impl Predicate {
 
 impl Opener {
     fn opens(&self, row: &RowFacts<'_>) -> bool {
-        let mut closed = row.seals.without(self.clear);
+        self.closed(row, row.seals).is_none()
+    }
+
+    /// Those of `seals` that are not open to the caller.
+    fn closed(&self, row: &RowFacts<'_>, seals: Seals) -> Seals {
+        let mut closed = seals.without(self.clear);
         if self.practitioner.is_some() {
             closed = closed.without(row.keys);
         }
         if closed.is_none() {
-            return true;
+            return closed;
         }
         let judge = Judge { consents: row.consents, now: row.now };
-        closed.without(judge.opens(&self.asker, row.key.kind, row.seals)).is_none()
+        closed.without(judge.opens(&self.asker, row.key.kind, seals))
     }
 }

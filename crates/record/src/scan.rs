@@ -6,12 +6,13 @@
 //! that it began, which patients a file holds, who fetched it ([Record::audit_bulk]).
 
 use crate::read::Stored;
-use crate::rights::{holds, holds_then};
+use crate::rights::veil::{Row, Shown, Veil};
+use crate::rights::{Version, holds, holds_then};
 use crate::write::compartment;
 use crate::{Error, Record};
 use access::policy;
 use access::{Action, Capability, Ctx, Predicate, Principal, Purpose, ScopeSet};
-use fhir::{Resource, TypeId};
+use fhir::TypeId;
 use jiff::Timestamp;
 use std::sync::Arc;
 use store::Tx;
@@ -87,11 +88,12 @@ impl Record {
         }
         let (scan, cursor, now) = (scan.clone(), cursor.map(str::to_owned), self.now());
         let drafts = policy::unreadable_statuses(ctx, scan.kind);
+        let mut veil = self.veil(ctx).await?;
         self.reading(move |tx| {
             let (found, next) = find(tx, &scan, cursor.as_deref())?;
             let mut rows = Vec::with_capacity(found.len());
             for row in found {
-                let Some(row) = visible(tx, row, &predicate, drafts, now)? else { continue };
+                let Some(row) = visible(tx, row, &predicate, (drafts, &mut veil), now)? else { continue };
                 let wanted = match &scan.whose {
                     Whose::All => true,
                     Whose::AnyPatient => !row.patients.is_empty(),
@@ -117,11 +119,12 @@ impl Record {
         }
         let (scan, now) = (scan.clone(), self.now());
         let drafts = policy::unreadable_statuses(ctx, scan.kind);
+        let mut veil = self.veil(ctx).await?;
         self.reading(move |tx| {
             let mut rows = Vec::with_capacity(ids.len());
             for id in &ids {
                 let Some(found) = scan::one(tx, &of(&scan), id)? else { continue };
-                let Some(row) = visible(tx, found, &predicate, drafts, now)? else { continue };
+                let Some(row) = visible(tx, found, &predicate, (drafts, &mut veil), now)? else { continue };
                 let wanted = match &scan.whose {
                     Whose::All => true,
                     Whose::AnyPatient => !row.patients.is_empty(),
@@ -294,35 +297,53 @@ fn visible(
     tx: &mut dyn Tx,
     row: Scanned,
     predicate: &Predicate,
-    drafts: &[&str],
+    (drafts, veil): (&[&str], &mut Veil),
     now: Timestamp,
 ) -> Result<Option<ScanRow>, Error> {
     let Scanned { stored, older } = row;
+    let rid = stored.rid;
     let mut row = row_of(stored);
-    let parse = !row.deleted && (older || !drafts.is_empty());
-    let mut then = None;
-    if parse {
-        let key = &row.stored.key;
-        let resource = Resource::parse(&row.stored.content)
-            .map_err(|o| Error::Internal(format!("stored {key}: {o}")))?;
-        if drafts.contains(&resource.text("status").unwrap_or_default()) {
+    if row.deleted {
+        return Ok(holds(tx, predicate, &row.stored.key, &row.patients, now)?.then_some(row));
+    }
+    if !older && drafts.is_empty() {
+        if !holds(tx, predicate, &row.stored.key, &row.patients, now)? {
             return Ok(None);
         }
-        if older {
-            // Rights on both, the version shown and the current one.
-            if !holds(tx, predicate, key, &row.patients, now)? {
-                return Ok(None);
-            }
-            row.patients = compartment(&resource);
-            if key.kind == TypeId::PATIENT && !row.patients.contains(&key.id) {
-                row.patients.push(key.id.clone());
-            }
-            then = Some(resource);
+        if !veil.may_hide(tx, predicate, rid)? {
+            return Ok(Some(row));
         }
     }
-    let seen = match &then {
-        Some(then) => holds_then(tx, predicate, &row.stored.key, &row.patients, then, now)?,
-        None => holds(tx, predicate, &row.stored.key, &row.patients, now)?,
+    let key = row.stored.key.clone();
+    let resource = row.stored.parse()?;
+    if drafts.contains(&resource.text("status").unwrap_or_default()) {
+        return Ok(None);
+    }
+    if older {
+        // Rights on both, the version shown and the current one.
+        if !holds(tx, predicate, &key, &row.patients, now)? {
+            return Ok(None);
+        }
+        row.patients = compartment(&resource);
+        if key.kind == TypeId::PATIENT && !row.patients.contains(&key.id) {
+            row.patients.push(key.id.clone());
+        }
+    }
+    let (seen, version) = match older {
+        true => {
+            let seen = holds_then(tx, predicate, &key, &row.patients, &resource, now)?;
+            (seen, Version::Content(&resource))
+        }
+        false => (holds(tx, predicate, &key, &row.patients, now)?, Version::Current),
     };
-    Ok(seen.then_some(row))
+    if !seen {
+        return Ok(None);
+    }
+    let of = Row { key: &key, rid, patients: &row.patients };
+    match veil.show(tx, predicate, &of, &resource, version)? {
+        Shown::Whole => {}
+        Shown::Part(part) => row.stored.content = part.to_json().into_bytes().into(),
+        Shown::Nothing => return Ok(None),
+    }
+    Ok(Some(row))
 }

@@ -6,6 +6,7 @@ mod care;
 mod consent;
 mod guard;
 mod policy;
+mod redact;
 mod scope;
 mod seal;
 

@@ -146,6 +146,7 @@ impl Record {
             return Ok(found);
         }
         let (caller, now) = (ctx.clone(), self.now());
+        let lens = self.lens().await?;
         self.reading(move |tx| {
             for (n, criteria) in conditions {
                 let (keys, _) =
@@ -161,7 +162,7 @@ impl Record {
                 found.references.push((text, criteria, place, keys));
             }
             for (n, key, if_match) in patched {
-                let current = resolve::current(tx, &caller, &key, if_match, now)
+                let current = resolve::current(tx, (&caller, lens.clone()), &key, if_match, now)
                     .map_err(|error| error.at(&place(n, "")))?;
                 found.current.insert(key, current);
             }

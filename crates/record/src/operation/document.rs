@@ -1,6 +1,7 @@
 //! `$document`: a Composition and all it speaks of, as one Bundle that stands for itself.
 
-use super::{Sight, parse};
+use super::Sight;
+use crate::rights::veil::Lens;
 use crate::{Error, Record, Rule};
 use access::Ctx;
 use fhir::search::references;
@@ -32,7 +33,8 @@ impl Record {
         base: &str,
     ) -> Result<Resource, Error> {
         let root = self.read(ctx, composition).await?.parse()?;
-        let gathering = Gathering { ctx: ctx.clone(), root: root.clone(), now: self.now() };
+        let gathering =
+            Gathering { ctx: ctx.clone(), lens: self.lens().await?, root: root.clone(), now: self.now() };
         let (entries, mut patients) = self.reading(move |tx| gathering.run(tx)).await?;
         patients.sort();
         patients.dedup();
@@ -66,13 +68,14 @@ impl Record {
 
 struct Gathering {
     ctx: Ctx,
+    lens: Lens,
     root: Resource,
     now: jiff::Timestamp,
 }
 
 impl Gathering {
     fn run(&self, tx: &mut dyn Tx) -> Result<(Vec<Resource>, Vec<String>), Error> {
-        let mut sight = Sight::new(&self.ctx, self.now);
+        let mut sight = Sight::new(&self.ctx, self.lens.clone(), self.now);
         let mut done: HashSet<ResourceKey> = self.root.key().into_iter().collect();
         let mut entries: Vec<Resource> = Vec::new();
         let mut patients: Vec<String> = Vec::new();
@@ -102,9 +105,16 @@ impl Gathering {
                     let text = format!("The document has more than {MAX_ENTRIES} resources.");
                     return Err(Error::Rule(Rule::new("document-too-large", text)));
                 }
-                let resource = parse(&row)?;
+                let whose = row.patients.clone();
+                let Some(shown) = sight.shown(tx, row)? else {
+                    if needed {
+                        return Err(Error::Denied);
+                    }
+                    continue;
+                };
+                let resource = shown.parse()?;
                 next.extend(further(&resource).into_iter().map(|key| (key, false)));
-                patients.extend(row.patients.iter().cloned());
+                patients.extend(whose);
                 entries.push(resource);
             }
             round = next;

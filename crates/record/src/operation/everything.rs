@@ -1,6 +1,7 @@
 //! `$everything`: a whole chart, and whom and what it names.
 
-use super::{Sight, parse, stored};
+use super::{Sight, parse};
+use crate::rights::veil::Lens;
 use crate::{Error, Record, Stored};
 use access::Ctx;
 use fhir::search::{IndexValue, Params, extract, references};
@@ -81,6 +82,7 @@ impl Record {
             })?,
         };
         let walk = Walk {
+            lens: self.lens().await?,
             ctx: ctx.clone(),
             key: key.clone(),
             wanted: wanted.clone(),
@@ -104,6 +106,7 @@ impl Record {
 
 struct Walk {
     ctx: Ctx,
+    lens: Lens,
     key: ResourceKey,
     wanted: Everything,
     params: Params,
@@ -114,7 +117,7 @@ struct Walk {
 
 impl Walk {
     fn run(&self, tx: &mut dyn Tx, place: Place) -> Result<(EverythingPage, Vec<String>), Error> {
-        let mut sight = Sight::new(&self.ctx, self.now);
+        let mut sight = Sight::new(&self.ctx, self.lens.clone(), self.now);
         let mut page = EverythingPage { items: Vec::new(), next: None };
         let mut patients = Vec::new();
         let bond = if self.key.kind == TypeId::PATIENT { Bond::Compartment } else { Bond::Reference };
@@ -145,21 +148,26 @@ impl Walk {
                     page.next = Some(format!("c{last}"));
                     return Ok((page, patients));
                 }
-                members.insert(row.key.clone());
-                targets.extend(local_targets(&parse(&row)?));
                 last = row.rid;
+                let whose = row.patients.clone();
+                let Some(shown) = sight.shown(tx, row)? else { continue };
+                members.insert(shown.key.clone());
+                targets.extend(local_targets(&shown.parse()?));
                 if is_wanted {
-                    patients.extend(row.patients.iter().cloned());
-                    page.items.push((stored(row), true));
+                    patients.extend(whose);
+                    page.items.push((shown, true));
                 }
             }
         }
         // What the earlier pages referred to: all pages must agree on the bystanders.
         for step in before.chunks(STEP) {
             for row in chart::rows(tx, step)? {
-                if self.is_of_the_time(&row)? && sight.sees(tx, &row)? {
-                    targets.extend(local_targets(&parse(&row)?));
-                    members.insert(row.key.clone());
+                if self.is_of_the_time(&row)?
+                    && sight.sees(tx, &row)?
+                    && let Some(shown) = sight.shown(tx, row)?
+                {
+                    targets.extend(local_targets(&shown.parse()?));
+                    members.insert(shown.key);
                 }
             }
         }
@@ -174,8 +182,11 @@ impl Walk {
                 };
                 break;
             }
-            patients.extend(row.patients.iter().cloned());
-            page.items.push((stored(row), false));
+            let whose = row.patients.clone();
+            if let Some(shown) = sight.shown(tx, row)? {
+                patients.extend(whose);
+                page.items.push((shown, false));
+            }
         }
         Ok((page, patients))
     }

@@ -12,6 +12,7 @@ pub use everything::{Everything, EverythingPage};
 pub use matching::Match;
 pub use merge::{Merge, Merged, Unmerged};
 
+use crate::rights::veil::{Lens, Veil};
 use crate::rights::{Facts, Version};
 use crate::{Error, Record, Stored};
 use access::policy;
@@ -26,11 +27,25 @@ pub(crate) struct Sight<'a> {
     ctx: &'a Ctx,
     predicates: HashMap<TypeId, Predicate>,
     facts: Facts,
+    veil: Veil,
 }
 
 impl<'a> Sight<'a> {
-    pub fn new(ctx: &'a Ctx, now: Timestamp) -> Sight<'a> {
-        Sight { ctx, predicates: HashMap::new(), facts: Facts::new(now) }
+    pub fn new(ctx: &'a Ctx, lens: Lens, now: Timestamp) -> Sight<'a> {
+        let veil = Veil::new(ctx, lens, now);
+        Sight { ctx, predicates: HashMap::new(), facts: Facts::new(now), veil }
+    }
+
+    /// What of a row that [Sight::sees] is shown; `None` if nothing is.
+    pub fn shown(
+        &mut self,
+        tx: &mut dyn Tx,
+        row: store::resource::Stored,
+    ) -> Result<Option<Stored>, Error> {
+        let (ctx, kind) = (self.ctx, row.key.kind);
+        let predicate =
+            self.predicates.entry(kind).or_insert_with(|| policy::predicate(ctx, Action::Search, kind));
+        self.veil.current(tx, predicate, row)
     }
 
     /// Whether the caller may find this row by a search, drafts as far as they are readable.

@@ -1,6 +1,6 @@
 //! Versions: of one resource, of a type, of the whole record.
 
-use super::{Look, Parsed, holds, parsed};
+use super::{Look, Parsed, Veil, holds, parsed};
 use crate::{Error, Record};
 use access::policy;
 use access::{Action, Ctx, Predicate};
@@ -134,6 +134,7 @@ impl Record {
         let predicate = self.right(ctx, Action::History, "history", key).await?;
         let drafts = policy::unreadable_statuses(ctx, key.kind);
         let (wanted, now) = (key.clone(), self.now());
+        let mut veil = self.veil(ctx).await?;
         let (look, patients) = self
             .reading(move |tx| {
                 let Some(head) = store::resource::head(tx, &wanted)? else {
@@ -150,13 +151,16 @@ impl Record {
                     Some(first) => store::history::replaced_at(tx, &wanted, first.version)?,
                     None => None,
                 };
-                for row in page.rows {
+                for mut row in page.rows {
                     let until = replaced.replace(row.last_updated);
                     if !row.deleted {
                         let then = parsed(&wanted, &row.content)?;
                         if !then.holds(tx, &predicate, &wanted, now)? || then.is(drafts) {
                             continue;
                         }
+                        let shown = then.shown(tx, &mut veil, &predicate, &wanted, head.rid, row.content)?;
+                        let Some(content) = shown else { continue };
+                        row.content = content;
                     }
                     seen_any = true;
                     if query.holds(row.last_updated, until) {
@@ -191,8 +195,9 @@ impl Record {
         let horizon = self.reading(|tx| Ok(store::outbox::horizon(tx)?)).await?;
         let below = below.min(horizon.saturating_add(1));
         let (caller, now) = (ctx.clone(), self.now());
+        let mut veil = self.veil(ctx).await?;
         let (page, mut patients) =
-            self.reading(move |tx| collect(tx, &caller, allowed, &query, below, now)).await?;
+            self.reading(move |tx| collect(tx, (&caller, &mut veil), allowed, &query, below, now)).await?;
         patients.sort();
         patients.dedup();
         self.audit_read(ctx, "history", what, &patients).await?;
@@ -240,7 +245,7 @@ impl Stream {
 /// Merges the types by change number. Rights are those of each version and of the resource as it is now.
 fn collect(
     tx: &mut dyn Tx,
-    ctx: &Ctx,
+    (ctx, veil): (&Ctx, &mut Veil),
     allowed: Vec<(TypeId, Predicate)>,
     query: &HistoryQuery,
     below: i64,
@@ -267,7 +272,7 @@ fn collect(
         if entries.len() >= query.count as usize || seen >= MAX_SEEN {
             return Ok((HistoryPage { entries, next: Some(last.to_string()) }, patients));
         }
-        let Some(change) = stream.next.take() else { continue };
+        let Some(mut change) = stream.next.take() else { continue };
         stream.fill(tx, chunk)?;
         (last, seen) = (change.version.seq, seen + 1);
         if query.is_past(change.version.last_updated) {
@@ -277,31 +282,41 @@ fn collect(
             continue;
         }
         let Some(predicate) = rights.get(&change.key.kind) else { continue };
-        if !may_see(tx, ctx, predicate, &change, now)? {
-            continue;
+        match may_see(tx, (ctx, &mut *veil), predicate, &change, now)? {
+            Some(content) => change.version.content = content,
+            None => continue,
         }
         patients.extend(change.patients.iter().cloned());
         entries.push(entry(change.key, change.version));
     }
 }
 
+/// The version as the caller may see it; `None`: not at all.
 fn may_see(
     tx: &mut dyn Tx,
-    ctx: &Ctx,
+    (ctx, veil): (&Ctx, &mut Veil),
     predicate: &Predicate,
     change: &store::history::Change,
     now: Timestamp,
-) -> Result<bool, Error> {
+) -> Result<Option<Arc<[u8]>>, Error> {
     let key = &change.key;
+    let content = change.version.content.clone();
     if *predicate == Predicate::Everything && policy::unreadable_statuses(ctx, key.kind).is_empty() {
-        return Ok(true);
+        return Ok(Some(content));
     }
     if !holds(tx, predicate, key, &change.patients, now)? {
-        return Ok(false);
+        return Ok(None);
     }
     if change.version.deleted {
-        return Ok(true);
+        return Ok(Some(content));
     }
-    let then: Parsed = parsed(key, &change.version.content)?;
-    Ok(then.holds(tx, predicate, key, now)? && !then.is(policy::unreadable_statuses(ctx, key.kind)))
+    let then: Parsed = parsed(key, &content)?;
+    if !then.holds(tx, predicate, key, now)? || then.is(policy::unreadable_statuses(ctx, key.kind)) {
+        return Ok(None);
+    }
+    if !predicate.needs().seals {
+        return Ok(Some(content));
+    }
+    let Some(head) = store::resource::head(tx, key)? else { return Ok(None) };
+    then.shown(tx, veil, predicate, key, head.rid, content)
 }

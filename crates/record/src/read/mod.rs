@@ -13,6 +13,8 @@ pub use history::{HistoryEntry, HistoryPage, HistoryQuery, Method, Scope};
 pub use search::SearchPage;
 pub(crate) use search::rights;
 
+use crate::rights::Version;
+use crate::rights::veil::{Row, Shown, Veil};
 use crate::write::compartment;
 use crate::{Error, Record};
 use access::policy;
@@ -55,6 +57,7 @@ impl Record {
         let predicate = self.right(ctx, Action::Read, "read", key).await?;
         let drafts = policy::unreadable_statuses(ctx, key.kind);
         let (wanted, now) = (key.clone(), self.now());
+        let mut veil = self.veil(ctx).await?;
         let (look, patients) = self
             .reading(move |tx| {
                 let Some(row) = store::resource::load(tx, &wanted)? else {
@@ -67,7 +70,11 @@ impl Record {
                 if !row.deleted && !drafts.is_empty() && parsed(&wanted, &row.content)?.is(drafts) {
                     return Ok((Look::Refused, patients));
                 }
-                Ok((if row.deleted { Look::Deleted } else { Look::Found(stored(row)) }, patients))
+                if row.deleted {
+                    return Ok((Look::Deleted, patients));
+                }
+                let shown = veil.current(tx, &predicate, row)?;
+                Ok((shown.map_or(Look::Refused, Look::Found), patients))
             })
             .await?;
         let stored = self.answer(ctx, "read", key, &key.to_string(), look, &patients).await?;
@@ -80,6 +87,7 @@ impl Record {
         let predicate = self.right(ctx, Action::Read, "vread", key).await?;
         let drafts = policy::unreadable_statuses(ctx, key.kind);
         let (wanted, now) = (key.clone(), self.now());
+        let mut veil = self.veil(ctx).await?;
         let (look, patients) = self
             .reading(move |tx| {
                 let (Some(head), Some(found)) = (
@@ -98,11 +106,15 @@ impl Record {
                 if !then.holds(tx, &predicate, &wanted, now)? || then.is(drafts) {
                     return Ok((Look::Refused, then.patients));
                 }
+                let Some(content) = then.shown(tx, &mut veil, &predicate, &wanted, head.rid, found.content)?
+                else {
+                    return Ok((Look::Refused, then.patients));
+                };
                 let stored = Stored {
                     key: wanted,
                     version: found.version,
                     last_updated: found.last_updated,
-                    content: found.content,
+                    content,
                 };
                 Ok((Look::Found(stored), then.patients))
             })
@@ -198,10 +210,6 @@ pub(crate) fn kind(name: &str) -> TypeId {
     TypeId::from_name(name).unwrap_or(TypeId(u16::MAX))
 }
 
-fn stored(row: store::resource::Stored) -> Stored {
-    Stored { key: row.key, version: row.version, last_updated: row.last_updated, content: row.content }
-}
-
 pub(crate) use crate::rights::holds;
 
 /// What the rights on one version depend on.
@@ -224,6 +232,24 @@ impl Parsed {
         now: Timestamp,
     ) -> Result<bool, Error> {
         crate::rights::holds_then(tx, predicate, key, &self.patients, &self.resource, now)
+    }
+    /// What of it the caller sees, of `content` as it is stored; `None` for nothing. `rid` is the resource's row.
+    fn shown(
+        &self,
+        tx: &mut dyn store::Tx,
+        veil: &mut Veil,
+        predicate: &Predicate,
+        key: &ResourceKey,
+        rid: i64,
+        content: Arc<[u8]>,
+    ) -> Result<Option<Arc<[u8]>>, Error> {
+        let row = Row { key, rid, patients: &self.patients };
+        let version = Version::Content(&self.resource);
+        Ok(match veil.show(tx, predicate, &row, &self.resource, version)? {
+            Shown::Whole => Some(content),
+            Shown::Part(part) => Some(part.to_json().into_bytes().into()),
+            Shown::Nothing => None,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Searches: of one type, of several, with what goes with the rows found.
 
-use super::{Stored, describe, stored};
+use super::{Stored, describe};
 use crate::{Error, Record};
 use access::policy;
 use access::{Action, Ctx, Predicate};
@@ -128,29 +128,33 @@ impl Record {
         for query in &mut queries {
             self.prepare_query(ctx, query).await?;
         }
-        let (page, included, words_behind) = self
+        let mut veil = self.veil(ctx).await?;
+        let (page, items, included, words_behind) = self
             .reading(move |tx| {
                 let page = match &queries[..] {
                     [query] => store::search::run(tx, query, &rights, now)?,
                     several => store::search::run_types(tx, several, &rights, now)?,
                 };
                 let includes = queries.first().map_or(&[][..], |query| &query.includes);
-                let included = store::search::included(tx, &page.rows, includes, &rights, now)?;
+                let mut included = store::search::included(tx, &page.rows, includes, &rights, now)?;
                 let by_words = queries.iter().flat_map(|query| &query.conditions).any(has_words);
                 let behind = if by_words { store::word::behind(tx)? } else { 0 };
-                Ok((page, included, behind))
+                let mut page = page;
+                let rows = page.rows.iter().chain(&included.rows);
+                patients.extend(rows.flat_map(|row| row.patients.iter().cloned()));
+                let items = veil.page(tx, Action::Search, std::mem::take(&mut page.rows))?;
+                let brought = veil.page(tx, Action::Search, std::mem::take(&mut included.rows))?;
+                Ok(((page, patients), items, (included.cut, brought), behind))
             })
             .await?;
-        for row in page.rows.iter().chain(&included.rows) {
-            patients.extend(row.patients.iter().cloned());
-        }
+        let ((page, mut patients), (included_cut, included)) = (page, included);
         patients.sort();
         patients.dedup();
         self.audit_read(ctx, "query", what, &patients).await?;
         Ok(SearchPage {
-            items: page.rows.into_iter().map(stored).collect(),
-            included: included.rows.into_iter().map(stored).collect(),
-            included_cut: included.cut,
+            items,
+            included,
+            included_cut,
             next: page.next,
             total: page.total,
             words_behind,

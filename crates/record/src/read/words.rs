@@ -20,8 +20,11 @@ impl Record {
         if batch.resources.is_empty() {
             return Ok(0);
         }
+        let rids: Vec<i64> = batch.resources.iter().map(|row| row.rid).collect();
+        let veiled = self.reading(move |tx| Ok(store::sealed::veiled_among(tx, &rids)?)).await?;
         let (batch, indexed) = tokio::task::spawn_blocking(move || {
-            let indexed: Vec<Indexed> = batch.resources.iter().map(indexed).collect();
+            let indexed: Vec<Indexed> =
+                batch.resources.iter().map(|row| indexed(row, veiled.contains(&row.rid))).collect();
             (batch, indexed)
         })
         .await
@@ -38,11 +41,13 @@ impl Record {
     }
 }
 
-fn indexed(row: &store::resource::Stored) -> Indexed {
+/// Of a row of which some see less than others no word is kept: nothing tells whose it is.
+fn indexed(row: &store::resource::Stored, veiled: bool) -> Indexed {
     let mut indexed =
         Indexed { rid: row.rid, kind: row.key.kind, content: Vec::new(), narrative: Vec::new() };
     // What is stored parses; if it ever did not, searching its words would be the least of the troubles.
     if !row.deleted
+        && !veiled
         && let Ok(resource) = Resource::parse(&row.content)
     {
         indexed.content = words(&resource, true);

@@ -19,10 +19,20 @@ pub(crate) fn after_write(
     rid: i64,
     before: Option<&Resource>,
 ) -> Result<(), Error> {
-    let was = before.map(Seals::of).unwrap_or_default();
-    if !put.seals.is_none() || !was.is_none() {
-        let holders = if put.seals.is_none() { Vec::new() } else { holders(tx, writer, put)? };
-        store::sealed::set(tx, rid, put.seals, &put.patients, &holders)?;
+    let own = put.seals.with(put.parts);
+    // Rules that changed seal a row before its labels say so.
+    let was = before.map(|b| Seals::of(b).with(access::redact::parts(b))).unwrap_or_default();
+    let marked = before.is_some() && !store::sealed::of(tx, &put.key)?.0.is_none();
+    if !own.is_none() || !was.is_none() || marked {
+        let holders = if own.is_none() { Vec::new() } else { holders(tx, writer, put)? };
+        store::sealed::set_parts(tx, rid, put.seals, put.parts, &put.patients, &holders)?;
+    }
+    if !put.seals.is_none() {
+        store::sealed::veil_referrers(tx, &put.key)?;
+    }
+    let refers = super::veil::refers_to_sealed(tx, put.targets.iter().map(|(_, key)| key))?;
+    if refers || !put.parts.is_none() || before.is_some() {
+        store::sealed::set_veiled(tx, rid, put.parts, refers)?;
     }
     if put.key.kind.name() == "Consent" {
         store::consent::set_for_source(tx, &put.key, &put.patients, &put.rules)?;
@@ -91,7 +101,7 @@ fn vouches(tx: &mut dyn Tx, writer: Option<&Ctx>, put: &Put) -> Result<bool, Err
         Principal::Anonymous => Ok(false),
         Principal::Client { scopes, .. } => {
             let open = access::ScopeSet::parse_known(scopes.iter().map(String::as_str)).seals();
-            Ok(open.has_all(put.seals))
+            Ok(open.has_all(put.seals.with(put.parts)))
         }
         Principal::User(user) => {
             let plans = [Role::Patient, Role::FrontDesk, Role::PrivacyOfficer];
@@ -100,7 +110,7 @@ fn vouches(tx: &mut dyn Tx, writer: Option<&Ctx>, put: &Put) -> Result<bool, Err
             }
             let Some(own) = &user.practitioner else { return Ok(false) };
             for patient in &put.patients {
-                if !store::sealed::whole_keys(tx, &own.id, patient)?.has_all(put.seals) {
+                if !store::sealed::whole_keys(tx, &own.id, patient)?.has_all(put.seals.with(put.parts)) {
                     return Ok(false);
                 }
             }

@@ -99,6 +99,24 @@ impl Facts {
         })
     }
 
+    /// Of these categories, in which parts of the row are sealed, those that stay closed to who sees it by `predicate`.
+    pub fn closed(
+        &mut self,
+        tx: &mut dyn Tx,
+        predicate: &Predicate,
+        row: &super::veil::Row<'_>,
+        version: Version<'_>,
+        parts: Seals,
+    ) -> Result<Seals, Error> {
+        let keys = match predicate.needs().keys {
+            Some(practitioner) => store::sealed::keys(tx, practitioner, row.rid, row.patients)?,
+            None => Seals::NONE,
+        };
+        self.with(tx, predicate, row.key, row.patients, version, |facts| {
+            Ok(predicate.closed(&RowFacts { keys: facts.keys.with(keys), ..facts }, parts))
+        })
+    }
+
     fn is_in_care(&mut self, tx: &mut dyn Tx, practitioner: &str, patient: &str) -> Result<bool, Error> {
         let name = (practitioner.to_owned(), patient.to_owned());
         if let Some(known) = self.in_care.get(&name) {

@@ -3,39 +3,51 @@
 use crate::{Error, Record, Rule};
 use access::sensitivity::Rules;
 use access::{Ctx, Role};
+use super::veil::Lens;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Where the clinic's own lists are kept.
-const SETTING: &str = "rights.sensitivity";
+pub(super) const SETTING: &str = "rights.sensitivity";
 /// How long they may be taken from memory: a change on another server holds within it.
 const CACHE_MS: i128 = 1_000;
 
 /// The rules in use, with the moment they were looked up and the clinic's own as it wrote them.
-pub(crate) type Current = Mutex<Option<(Timestamp, Value, Arc<Rules>)>>;
+pub(crate) type Current = Mutex<Option<(Timestamp, Value, Lens)>>;
 
 impl Record {
     /// Those last looked up: for imports, which look them up when they begin.
     pub(crate) fn known_sensitivity(&self) -> Arc<Rules> {
         match &*self.inner.sensitivity.lock() {
-            Some((_, _, rules)) => rules.clone(),
+            Some((_, _, lens)) => lens.rules.clone(),
             None => Arc::new(Rules::built_in().clone()),
         }
     }
 
     pub(crate) async fn sensitivity(&self) -> Result<Arc<Rules>, Error> {
+        Ok(self.lens().await?.rules)
+    }
+
+    /// The rules, and whether every row has been labelled by them.
+    pub(crate) async fn lens(&self) -> Result<Lens, Error> {
         let now = self.now();
         let known = self.inner.sensitivity.lock().clone();
-        if let Some((at, _, rules)) = &known
+        if let Some((at, _, lens)) = &known
             && (0..CACHE_MS).contains(&now.duration_since(*at).as_millis())
         {
-            return Ok(rules.clone());
+            return Ok(lens.clone());
         }
-        let own = self.reading(|tx| Ok(store::setting::get(tx, SETTING)?)).await?.unwrap_or_default();
+        let (own, settled) = self
+            .reading(|tx| {
+                let own = store::setting::get(tx, SETTING)?.unwrap_or_default();
+                let settled = super::relabel::is_settled(tx, &own)?;
+                Ok((own, settled))
+            })
+            .await?;
         let rules = match known {
-            Some((_, before, rules)) if before == own => rules,
+            Some((_, before, lens)) if before == own => lens.rules,
             _ if own.is_null() => Arc::new(Rules::built_in().clone()),
             _ => Arc::new(
                 Rules::built_in()
@@ -43,8 +55,16 @@ impl Record {
                     .map_err(|e| Error::Internal(format!("setting {SETTING}: {e}")))?,
             ),
         };
-        *self.inner.sensitivity.lock() = Some((now, own, rules.clone()));
-        Ok(rules)
+        let settled = match settled {
+            true => true,
+            false => {
+                let own = own.clone();
+                self.writing(move |tx| super::relabel::begin(tx, &own)).await?
+            }
+        };
+        let lens = Lens { rules, settled };
+        *self.inner.sensitivity.lock() = Some((now, own, lens.clone()));
+        Ok(lens)
     }
 
     /// The clinic's own lists, as [Rules::and] reads them. Errors: `Denied`.
@@ -58,7 +78,8 @@ impl Record {
             .unwrap_or_else(|| Value::Array(Vec::new())))
     }
 
-    /// Replaces them; what is written from now on is sealed by them. Errors: `Denied`, `StepUpNeeded`; `Rule`
+    /// Replaces them: what is written from now on is labelled by them, what is stored is sealed at once as far as the
+    /// index knows its codes, and labelled in the background ([Record::label_rows]). Errors: `Denied`, `StepUpNeeded`; `Rule`
     /// `rules-wrong`.
     pub async fn set_sensitivity_rules(&self, ctx: &Ctx, rules: Value) -> Result<(), Error> {
         if !may_edit(ctx) {
@@ -67,8 +88,11 @@ impl Record {
         self.require_fresh(ctx, 15, true)?;
         Rules::built_in().and(&rules).map_err(|e| Error::Rule(Rule::new("rules-wrong", e.to_string())))?;
         let event = self.audit_event(ctx, "sensitivity.change", store::audit::Outcome::Success, SETTING, &[]);
+        let now = self.now();
         self.writing(move |tx| {
+            let before = store::setting::get(tx, SETTING)?.unwrap_or_default();
             store::setting::put(tx, SETTING, &rules)?;
+            super::relabel::changed(tx, &before, &rules, now)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })

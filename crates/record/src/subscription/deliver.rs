@@ -109,13 +109,14 @@ impl Record {
         let (now, row, content) = (self.now(), due.row.clone(), definition.content);
         if definition.is_pushed() && row.events > row.delivered {
             let most = if definition.topic.is_some() { definition.max_count } else { 1 };
+            let lens = self.lens().await?;
             let looked = self
                 .reading(move |tx| {
                     let Some(ctx) = owner::context(tx, &row, now)? else { return Ok(None) };
                     let events =
                         store::subscription::events(tx, &row.id, row.delivered + 1, row.events, most)?;
                     let last = events.last().map_or(row.events, |e| e.number);
-                    let shown = notify::show(tx, &ctx, events, content, now)?;
+                    let shown = notify::show(tx, (&ctx, &lens), events, content, now)?;
                     Ok(Some((ctx, shown, last)))
                 })
                 .await?;

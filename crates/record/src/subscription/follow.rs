@@ -302,7 +302,7 @@ impl Subject<'_> {
         let key = &self.event.subject;
         let found = resource::read_version(tx, key, version(self.event))?.filter(|v| !v.deleted);
         let Some(then) = found.and_then(|v| Resource::parse(&v.content).ok()) else { return Ok(None) };
-        let entries = fhir::search::extract(&self.params, &then);
+        let entries = fhir::search::extract(&self.params, &access::redact::indexable(&then));
         for filter in &query.filters {
             match super::criteria::holds(filter, &entries) {
                 Some(true) => {}
@@ -342,7 +342,9 @@ impl Subject<'_> {
         let (key, now) = (&self.event.subject, self.now);
         let at = |tx: &mut dyn Tx, version: u32| -> Result<Option<Resource>, Error> {
             let found = resource::read_version(tx, key, version)?.filter(|v| !v.deleted);
-            Ok(found.and_then(|v| Resource::parse(&v.content).ok()))
+            let found = found.and_then(|v| Resource::parse(&v.content).ok());
+            // A subscription must not tell what its owner may not read.
+            Ok(found.map(|resource| access::redact::indexable(&resource).into_owned()))
         };
         if self.current.is_none() {
             self.current = Some(at(tx, version)?);

@@ -4,10 +4,11 @@
 use super::definition::GUIDE;
 use super::{Content, Definition, Format, owner};
 use crate::read::holds;
+use crate::rights::veil::{Lens, Veil};
 use crate::{Error, Record};
 use access::Ctx;
 use access::policy::{self, Action};
-use fhir::{Resource, ResourceKey, TypeId};
+use fhir::{ResourceKey, TypeId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -60,32 +61,40 @@ pub(super) struct Shown {
 /// The events with what `ctx` may read of them at this moment.
 pub(super) fn show(
     tx: &mut dyn Tx,
-    ctx: &Ctx,
+    (ctx, lens): (&Ctx, &Lens),
     events: Vec<Event>,
     content: Content,
     now: Timestamp,
 ) -> Result<Vec<Shown>, Error> {
     let mut shown = Vec::with_capacity(events.len());
+    let mut veil = Veil::new(ctx, lens.clone(), now);
     for event in events {
         let mut one = Shown { focus: None, resource: None, patients: Vec::new(), event };
         if content != Content::Empty {
-            look(tx, ctx, &mut one, content, now)?;
+            look(tx, (ctx, &mut veil), &mut one, content, now)?;
         }
         shown.push(one);
     }
     Ok(shown)
 }
 
-fn look(tx: &mut dyn Tx, ctx: &Ctx, one: &mut Shown, content: Content, now: Timestamp) -> Result<(), Error> {
+fn look(
+    tx: &mut dyn Tx,
+    (ctx, veil): (&Ctx, &mut Veil),
+    one: &mut Shown,
+    content: Content,
+    now: Timestamp,
+) -> Result<(), Error> {
     let key = one.event.subject.clone();
     let Some(row) = store::resource::load(tx, &key)? else { return Ok(()) };
     let predicate = policy::predicate(ctx, Action::Read, key.kind);
     if !holds(tx, &predicate, &key, &row.patients, now)? {
         return Ok(());
     }
+    let patients = row.patients.clone();
     if !row.deleted {
-        let resource =
-            Resource::parse(&row.content).map_err(|o| Error::Internal(format!("stored {key}: {o}")))?;
+        let Some(stored) = veil.current(tx, &predicate, row)? else { return Ok(()) };
+        let resource = stored.parse()?;
         let drafts = policy::unreadable_statuses(ctx, key.kind);
         if resource.text("status").is_some_and(|status| drafts.contains(&status)) {
             return Ok(());
@@ -94,7 +103,7 @@ fn look(tx: &mut dyn Tx, ctx: &Ctx, one: &mut Shown, content: Content, now: Time
             one.resource = Some(resource.into_value());
         }
     }
-    one.patients = row.patients;
+    one.patients = patients;
     one.focus = Some(key);
     Ok(())
 }
@@ -248,11 +257,12 @@ impl Record {
             (Some(Content::FullResource), Content::FullResource) => Content::FullResource,
         };
         let (reader, now, of) = (ctx.clone(), self.now(), id.to_owned());
+        let lens = self.lens().await?;
         let shown = self
             .reading(move |tx| {
                 let events =
                     store::subscription::events(tx, &of, range.0, range.1, super::definition::MAX_BATCH)?;
-                show(tx, &reader, events, content, now)
+                show(tx, (&reader, &lens), events, content, now)
             })
             .await?;
         self.audit_one(
@@ -282,11 +292,12 @@ impl Record {
         }
         let Some(definition) = self.definition(&row).await? else { return Err(Error::Gone) };
         let (now, of, content, most) = (self.now(), row.clone(), definition.content, definition.max_count);
+        let lens = self.lens().await?;
         let (shown, ctx) = self
             .reading(move |tx| {
                 let Some(ctx) = owner::context(tx, &of, now)? else { return Err(Error::Gone) };
                 let events = store::subscription::events(tx, &of.id, after + 1, of.events, most)?;
-                Ok((show(tx, &ctx, events, content, now)?, ctx))
+                Ok((show(tx, (&ctx, &lens), events, content, now)?, ctx))
             })
             .await?;
         if shown.is_empty() {

@@ -5,6 +5,8 @@ use super::idempotency::Idempotency;
 use super::prepare::same_content;
 use super::{Prepared, Put, Request, Stop, criteria, effect, finished, merged, time};
 use crate::change::ABSENT;
+use crate::rights::Version;
+use crate::rights::veil::{Lens, Row, Shown, Veil};
 use crate::{Committed, Error, Record, Rule, Written};
 use access::policy;
 use access::{Action, Ctx};
@@ -21,13 +23,14 @@ impl Record {
     pub(super) async fn apply(
         &self,
         ctx: &Ctx,
-        request: &Arc<Request>,
+        (request, lens): (&Arc<Request>, Lens),
         prepared: Vec<Prepared>,
         now: Timestamp,
     ) -> Result<Committed, Stop> {
         self.refuse_early(ctx, request, &prepared)?;
         let job = Job {
             record: self.clone(),
+            lens,
             ctx: ctx.clone(),
             request: request.clone(),
             keys: prepared
@@ -90,6 +93,7 @@ fn rights(ctx: &Ctx, request: &Request, action: Action, kind: TypeId) -> access:
 /// One request on its way through the transaction. `run` may be called again after a serialization failure.
 struct Job {
     record: Record,
+    lens: Lens,
     ctx: Ctx,
     request: Arc<Request>,
     prepared: Vec<Prepared>,
@@ -233,6 +237,9 @@ impl Job {
             return Err(Error::VersionConflict { current: (!current.deleted).then_some(current.version) });
         }
         let before = parse(&current)?;
+        if let Some(before) = before.as_ref().filter(|_| !self.request.restored.contains(&put.key)) {
+            self.check_whole(tx, &current, before)?;
+        }
         self.allow_content(tx, Action::Update, put, &current.patients)?;
         if before.as_ref().is_some_and(|b| same_content(b.value(), put.resource.value())) {
             self.record(tx, "update", &put.key, &put.patients)?;
@@ -363,11 +370,46 @@ impl Job {
         Ok(done(written.version, written.seq, self.now, false))
     }
 
+    /// Nobody replaces what she sees only a part of: the rest would be lost.
+    fn check_whole(
+        &self,
+        tx: &mut dyn Tx,
+        current: &resource::Stored,
+        before: &Resource,
+    ) -> Result<(), Error> {
+        if self.request.on_behalf {
+            return Ok(());
+        }
+        let predicate = rights(&self.ctx, &self.request, Action::Update, current.key.kind);
+        let mut veil = Veil::new(&self.ctx, self.lens.clone(), self.now);
+        if !veil.may_hide(tx, &predicate, current.rid)? {
+            return Ok(());
+        }
+        let row = Row { key: &current.key, rid: current.rid, patients: &current.patients };
+        match veil.show(tx, &predicate, &row, before, Version::Current)? {
+            Shown::Whole => Ok(()),
+            Shown::Part(_) => Err(super::hidden_parts()),
+            Shown::Nothing => Err(Error::Denied),
+        }
+    }
+
     /// A conditional create that found its resource.
     fn keep(&self, tx: &mut dyn Tx, key: &ResourceKey) -> Result<Written, Error> {
         let current = resource::load(tx, key)?.ok_or(Error::NotFound)?;
         self.allow(tx, Action::Read, key, &current.patients)?;
-        let resource = parse(&current)?.ok_or(Error::Gone)?;
+        let mut resource = parse(&current)?.ok_or(Error::Gone)?;
+        if !self.request.on_behalf {
+            let predicate = rights(&self.ctx, &self.request, Action::Read, key.kind);
+            let mut veil = Veil::new(&self.ctx, self.lens.clone(), self.now);
+            if veil.may_hide(tx, &predicate, current.rid)? {
+                let row = Row { key, rid: current.rid, patients: &current.patients };
+                match veil.show(tx, &predicate, &row, &resource, Version::Current)? {
+                    Shown::Whole => {}
+                    Shown::Part(part) => resource = part,
+                    Shown::Nothing => return Err(Error::Denied),
+                }
+            }
+        }
         self.record(tx, "read", key, &current.patients)?;
         Ok(Written {
             key: key.clone(),

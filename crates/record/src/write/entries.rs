@@ -17,7 +17,8 @@ pub(crate) fn entries<'t>(
     resource: &Resource,
     targets: impl Iterator<Item = &'t ResourceKey>,
 ) -> Vec<IndexEntry> {
-    let mut entries = extract(params, resource);
+    // What some readers of the row may not see answers no search of anybody.
+    let mut entries = extract(params, &access::redact::indexable(resource));
     add_elsewhere(&mut entries, resource, targets);
     entries
 }
@@ -30,7 +31,7 @@ pub(crate) fn entries_of(params: &Params, resource: &Resource) -> Vec<IndexEntry
 
 /// The entries that the index may hold of a stored resource; for replacing them.
 pub(crate) fn stored_entries(params: &Params, resource: &Resource) -> Vec<IndexEntry> {
-    let mut entries = extract_stored(params, resource);
+    let mut entries = extract_stored(params, &access::redact::indexable(resource));
     let targets = local_targets(resource);
     add_elsewhere(&mut entries, resource, targets.iter());
     entries

@@ -57,6 +57,8 @@ pub(crate) struct Request {
     /// The record itself acts for the caller, who had the right to ask for it: neither rights nor the content of what is
     /// stored already are checked again.
     pub on_behalf: bool,
+    /// What a command changes although parts of it are hidden from the caller: those were put back.
+    pub restored: Vec<ResourceKey>,
 }
 
 /// Why a request was not committed.
@@ -104,6 +106,13 @@ pub(crate) fn refuse_part(resource: &fhir::Resource) -> Result<(), Error> {
     Err(Error::Duplicate(crate::Rule::new("subsetted", text).at("meta.tag")))
 }
 
+/// The answer to whoever would replace what she sees only a part of.
+pub(crate) fn hidden_parts() -> Error {
+    let text = "Parts of this resource are hidden from you (REDACTED); what you send would lose them. Ask somebody who \
+                may see them to change it.";
+    Error::Duplicate(crate::Rule::new("hidden-parts", text).at("meta.security"))
+}
+
 impl Record {
     /// A raw FHIR write (`/fhir/R4`): the caller's own rights on the types decide, nothing more.
     ///
@@ -132,7 +141,30 @@ impl Record {
     pub async fn command(&self, ctx: &Ctx, name: &'static str, set: ChangeSet) -> Result<Committed, Error> {
         let mut request = Request::raw(set);
         request.command = Some(name);
+        self.restore_parts(ctx, &mut request).await?;
         self.commit(ctx, request).await
+    }
+
+    /// Commands load what the caller sees, change what they are about, and write it: what was hidden from her stays as it
+    /// is. Errors: `Duplicate` `hidden-parts` for a change of something that is hidden in part.
+    async fn restore_parts(&self, ctx: &Ctx, request: &mut Request) -> Result<(), Error> {
+        for change in &mut request.changes {
+            let Change::Update { resource, if_match } = change else { continue };
+            if !access::redact::is_subsetted(resource) {
+                continue;
+            }
+            let Some(key) = resource.key() else { continue };
+            let shown = self.read(ctx, &key).await?;
+            let whole = self.read(&Ctx::system("restore", self.now()), &key).await?;
+            if whole.version != shown.version || if_match.is_some_and(|version| version != whole.version) {
+                return Err(Error::VersionConflict { current: Some(whole.version) });
+            }
+            *resource = access::redact::restore(&whole.parse()?, &shown.parse()?, resource)
+                .map_err(|_| hidden_parts())?;
+            *if_match = Some(whole.version);
+            request.restored.push(key);
+        }
+        Ok(())
     }
 
     pub(crate) async fn commit(&self, ctx: &Ctx, request: Request) -> Result<Committed, Error> {
@@ -169,7 +201,8 @@ impl Record {
             }
         }
         let now = self.now();
-        let rules = self.sensitivity().await?;
+        let lens = self.lens().await?;
+        let rules = lens.rules.clone();
         let prepared = if request.changes.len() <= INLINE_CHANGES {
             prepare::prepare(request, (&self.params(), self.base(), &rules), now)?
         } else {
@@ -187,7 +220,7 @@ impl Record {
         }
         let defines = prepared.iter().any(|p| p.key().kind.name() == "StructureDefinition");
         let searches = prepared.iter().any(|p| p.key().kind == fhir::TypeId::SEARCH_PARAMETER);
-        let committed = self.apply(ctx, request, prepared, now).await;
+        let committed = self.apply(ctx, (request, lens), prepared, now).await;
         if defines {
             self.inner.profiles.forget();
         }

@@ -34,6 +34,8 @@ pub(crate) struct Put {
     pub links: Vec<CareLink>,
     /// What it is sealed as.
     pub seals: Seals,
+    /// What labelled parts of it are sealed as.
+    pub parts: Seals,
     /// Of a Consent in force.
     pub rules: Vec<Rule>,
     /// Local resources it refers to, each with the FHIRPath of the reference.
@@ -185,8 +187,8 @@ pub(crate) fn prepare_put(
         }
         return Err(outcome);
     };
-    let sensitive = rules.of(&resource);
-    access::seal::label(&mut resource, sensitive);
+    let sealing = rules.seal(&mut resource);
+    access::seal::label(&mut resource, sealing.whole);
     let seals = Seals::of(&resource);
     // versionId and lastUpdated are the server's, whatever was sent.
     resource.set_version(1, now);
@@ -219,6 +221,7 @@ pub(crate) fn prepare_put(
         patients,
         links,
         seals,
+        parts: sealing.parts,
         rules: consent,
         targets,
     })

@@ -3,6 +3,8 @@
 use super::criteria::{Criteria, Expectation};
 use super::{Request, Stop, at, patch};
 use crate::change::{ABSENT, Conditional, ConditionalAction, Patch};
+use crate::rights::Version;
+use crate::rights::veil::{Lens, Row, Shown, Veil};
 use crate::{Change, ChangeSet, Committed, Error, Record};
 use access::policy;
 use access::{Action, Ctx};
@@ -69,8 +71,9 @@ impl Record {
         let change = match change {
             Change::Patch { key, patch, if_match } => {
                 let (caller, wanted, now) = (ctx.clone(), key.clone(), self.now());
+                let lens = self.lens().await?;
                 let (before, version) =
-                    self.reading(move |tx| current(tx, &caller, &wanted, if_match, now)).await?;
+                    self.reading(move |tx| current(tx, (&caller, lens), &wanted, if_match, now)).await?;
                 request.based_on.push((key, version));
                 Change::Update { resource: patch::apply(&before, &patch, place)?, if_match }
             }
@@ -84,7 +87,7 @@ impl Record {
 /// The version a patch is for, if the caller may read it. Errors: as [Record::read]; `VersionConflict`.
 pub(crate) fn current(
     tx: &mut dyn Tx,
-    ctx: &Ctx,
+    (ctx, lens): (&Ctx, Lens),
     key: &ResourceKey,
     if_match: Option<u32>,
     now: jiff::Timestamp,
@@ -110,6 +113,16 @@ pub(crate) fn current(
     let hidden = policy::unreadable_statuses(ctx, key.kind);
     if resource.text("status").is_some_and(|status| hidden.contains(&status)) {
         return Err(refused());
+    }
+    // Before anything is compared: a `test` in a patch must not tell what is hidden.
+    let mut veil = Veil::new(ctx, lens, now);
+    if veil.may_hide(tx, &predicate, row.rid)? {
+        let of = Row { key, rid: row.rid, patients: &row.patients };
+        match veil.show(tx, &predicate, &of, &resource, Version::Current)? {
+            Shown::Whole => {}
+            Shown::Part(_) => return Err(super::hidden_parts()),
+            Shown::Nothing => return Err(refused()),
+        }
     }
     Ok((resource, row.version))
 }

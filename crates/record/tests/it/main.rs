@@ -20,6 +20,7 @@ mod merge;
 mod oauth;
 mod policy;
 mod read;
+mod redaction;
 mod registration;
 mod rights;
 mod search;
