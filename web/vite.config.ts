@@ -54,7 +54,8 @@ export default defineConfig({
     proxy: {
       '/api': server,
       '/ws': { target: server, ws: true },
-      '/fhir': server
+      '/fhir': server,
+      '/oauth': server
     }
   },
   test: {

@@ -24,26 +24,29 @@ function hear(message: TabMessage): void {
   else if (session.lock) session.answer(true);
 }
 
-/** Ends the session at the server. Without a connection the next start of the page does it. */
-export async function end(): Promise<void> {
+/** Ends the session at the server; returns where an outside provider ends its own. Without a connection the next start of the page does it. */
+export async function end(): Promise<string | undefined> {
   untold(true);
   try {
-    await request('POST', 'auth/logout', { body: {}, anonymous: true });
+    const reply = await request<{ provider_logout?: string } | undefined>('POST', 'auth/logout', { body: {}, anonymous: true });
     untold(false);
+    return reply?.provider_logout;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     // A session that has ended already needs no ending.
     if (!error.offline && error.status < 500) untold(false);
+    return undefined;
   }
 }
 
 export async function signOut(): Promise<void> {
+  let next: string | undefined;
   try {
-    await end();
+    next = await end();
   } finally {
     tell({ type: 'out' });
     // A full load, so that nothing of this person stays in memory on a shared device.
-    location.replace('/sign-in');
+    location.replace(next ?? '/sign-in');
   }
 }
 

@@ -6,7 +6,9 @@ import type { Opened, SecondFactorNeeded, SharedDevice } from '$lib/api/types';
 import { ownPath } from '$lib/portals';
 import { autofillWorks, showPasskey, type PasskeyOptions } from './passkey';
 
-export { arrive } from './arrive';
+import { arrive } from './arrive';
+
+export { arrive };
 
 /** A challenge lives five minutes on the server; the one behind the name field is renewed before that. */
 const CHALLENGE_MS = 4 * 60_000;
@@ -40,8 +42,15 @@ export async function second(pending: SecondFactorNeeded, onopened: Take, instea
 /** What comes once the form stands. */
 export async function begin(signal: AbortSignal, onopened: Take, instead: Place, beside: Place): Promise<void> {
   if (signal.aborted) return;
-  const { searchParams, origin } = new URL(location.href);
-  const around = { next: ownPath(searchParams.get('next'), origin), outside: searchParams.get('outside') };
+  const { searchParams, origin, hash } = new URL(location.href);
+  const pending = pendingOf(hash);
+  if (pending) {
+    // Read once: a reload begins anew.
+    history.replaceState(history.state, '', location.pathname + location.search);
+    const back = ownPath(pending.next, origin);
+    await second(pending.needed, async (reply) => arrive(reply, back), instead);
+  }
+  const around = { next: ownPath(searchParams.get('next'), origin), outside: searchParams.get('provider-error') };
   const { default: part } = await import('./Others.svelte');
   beside({ part, props: around });
   void people(signal).then((device) => {
@@ -54,6 +63,15 @@ export async function begin(signal: AbortSignal, onopened: Take, instead: Place,
     void show();
   });
   if (await autofillWorks()) void offer(signal, onopened);
+}
+
+/** An outside provider said who it is; our own second factor comes next (`#second-factor=ID&factors=totp,passkey&return=/`). */
+export function pendingOf(hash: string): { needed: SecondFactorNeeded; next: string | null } | undefined {
+  const values = new URLSearchParams(hash.slice(1));
+  const pending_id = values.get('second-factor');
+  if (!pending_id) return undefined;
+  const factors = (values.get('factors') ?? '').split(',').filter(Boolean);
+  return { needed: { pending_id, factors, expires_at: '' }, next: values.get('return') };
 }
 
 /** Who changes over here; nobody on a device that is not shared. */

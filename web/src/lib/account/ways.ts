@@ -1,5 +1,5 @@
 /** How somebody shows who she is, in the order they are offered. */
-export const WAYS = ['passkey', 'totp', 'password', 'recovery-code'] as const;
+export const WAYS = ['passkey', 'totp', 'password', 'outside', 'recovery-code'] as const;
 export type Way = (typeof WAYS)[number];
 
 /** What goes to the server. */

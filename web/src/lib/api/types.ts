@@ -15,7 +15,14 @@ export type Me = Schemas['Me'];
 /** A session that has just begun. */
 export type Opened = Schemas['Session'];
 export type SecondFactorNeeded = Schemas['SecondFactorNeeded'];
-export type SessionFacts = Schemas['SessionState'];
+export type SessionFacts = Schemas['SessionState'] & {
+  /** Only a passkey is enough for this person's role. */
+  passkey_needed?: boolean;
+  /** The outside provider that said who she is. */
+  provider_id?: string | null;
+  idle_limit_s?: number;
+  left_s?: number;
+};
 export type SessionRow = Schemas['SessionInfo'];
 export type AccountSecurity = Schemas['AccountSecurity'];
 export type Passkey = Schemas['PasskeyInfo'];

@@ -21,7 +21,7 @@ export type LineState = 'off' | 'connecting' | 'open' | 'waiting';
 /** The part of WebSocket that is used, so that tests can hand in their own line. */
 export interface Line {
   onopen: ((event: never) => void) | null;
-  onclose: ((event: never) => void) | null;
+  onclose: ((event: { code?: number }) => void) | null;
   onmessage: ((event: { data: unknown }) => void) | null;
   send(text: string): void;
   close(): void;
@@ -31,6 +31,8 @@ export interface LiveOptions {
   open: () => Line;
   state: (state: LineState) => void;
   event: (event: LiveEvent) => void;
+  /** The server closed the line because the session is no more. */
+  ended?: () => void;
   random?: () => number;
   later?: (run: () => void, ms: number) => unknown;
   cancel?: (timer: unknown) => void;
@@ -38,6 +40,8 @@ export interface LiveOptions {
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
+/** Close code of a session that ended. */
+const SESSION_ENDED = 4401;
 
 /** Wait before try `attempt` (0-based): doubling with full jitter, so that a crowd does not return at once. */
 export function waitBefore(attempt: number, random: number): number {
@@ -108,9 +112,10 @@ export class LiveClient {
     line.onmessage = (message) => {
       if (this.#line === line) this.#take(message.data);
     };
-    line.onclose = () => {
+    line.onclose = (event) => {
       if (this.#line !== line) return;
       this.#line = undefined;
+      if (event?.code === SESSION_ENDED) this.#options.ended?.();
       if (this.#wanted) this.#retry();
     };
   }

@@ -4,6 +4,8 @@ export type { LiveEvent } from './client';
 
 class Live {
   state = $state<LineState>('off');
+  /** Called when the server says that the session is no more. */
+  ended: (() => void) | undefined;
   #listeners = new Set<(event: LiveEvent) => void>();
   #client: LiveClient | undefined;
   #wanted = false;
@@ -18,6 +20,7 @@ class Live {
           open: () =>
             new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`) as unknown as Line,
           state: (state) => (this.state = state),
+          ended: () => this.ended?.(),
           event: (event) => {
             for (const listener of this.#listeners) listener(event);
           }
