@@ -46,6 +46,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     25 "0025_audit_tree",
     26 "0026_data_key",
     29 "0029_rights",
+    31 "0031_audit_journal",
 ];
 
 /// Where a database stands.

@@ -38,7 +38,7 @@ impl Record {
         // Noted before it is answered, so that an answer cannot get away unnoted.
         self.audit_one(ctx, "audit.affected", Outcome::Success, &what, &[]).await?;
         let asked = suspect.clone();
-        let Some((first, last)) = self.reading(move |tx| Ok(bounds(tx, &asked)?)).await? else {
+        let Some((first, last)) = self.audit_reading(move |tx| Ok(bounds(tx, &asked)?)).await? else {
             return Ok(Affected::default());
         };
         let (mut found, mut next) = (Found::default(), Some(first));

@@ -229,7 +229,7 @@ impl Record {
         if !officer && own.is_none() {
             return Err(self.denied(ctx, "read", &what).await);
         }
-        let found = self.reading(move |tx| Ok(store::audit::load(tx, seq)?)).await?.map(row);
+        let found = self.audit_reading(move |tx| Ok(store::audit::load(tx, seq)?)).await?.map(row);
         let found = found.filter(|row| officer || own.as_ref().is_some_and(|own| row.patients.contains(own)));
         match found {
             Some(row) => {
@@ -282,7 +282,7 @@ impl Record {
             until: filter.to,
         };
         let page =
-            self.reading(move |tx| Ok(store::audit::list(tx, &query, cursor.as_deref(), limit)?)).await?;
+            self.audit_reading(move |tx| Ok(store::audit::list(tx, &query, cursor.as_deref(), limit)?)).await?;
         Ok(AuditPage { rows: page.rows.into_iter().map(row).collect(), next: page.next })
     }
 
@@ -323,6 +323,16 @@ impl Record {
         let event = self.audit_event(ctx, action, outcome, what, patients);
         Ok(self.inner.store.append_audit(vec![event]).await?)
     }
+    /// Looks at the trail with everything in it that was answered for before.
+    pub(crate) async fn audit_reading<R, F>(&self, work: F) -> Result<R, Error>
+    where
+        F: FnOnce(&mut dyn store::Tx) -> Result<R, Error> + Send + 'static,
+        R: Send + 'static,
+    {
+        self.inner.store.settle_audit().await?;
+        self.reading(work).await
+    }
+
 
     /// Audits a refusal and returns it. That the audit could not be written is logged; the refusal stands.
     pub(crate) async fn denied(&self, ctx: &Ctx, action: &str, what: &str) -> Error {

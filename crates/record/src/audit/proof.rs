@@ -63,7 +63,7 @@ impl Record {
 
     /// How it stands with the tree: for the program's own watch, which names nobody. Errors: of the database.
     pub async fn audit_standing(&self) -> Result<TreeStatus, Error> {
-        let horizon = self.reading(|tx| Ok(tree::horizon(tx)?)).await?;
+        let horizon = self.audit_reading(|tx| Ok(tree::horizon(tx)?)).await?;
         self.reading(move |tx| {
             let state = tree::state(tx)?;
             let newest = tree::heads(tx, i64::MAX, 1)?.into_iter().next();

@@ -26,7 +26,7 @@ impl Record {
     /// one. Several servers may call it at once: one of them does the work. Errors: [SealError].
     pub async fn audit_seal(&self, key: &AuditKey, all: bool) -> Result<Option<AuditHead>, SealError> {
         // In a read of its own: see [tree::horizon].
-        let horizon = self.reading(|tx| Ok(tree::horizon(tx)?)).await?;
+        let horizon = self.audit_reading(|tx| Ok(tree::horizon(tx)?)).await?;
         let found = self.reading(move |tx| {
             let state = tree::state(tx)?;
             let after = state.as_ref().map_or(i64::MIN, after);

@@ -148,7 +148,7 @@ impl Record {
         against: Against,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Report, Error> {
-        let horizon = self.reading(|tx| Ok(tree::horizon(tx)?)).await?;
+        let horizon = self.audit_reading(|tx| Ok(tree::horizon(tx)?)).await?;
         let (state, keys) = self.reading(|tx| Ok((tree::state(tx), tree::keys(tx)?))).await?;
         let state = match state {
             Ok(Some(state)) => state,

@@ -15,8 +15,10 @@ use crate::{Page, Param, Result, Tx, params};
 use access::Purpose;
 use jiff::Timestamp;
 use std::net::IpAddr;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Success,
     Denied,
@@ -48,7 +50,8 @@ impl Outcome {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
+/// Its JSON is how the journal keeps it for a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub at: Timestamp,
     /// `create`, `read`, `query`, … and command names such as `appointment.book`.
@@ -62,6 +65,7 @@ pub struct Event {
     pub address: Option<IpAddr>,
     pub request_id: String,
     pub purpose: Purpose,
+    #[serde(with = "purpose_as_number")]
     /// `Type/id` (with `/_history/n` for a version) or `Type?parameters`; "" if none.
     pub what: String,
     /// Ids of the patients concerned.
@@ -129,6 +133,19 @@ fn address_bytes(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(a) => a.octets().to_vec(),
     }
 }
+mod purpose_as_number {
+    use super::Purpose;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(purpose: &Purpose, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(super::purpose_number(*purpose))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Purpose, D::Error> {
+        Ok(super::purpose(i64::deserialize(from)?))
+    }
+}
+
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {

@@ -1,6 +1,7 @@
 //! Opening a store, and handing closures to the threads that own the connections.
 
 mod authorize;
+mod journal;
 mod postgres;
 mod queue;
 mod reserve;
@@ -96,8 +97,8 @@ impl Store {
         let writes = Arc::new(Queue::new(MAX_WAITING));
         if let Some(path) = config.url.strip_prefix("sqlite:") {
             let reads = Arc::new(Queue::new(MAX_WAITING));
-            let engine = sqlite::Engine::start(path, &config, &writes, &reads, &wake)?;
-            let audits = writes.clone();
+            let audits = Arc::new(Queue::new(MAX_WAITING));
+            let engine = sqlite::Engine::start(path, &config, &writes, &reads, &audits, &wake)?;
             return Ok(Store::of(Dialect::Sqlite, writes, reads, audits, wake, Engine::Sqlite(engine)));
         }
         let reads = writes.clone();
@@ -177,12 +178,27 @@ impl Store {
         receiver.recv().unwrap_or_else(|_| Err(Error::Closed.into()))
     }
 
-    /// Makes the audit of reads durable, sharing a commit with whatever else waits: the cheap way for reads.
-    /// Errors: [Error::Busy], [Error::Closed], of the commit.
+    /// Makes the audit of reads durable, sharing a commit with whatever else waits: the cheap way for reads. On SQLite the
+    /// rows are in the table a moment later, see [Store::settle_audit]. Errors: [Error::Busy], [Error::Closed], of the commit.
     pub fn append_audit(&self, events: Vec<audit::Event>) -> impl Future<Output = Result<()>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         let reply = Box::new(move |result| drop(sender.send(result)));
         let refused = self.inner.audits.push(Task::Audit(events, reply)).err();
+        async move { answer(refused, receiver.await) }
+    }
+
+    /// Ends once the table of audit rows has whatever was appended before. Call it before looking at that table.
+    /// Errors: [Error::Busy] if the database does not take it now.
+    pub fn settle_audit(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let reply: task::Reply = Box::new(move |result| drop(sender.send(result)));
+        let refused = match self.inner.dialect {
+            Dialect::Sqlite => self.inner.audits.push(Task::Settle(reply)).err(),
+            Dialect::Postgres => {
+                reply(Ok(()));
+                None
+            }
+        };
         async move { answer(refused, receiver.await) }
     }
 
@@ -264,10 +280,16 @@ fn off_runtime<R: Send + 'static>(work: impl FnOnce() -> Result<R> + Send + 'sta
 
 impl Inner {
     fn close(&self) {
-        for queue in [&self.writes, &self.reads, &self.audits] {
+        let engine = self.engine.lock().take();
+        self.audits.close();
+        if let Some(Engine::Sqlite(engine)) = &engine {
+            // Before the writer ends, so that it takes what the journal still holds.
+            engine.finish_audit();
+        }
+        for queue in [&self.writes, &self.reads] {
             queue.close();
         }
-        if let Some(engine) = self.engine.lock().take() {
+        if let Some(engine) = engine {
             match engine {
                 Engine::Sqlite(engine) => engine.join(),
                 Engine::Postgres(engine) => engine.join(),

@@ -7,7 +7,7 @@
 
 use super::StoreConfig;
 use super::queue::{Queue, Signal};
-use super::task::{Task, Write};
+use super::task::{Task, Write, fail};
 use super::terms::Terms;
 use super::tls::Target;
 use crate::keys::{Sealing, Vault};
@@ -214,7 +214,7 @@ fn worker(shared: &Shared, queue: &Queue<Task>) {
     let mut slot = None;
     while let Some(task) = queue.pop() {
         let Some(connection) = connected(&mut slot, shared) else {
-            fail(task, Error::Closed);
+            fail(task, &Error::Closed);
             continue;
         };
         match task {
@@ -231,16 +231,8 @@ fn worker(shared: &Shared, queue: &Queue<Task>) {
                 }
                 end(connection);
             }
-            Task::Audit(_, reply) => reply(Err(Error::Closed)),
+            task @ (Task::Audit(..) | Task::Journal(_) | Task::Settle(_)) => fail(task, &Error::Closed),
         }
-    }
-}
-
-fn fail(task: Task, error: Error) {
-    match task {
-        Task::Write(task) => task.finish(Err(error)),
-        Task::Read(task) => task.fail(error),
-        Task::Audit(_, reply) => reply(Err(error)),
     }
 }
 
@@ -318,7 +310,7 @@ fn auditor(shared: &Shared, queue: &Queue<Task>) {
                     events.extend(more);
                     replies.push(reply);
                 }
-                other => fail(other, Error::Closed),
+                other => fail(other, &Error::Closed),
             }
         }
         let outcome = match connected(&mut slot, shared) {

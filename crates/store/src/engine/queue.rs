@@ -27,12 +27,17 @@ impl<T> Queue<T> {
 
     /// Errors: [Error::Busy] if it is full, [Error::Closed].
     pub fn push(&self, item: T) -> Result<()> {
+        self.try_push(item).map_err(|(error, _)| error)
+    }
+
+    /// As [Queue::push], and gives back what was not taken.
+    pub fn try_push(&self, item: T) -> std::result::Result<(), (Error, T)> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(Error::Closed);
+            return Err((Error::Closed, item));
         }
         if state.items.len() >= self.capacity {
-            return Err(Error::Busy);
+            return Err((Error::Busy, item));
         }
         state.items.push_back(item);
         drop(state);
@@ -76,6 +81,12 @@ impl<T> Queue<T> {
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.ready.notify_all();
+    }
+
+    /// Closed and empty.
+    pub fn is_closed(&self) -> bool {
+        let state = self.state.lock();
+        state.closed && state.items.is_empty()
     }
 }
 

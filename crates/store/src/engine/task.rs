@@ -1,5 +1,6 @@
 //! Closures without their types, as the queues hold them.
 
+use super::journal::Chunk;
 use crate::{Error, Result, Tx, audit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,7 +8,23 @@ pub(super) enum Task {
     Write(Box<dyn Write>),
     Read(Box<dyn Read>),
     /// Events to append; needs no savepoint, as it either works or the database does not.
-    Audit(Vec<audit::Event>, Box<dyn FnOnce(Result<()>) + Send>),
+    Audit(Vec<audit::Event>, Reply),
+    /// Events that are durable in the journal, on their way into the table.
+    Journal(Box<Chunk>),
+    /// Replies once all events answered for before are in the table.
+    Settle(Reply),
+}
+
+pub(super) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Refuses a task.
+pub(super) fn fail(task: Task, error: &Error) {
+    match task {
+        Task::Write(task) => task.finish(Err(error.clone())),
+        Task::Audit(_, reply) | Task::Settle(reply) => reply(Err(error.clone())),
+        Task::Read(task) => task.fail(error.clone()),
+        Task::Journal(chunk) => chunk.finish(Err(error.clone())),
+    }
 }
 
 pub(super) trait Write: Send {

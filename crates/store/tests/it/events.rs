@@ -133,7 +133,7 @@ fn repeated_requests_get_the_first_reply() {
     }
 }
 
-fn audited(n: i64) -> audit::Event {
+pub fn audited(n: i64) -> audit::Event {
     audit::Event {
         at: at(n),
         action: if n % 2 == 0 { "read".into() } else { "query".into() },
@@ -159,6 +159,7 @@ fn audit_trail(temp: &TempStore) {
         for append in appends {
             append.await.unwrap().unwrap();
         }
+        temp.store.settle_audit().await.unwrap();
     });
     let pages = |filter: audit::Filter| -> Vec<audit::Event> {
         let (mut all, mut cursor) = (Vec::new(), None);

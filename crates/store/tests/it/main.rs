@@ -15,6 +15,7 @@ mod engine;
 mod events;
 mod guard;
 mod keys;
+mod journal;
 mod money;
 mod nested;
 mod oracle;

@@ -8,6 +8,7 @@ mod writer;
 pub(crate) use connection::{connect_plain, connect_to_read, lock};
 
 use super::StoreConfig;
+use super::journal::{self, Journal};
 use super::queue::{Queue, Signal};
 use super::reserve::Reserve;
 use super::task::Task;
@@ -35,6 +36,8 @@ pub(super) struct Engine {
     threads: Vec<JoinHandle<()>>,
     checkpoint: Arc<Signal>,
     copy: Arc<Signal>,
+    /// Closed when the journal has given everything to the writer.
+    audit_over: Arc<Signal>,
     capture: Arc<Capture>,
     vault: Arc<Vault>,
     _lock: File,
@@ -46,6 +49,7 @@ impl Engine {
         config: &StoreConfig,
         writes: &Arc<Queue<Task>>,
         reads: &Arc<Queue<Task>>,
+        audits: &Arc<Queue<Task>>,
         wake: &watch::Sender<u64>,
     ) -> Result<Engine> {
         let path = Path::new(path);
@@ -77,8 +81,17 @@ impl Engine {
             reserve: Reserve::new(path, config.reserve_bytes),
             vault: vault.clone(),
         };
+        let key = config.files.as_ref().or(config.key.as_ref());
+        journal::take_over(path, key, &mut |task| writer.batch(task, &Queue::new(0)))?;
         let queue = writes.clone();
         threads.push(spawn("store-writer", move || writer.run(&queue))?);
+        let mut journal = Journal::new(path, key, writes)?;
+        let (queue, audit_over) = (audits.clone(), Arc::new(Signal::new()));
+        let over = audit_over.clone();
+        threads.push(spawn("store-audit", move || {
+            journal.run(&queue);
+            over.close();
+        })?);
         let readers = config.readers.max(1);
         for n in 0..readers {
             let mut connection = connect(path, config.key.as_ref(), READER_CACHE_KIB)?;
@@ -109,7 +122,7 @@ impl Engine {
                 }
             })?);
         }
-        Ok(Engine { threads, checkpoint, copy, capture, vault, _lock: lock })
+        Ok(Engine { threads, checkpoint, copy, audit_over, capture, vault, _lock: lock })
     }
 
     pub fn capture(&self) -> Arc<Capture> {
@@ -118,6 +131,15 @@ impl Engine {
 
     pub fn vault(&self) -> Arc<Vault> {
         self.vault.clone()
+    }
+
+    /// Waits until the writer has what the journal holds, its queue being closed.
+    pub fn finish_audit(&self) {
+        let own = std::thread::current().id();
+        // The writer itself, when a closure held the last clone of the store: then the files keep it for the next start.
+        if self.threads.iter().all(|thread| thread.thread().id() != own) {
+            self.audit_over.wait();
+        }
     }
 
     pub fn join(self) {

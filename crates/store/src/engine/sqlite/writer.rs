@@ -2,9 +2,10 @@
 
 use super::transaction::{COUNTER_NAMES, Counters, SqliteTx, Texts};
 use crate::backup::Capture;
+use crate::engine::journal::Chunk;
 use crate::engine::queue::{Queue, Signal};
 use crate::engine::reserve::Reserve;
-use crate::engine::task::{Task, Write};
+use crate::engine::task::{Reply, Task, Write, fail};
 use crate::engine::terms::Terms;
 use crate::keys::{Sealing, Vault};
 use crate::{Error, Result, Tx, audit};
@@ -71,7 +72,9 @@ enum Finished {
     Write(Box<dyn Write>),
     /// Not even tried: the disk is full.
     Refused(Box<dyn Write>),
-    Audit(Box<dyn FnOnce(Result<()>) + Send>),
+    Audit(Reply),
+    /// Whether it was its turn.
+    Journal(Box<Chunk>, bool),
 }
 
 impl Finished {
@@ -80,6 +83,8 @@ impl Finished {
             Finished::Write(task) => task.finish(outcome),
             Finished::Refused(task) => task.finish(Err(Error::DiskFull)),
             Finished::Audit(reply) => reply(outcome),
+            Finished::Journal(chunk, true) => chunk.finish(outcome),
+            Finished::Journal(chunk, false) => chunk.finish(Err(Error::Busy)),
         }
     }
 }
@@ -95,7 +100,8 @@ impl WriterThread {
         drop(self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::TRUNCATE));
     }
 
-    fn batch(&mut self, first: Task, queue: &Queue<Task>) {
+    /// Runs `first` and what waits with it, in one transaction.
+    pub fn batch(&mut self, first: Task, queue: &Queue<Task>) {
         let is_full = self.reserve.is_full();
         self.log.held.store(is_full, Ordering::SeqCst);
         if is_full && !self.log.running.load(Ordering::SeqCst) {
@@ -221,14 +227,6 @@ impl WriterThread {
     }
 }
 
-fn fail(task: Task, error: &Error) {
-    match task {
-        Task::Write(task) => task.finish(Err(error.clone())),
-        Task::Audit(_, reply) => reply(Err(error.clone())),
-        Task::Read(task) => task.fail(error.clone()),
-    }
-}
-
 /// Runs one closure in its savepoint. The error is one of the engine, after which the batch cannot go on.
 fn run_one(tx: &mut SqliteTx<'_>, task: Task) -> (Finished, Result<()>) {
     match task {
@@ -253,8 +251,12 @@ fn run_one(tx: &mut SqliteTx<'_>, task: Task) -> (Finished, Result<()>) {
             let result = audit::append(tx, &events);
             (Finished::Audit(reply), result)
         }
-        Task::Read(task) => {
-            task.fail(Error::Database("a read in the queue of writes".into()));
+        Task::Journal(chunk) => match chunk.take(tx) {
+            Ok(taken) => (Finished::Journal(chunk, taken), Ok(())),
+            Err(error) => (Finished::Journal(chunk, true), Err(error)),
+        },
+        task @ (Task::Read(_) | Task::Settle(_)) => {
+            fail(task, &Error::Database("not a write, in the queue of writes".into()));
             (Finished::Audit(Box::new(drop)), Ok(()))
         }
     }
