@@ -144,10 +144,14 @@ pub enum Capability {
     ManageRights,
     /// Records what patients allow and forbid, and who acts for them.
     ManageConsents,
+    /// Answers what people ask about their data; holds, retention, erasure, recipients.
+    ManagePrivacy,
+    /// Is the second person where one of them is not enough.
+    AgreePrivacy,
 }
 
 impl Capability {
-    pub const ALL: [Capability; 15] = [
+    pub const ALL: [Capability; 17] = [
         Capability::ManageAccounts,
         Capability::ManageClients,
         Capability::ReadAudit,
@@ -163,6 +167,8 @@ impl Capability {
         Capability::ReviewEmergencies,
         Capability::ManageRights,
         Capability::ManageConsents,
+        Capability::ManagePrivacy,
+        Capability::AgreePrivacy,
     ];
 }
 
@@ -292,10 +298,17 @@ fn role_may(role: Role, capability: Capability) -> bool {
                 | ReadOverview
                 | SearchPatients
                 | ManageRights
+                | AgreePrivacy
         ),
         Role::PrivacyOfficer => matches!(
             capability,
-            ReadAudit | SearchPatients | ReviewEmergencies | ManageRights | ManageConsents
+            ReadAudit
+                | SearchPatients
+                | ReviewEmergencies
+                | ManageRights
+                | ManageConsents
+                | ManagePrivacy
+                | AgreePrivacy
         ),
         Role::FrontDesk => matches!(
             capability,

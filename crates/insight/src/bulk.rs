@@ -301,6 +301,7 @@ impl Insight {
             Ok(ctx) => match kind {
                 Kind::Export | Kind::View => self.export_piece(&ctx, job, stopping).await,
                 Kind::Import => self.import_piece(&ctx, job, stopping).await,
+                Kind::Copy => self.copy_piece(&ctx, job, stopping).await,
             },
             Err(error) => Err(error),
         };

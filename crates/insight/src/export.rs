@@ -161,6 +161,7 @@ impl Insight {
         if !any {
             return Err(record.deny_bulk(ctx, "bulk.export", &ask.url).await);
         }
+        record.check_own_destination(ctx, "bulk.export").await?;
         // Whoever finds a desk left open does not take everything away.
         record.require_fresh(ctx, record::authn::SENSITIVE_MINUTES, true)?;
         let horizon = record.horizon().await?;
@@ -193,6 +194,7 @@ impl Insight {
         if !may_scan(ctx, view.kind) {
             return Err(record.deny_bulk(ctx, "bulk.view", &ask.url).await);
         }
+        record.check_own_destination(ctx, "bulk.view").await?;
         record.require_fresh(ctx, record::authn::SENSITIVE_MINUTES, true)?;
         let horizon = record.horizon().await?;
         let mut patients = ask.patients;

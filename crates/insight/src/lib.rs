@@ -1,4 +1,4 @@
-//! Data in bulk: SQL-on-FHIR views, exports and imports that run in the background, encrypted files.
+//! Data in bulk: SQL-on-FHIR views, exports, imports and portable copies that run in the background, encrypted files.
 //!
 //! What is asked for becomes a job in the store; the worker does it piece by piece ([Insight::work]), and each finished
 //! piece is a file ([sealed]) and a row. So a stop, a kill or another server in between costs the piece that was begun.
@@ -15,6 +15,7 @@ pub mod dump;
 pub mod export;
 pub mod import;
 mod part;
+pub mod portable;
 pub mod run;
 pub mod sealed;
 pub mod stored;

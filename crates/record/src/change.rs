@@ -114,6 +114,8 @@ pub enum Effect {
     },
     /// Rights beyond the table: broken glasses, proxies, changed cells.
     Rights(crate::rights::RightsEffect),
+    /// What people ask about their data, holds, retention, recipients.
+    Subject(crate::subject::SubjectEffect),
     /// Takes back what [Effect::Merge] moved; [crate::Error::VersionConflict] if it was taken back already.
     Unmerge {
         id: uuid::Uuid,

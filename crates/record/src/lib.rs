@@ -23,6 +23,7 @@ pub mod read;
 pub mod rights;
 pub mod scan;
 pub mod search_parameter;
+pub mod subject;
 pub mod subscription;
 pub mod terminology;
 mod validate;
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     secret_key: OnceLock<[u8; 32]>,
     site: OnceLock<authn::Site>,
     public_url: OnceLock<String>,
+    region: OnceLock<String>,
     /// Ids handed out for logins that do not exist: until when, and guesses so far.
     decoys: Mutex<HashMap<String, (Timestamp, u32)>>,
     hashers: Semaphore,
@@ -108,6 +110,7 @@ impl Record {
                 secret_key: OnceLock::new(),
                 site: OnceLock::new(),
                 public_url: OnceLock::new(),
+                region: OnceLock::new(),
                 decoys: Mutex::default(),
                 hashers: Semaphore::new(authn::password::concurrent_hashes()),
                 hash_queue: Semaphore::new(authn::password::WAITING_HASHES),

@@ -18,6 +18,7 @@ pub mod http;
 mod keys;
 pub mod oauth;
 mod parts;
+mod residency;
 pub mod rest;
 mod start;
 pub mod state;

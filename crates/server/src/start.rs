@@ -96,6 +96,7 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
     let timezone = TimeZone::get(&config.clinic.timezone).context("clinic.timezone")?;
     let opened = config.clone();
     let record = tokio::task::spawn_blocking(move || storage::open(&opened, clock)).await??;
+    let residency = crate::residency::hold(&config, &record).await?;
     record.load_search_parameters().await.context("cannot read the search parameters")?;
     tokio::spawn(record.follow_search_parameters());
     record.set_base(format!("{public_url}{}", crate::rest::BASE));
@@ -129,6 +130,7 @@ async fn app(config: Config, clock: Clock, address: &SocketAddr) -> anyhow::Resu
         sockets,
         hub,
         parts,
+        residency,
         worker_name: format!("{}-{}", std::process::id(), uuid::Uuid::now_v7()),
         stopping: CancellationToken::new(),
     }))

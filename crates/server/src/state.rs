@@ -34,6 +34,8 @@ pub struct App {
     pub hub: Hub,
     /// Long-lived parts of the domain crates: provider clients, call rooms, the relay.
     pub parts: Parts,
+    /// The country the record is held in, and what was found about it at the start.
+    pub residency: record::subject::ResidencyState,
     /// Names this process in leases.
     pub worker_name: String,
     /// Set once when the server begins to stop; sockets and long loops end on it.

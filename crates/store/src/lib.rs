@@ -57,6 +57,7 @@ pub mod session;
 pub mod setting;
 pub mod shred;
 mod sql;
+pub mod subject;
 pub mod subscription;
 pub mod terminology;
 #[cfg(feature = "test-support")]

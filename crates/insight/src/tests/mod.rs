@@ -3,6 +3,7 @@
 mod dump;
 mod export;
 mod import;
+mod portable;
 mod run;
 mod stored;
 

@@ -101,7 +101,7 @@ const MAX_PATIENTS: usize = 1000;
 impl AuditRow {
     /// What the patient `own` may know of it: who did what to her record, not which other patients it touched, what was
     /// searched for, or from where.
-    fn for_patient(mut self, own: &str) -> AuditRow {
+    pub(crate) fn for_patient(mut self, own: &str) -> AuditRow {
         let only_hers = self.patients.len() == 1;
         if !only_hers || self.action == "query" {
             let end = self.what.find(['?', '/']).unwrap_or(self.what.len());
@@ -260,7 +260,7 @@ impl Record {
         Ok(page)
     }
 
-    async fn audit_rows(
+    pub(crate) async fn audit_rows(
         &self,
         filter: AuditFilter,
         cursor: Option<&str>,

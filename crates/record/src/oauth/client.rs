@@ -161,8 +161,9 @@ impl Record {
         }
     }
 
-    /// Registers a client that acts for itself by a secret. Returns id and secret (shown once).
-    /// Errors: as [Record::register_client].
+    /// Registers a client that acts for itself by a secret, and enters it as a recipient in the country of the
+    /// installation: for programs of the same machine, demonstrations and tests. Returns id and secret (shown once).
+    /// Errors: as [Record::register_client] and [Record::register_recipient].
     pub async fn create_client(
         &self,
         ctx: &Ctx,
@@ -171,6 +172,15 @@ impl Record {
     ) -> Result<(String, String), Error> {
         let spec = ClientSpec { name: name.to_owned(), scopes: scopes.to_vec(), ..ClientSpec::default() };
         let (row, secret) = self.register_client(ctx, spec).await?;
+        let recipient = crate::subject::NewRecipient {
+            kind: store::subject::recipient::Kind::Client,
+            name: row.client_id.clone(),
+            title: row.name.clone(),
+            country: self.region().unwrap_or("ZZ").to_owned(),
+            basis: String::new(),
+            note: String::new(),
+        };
+        self.register_recipient(ctx, recipient).await?;
         Ok((row.client_id, secret.unwrap_or_default()))
     }
 

@@ -69,6 +69,17 @@ pub enum Channel {
     },
 }
 
+impl Channel {
+    /// Where it leaves the installation; a subscriber that comes for it over a WebSocket is a caller itself.
+    pub(crate) fn address(&self) -> Option<&str> {
+        match self {
+            Channel::RestHook { endpoint, .. } => Some(endpoint),
+            Channel::Email { to } => Some(to),
+            Channel::WebSocket => None,
+        }
+    }
+}
+
 /// How much of the resource a notification carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {

@@ -127,6 +127,10 @@ impl Record {
             match Definition::parse(resource, &params, &topics, &rules) {
                 Ok(definition) if definition.status == State::Off => {}
                 Ok(mut definition) => {
+                    if let Some(to) = definition.channel.address() {
+                        let to = crate::subject::Destination::Endpoint(to);
+                        self.check_destination(ctx, "subscription.create", to).await?;
+                    }
                     if let Err(Error::Malformed(outcome)) = self.prepare_watches(&mut definition).await {
                         problems.issues.extend(outcome.issues.into_iter().map(|mut issue| {
                             issue.expression = at(place, "Subscription.criteria");

@@ -78,6 +78,19 @@ impl Bench {
         self.record.command(&self.system(), "test.seed", set).await.unwrap()
     }
 
+    /// Enters a host in the register of recipients.
+    pub async fn receives(&self, host: &str) {
+        let recipient = record::subject::NewRecipient {
+            kind: store::subject::recipient::Kind::Endpoint,
+            name: host.to_owned(),
+            title: host.to_owned(),
+            country: "KE".to_owned(),
+            basis: String::new(),
+            note: String::new(),
+        };
+        self.record.register_recipient(&self.system(), recipient).await.unwrap();
+    }
+
     /// Another server of the same database, or the same after a restart.
     pub fn second_server(&self) -> Record {
         let clock = self.now_us.clone();

@@ -87,6 +87,7 @@ async fn subscriptions_come_off_and_are_told() {
     each_engine(|bench| async move {
         let scopes = vec!["system/*.cruds".to_owned()];
         let (client_id, _) = bench.record.create_client(&bench.system(), "hook", &scopes).await.unwrap();
+        bench.receives("old.example.org").await;
         let principal = Principal::Client { client_id, name: "hook".to_owned(), scopes };
         let client = Ctx { principal, ..bench.system() };
         let uuid = "0190c2a4-7e66-7000-8000-1f3c9d2b4a10";

@@ -24,6 +24,7 @@ mod redaction;
 mod registration;
 mod rights;
 mod search;
+mod subject;
 mod subscription;
 mod terminology;
 mod times;

@@ -17,6 +17,7 @@ const ALL: &str = "system/*.cruds";
 async fn client(bench: &Bench, name: &str) -> Ctx {
     let scopes = vec![ALL.to_owned()];
     let (client_id, _) = bench.record.create_client(&bench.system(), name, &scopes).await.unwrap();
+    bench.receives("board.example.org").await;
     Ctx { principal: Principal::Client { client_id, name: name.to_owned(), scopes }, ..bench.system() }
 }
 

@@ -42,6 +42,7 @@ pub mod patients;
 pub mod payments;
 pub mod prescriptions;
 pub mod price_list;
+pub mod privacy;
 pub mod rights;
 pub mod types;
 pub mod users;
@@ -93,6 +94,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(invoices::routes())
         .merge(payments::routes())
         .merge(price_list::routes())
+        .merge(privacy::routes())
         .merge(directory::routes())
         .merge(appointments::routes())
         .merge(consultations::routes())

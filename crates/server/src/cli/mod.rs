@@ -8,6 +8,7 @@ mod keys;
 mod logs;
 mod migrate;
 mod output;
+mod region;
 mod terminology;
 mod view;
 
@@ -68,6 +69,9 @@ enum Order {
     /// The keys that encrypt what lies on the disk: where they come from, and changing them.
     #[command(subcommand)]
     Keys(keys::Order),
+    /// The country the record is pinned to.
+    #[command(subcommand)]
+    Region(region::Order),
     /// Prints the effective configuration without secrets.
     Config {
         /// Prints every variable with its meaning and default instead.
@@ -242,6 +246,7 @@ async fn act(order: Order, config: Config) -> anyhow::Result<ExitCode> {
             println!("{}", serde_json::to_string_pretty(&result)?);
         }
         Order::Keys(order) => keys::run(config, order).await?,
+        Order::Region(order) => region::run(config, order).await?,
         Order::Config { .. } => print!("{}", toml::to_string(&config)?),
         Order::Openapi { .. } | Order::Version => {}
     }

@@ -46,6 +46,7 @@ pub struct Config {
     pub audit: Audit,
     pub worker: Worker,
     pub backup: Backup,
+    pub residency: Residency,
     pub log: Log,
 }
 
@@ -293,6 +294,18 @@ pub struct Subscriptions {
     pub max_failures: u32,
 }
 
+/// The country the record stays in.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Residency {
+    /// Two letters, e.g. `KE`: the record is served from there and nowhere else. Unset: not pinned.
+    pub region: Option<String>,
+    /// Country of the database where it is on another machine.
+    pub database: Option<String>,
+    /// Country of the backups where they are not in a folder of this machine.
+    pub backup: Option<String>,
+}
+
 /// The clinic's mail server. Off until `url` is set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -350,6 +363,7 @@ impl Default for Config {
             audit: Audit::default(),
             worker: Worker::default(),
             backup: Backup::default(),
+            residency: Residency::default(),
             log: Log::default(),
         }
     }

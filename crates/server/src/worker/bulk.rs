@@ -20,6 +20,7 @@ const STEPS: &[(&str, Duration, Step)] = &[
     ("bulk.export", LOOK, |app| work(app, Kind::Export).boxed()),
     ("bulk.import", LOOK, |app| work(app, Kind::Import).boxed()),
     ("bulk.view", LOOK, |app| work(app, Kind::View).boxed()),
+    ("bulk.copy", LOOK, |app| work(app, Kind::Copy).boxed()),
     ("views", LOOK, |app| refresh(app).boxed()),
     ("bulk.clean", CLEAN, |app| clean(app).boxed()),
 ];

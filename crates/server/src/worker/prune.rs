@@ -25,6 +25,7 @@ pub async fn run(app: AppState) {
         if let Err(error) = app.record.remind_of_reviews().await {
             tracing::warn!(%error, "nobody was reminded of emergency access to review");
         }
+        look_after_privacy(&app).await;
         for _ in 0..ROUNDS {
             match once(&app).await {
                 Ok(0) => break,
@@ -33,6 +34,26 @@ pub async fn run(app: AppState) {
                     tracing::warn!(%error, "old rows cannot be removed");
                     break;
                 }
+            }
+        }
+    }
+}
+
+/// Deadlines of requests about data, and a piece of the daily walk for records whose time is over.
+async fn look_after_privacy(app: &AppState) {
+    if let Err(error) = app.record.resume_erasures().await {
+        tracing::warn!(%error, "an erasure that was begun is not finished yet");
+    }
+    if let Err(error) = app.record.remind_of_requests().await {
+        tracing::warn!(%error, "nobody was reminded of requests about data");
+    }
+    for _ in 0..ROUNDS {
+        match app.record.find_retention_due().await {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "records whose time is over cannot be looked for");
+                break;
             }
         }
     }

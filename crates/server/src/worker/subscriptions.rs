@@ -141,6 +141,7 @@ async fn run(app: &AppState, mut due: Due) {
 /// Errors: what went wrong, without anything of the message.
 async fn send(app: &AppState, due: &Due, delivery: &Delivery) -> Result<(), String> {
     let ways = &app.parts.notifications;
+    app.record.check_delivery(&delivery.channel).await?;
     match &delivery.channel {
         Channel::RestHook { endpoint, headers } => {
             app.record.subscription_rules().check_url(endpoint)?;

@@ -48,6 +48,19 @@ impl World {
         World::launch(|_| {}, clock).await
     }
 
+    /// Enters a host in the register of recipients.
+    pub async fn receives(&self, host: &str) {
+        let recipient = record::subject::NewRecipient {
+            kind: store::subject::recipient::Kind::Endpoint,
+            name: host.to_owned(),
+            title: host.to_owned(),
+            country: "KE".to_owned(),
+            basis: String::new(),
+            note: String::new(),
+        };
+        self.app().record.register_recipient(&self.ctx(), recipient).await.unwrap();
+    }
+
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> World {
         World::launch(change, std::sync::Arc::new(jiff::Timestamp::now)).await
     }

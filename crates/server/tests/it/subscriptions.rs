@@ -554,6 +554,7 @@ async fn mail_goes_by_the_configured_server_and_carries_no_patient_data() {
     })
     .await;
     let client = world.client(ALL).await;
+    world.receives("example.org").await;
     let mine = patient(&client).await;
     let to = |endpoint: &str| json!({"type": "email", "endpoint": endpoint});
     let (status, body) = client
@@ -589,6 +590,7 @@ async fn mail_goes_by_the_configured_server_and_carries_no_patient_data() {
 async fn what_cannot_be_set_up_is_said_at_once() {
     let world = World::start().await;
     let client = world.client(ALL).await;
+    world.receives("example.org").await;
     let hook = |endpoint: &str| json!({"type": "rest-hook", "endpoint": endpoint});
     let good = "https://example.org/notify";
     for (value, place, part) in [

@@ -12,6 +12,8 @@ pub enum Kind {
     Import,
     /// Rows of a view to files, once.
     View,
+    /// Everything of one patient, for herself.
+    Copy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,7 @@ impl Kind {
             Kind::Export => 0,
             Kind::Import => 1,
             Kind::View => 2,
+            Kind::Copy => 3,
         }
     }
     fn from_number(number: i64) -> Result<Kind> {
@@ -95,6 +98,7 @@ impl Kind {
             0 => Ok(Kind::Export),
             1 => Ok(Kind::Import),
             2 => Ok(Kind::View),
+            3 => Ok(Kind::Copy),
             _ => Err(Error::Corrupt("bulk job kind".into())),
         }
     }
@@ -203,6 +207,16 @@ pub fn list(tx: &mut dyn Tx, owner: Option<&str>, limit: u32) -> Result<Vec<Job>
     )
 }
 
+/// Copies of this patient's record that are made or there, newest first. They name her in `request.patient`.
+pub fn copies_of(tx: &mut dyn Tx, patient: &str) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM bulk_job WHERE kind = $1 AND state <> $2 ORDER BY created_us DESC, id DESC LIMIT 1000"
+    );
+    let mut found = tx.all(&sql, params![Kind::Copy.number(), State::Cancelled.number()], read)?;
+    found.retain(|job| job.request.get("patient").and_then(Value::as_str) == Some(patient));
+    Ok(found)
+}
+
 /// Active jobs: of this owner, and of all.
 pub fn active(tx: &mut dyn Tx, owner: &str) -> Result<(i64, i64)> {
     let counted = tx.one(
@@ -235,6 +249,16 @@ pub fn renew(tx: &mut dyn Tx, id: Uuid, token: i64, lease_ms: i64) -> Result<boo
     let changed = tx.execute(
         "UPDATE bulk_job SET lease_us = $3 WHERE id = $1 AND token = $2 AND state = 0",
         params![&id, token, until],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Notes progress and prolongs the lease. False as for [renew].
+pub fn note(tx: &mut dyn Tx, id: Uuid, token: i64, progress: &Value, lease_ms: i64) -> Result<bool> {
+    let until = tx.now()?.as_microsecond().saturating_add(lease_ms * 1000);
+    let changed = tx.execute(
+        "UPDATE bulk_job SET progress = $3, lease_us = $4 WHERE id = $1 AND token = $2 AND state = 0",
+        params![&id, token, &progress.to_string(), until],
     )?;
     Ok(changed == 1)
 }
