@@ -38,6 +38,11 @@ pub struct AuditFilter {
     /// None of these actions.
     pub without: Vec<String>,
     pub outcome: Option<Outcome>,
+    pub purpose: Option<access::Purpose>,
+    /// Id of the OAuth client that acted.
+    pub client: Option<String>,
+    /// Not by this agent, as in [AuditRow::agent].
+    pub not_agent: Option<String>,
     /// Only the row with this number.
     pub seq: Option<i64>,
     /// First bytes of the hash of the session's token.
@@ -274,6 +279,9 @@ impl Record {
             actions: filter.actions,
             without: filter.without,
             outcome: filter.outcome,
+            purpose: filter.purpose,
+            client: filter.client,
+            not_agent: filter.not_agent,
             seq: filter.seq,
             session: filter.session,
             address: filter.address,

@@ -39,6 +39,26 @@ pub struct Launched {
 }
 
 impl Record {
+    /// Applications that can be launched from a chart, by name: id and name. Nothing for who is not of the staff.
+    /// Errors: `Denied` for who is not signed in herself.
+    pub async fn launchable(&self, ctx: &Ctx) -> Result<Vec<(String, String)>, Error> {
+        let (Some(user), Some(_), None) = (ctx.user(), &ctx.session, &ctx.scopes) else {
+            return Err(Error::Denied);
+        };
+        if !user.roles.iter().any(|role| role.is_staff()) {
+            return Ok(Vec::new());
+        }
+        let clients = self.reading(|tx| Ok(store::oauth::clients(tx)?)).await?;
+        let fits = |c: &store::oauth::Client| {
+            let launches = c.scopes.iter().any(|scope| scope == "launch");
+            !c.disabled && launches && c.facts.launch_url.is_some() && !c.facts.redirects.is_empty()
+        };
+        let mut found: Vec<(String, String)> =
+            clients.into_iter().filter(fits).map(|c| (c.id, c.name)).collect();
+        found.sort_by(|a, b| a.1.cmp(&b.1));
+        Ok(found)
+    }
+
     /// Makes a launch for the signed-in person. She must be able to read whatever it names. Errors: `Denied`,
     /// `NotFound` for an unknown client; `Rule` `patient-unknown`, `context-invalid`.
     pub async fn launch(&self, ctx: &Ctx, spec: LaunchSpec) -> Result<Launched, Error> {

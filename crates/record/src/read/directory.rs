@@ -76,6 +76,10 @@ impl Record {
 fn parameters(text: &str) -> Vec<(String, String)> {
     let text = text.trim();
     let pair = |name: &str, value: &str| (name.to_owned(), escape(value));
+    // A screen that knows only the id, e.g. of a chart that was refused, asks whom it is about.
+    if let Some(id) = text.strip_prefix("Patient/").filter(|id| fhir::resource::valid_id(id)) {
+        return vec![pair("_id", id)];
+    }
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let letters = text.chars().any(char::is_alphabetic);
     if !letters && digits >= MIN_PHONE_DIGITS {

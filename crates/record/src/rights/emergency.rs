@@ -144,6 +144,22 @@ impl Record {
         Ok(found)
     }
 
+    /// Those about one patient, newest first: the patient herself, administrator, privacy officer.
+    /// Errors: `NotFound` for another patient; `Denied` for other staff.
+    pub async fn emergencies_of(&self, ctx: &Ctx, patient: &str) -> Result<Vec<Emergency>, Error> {
+        let own = ctx.user().is_some_and(|u| u.patient.as_ref().is_some_and(|p| p.id == patient));
+        let what = format!("Patient/{patient}");
+        if !own && !policy::may(ctx, Capability::ReadAudit) {
+            let denied = self.denied(ctx, "emergency.list", &what).await;
+            return Err(if policy::existence_is_private(ctx, TypeId::PATIENT) { Error::NotFound } else { denied });
+        }
+        let wanted = patient.to_owned();
+        let found = self.reading(move |tx| Ok(store::emergency::of_patient(tx, &wanted)?)).await?;
+        let patients = [patient.to_owned()];
+        self.audit_one(ctx, "emergency.list", store::audit::Outcome::Success, &what, &patients).await?;
+        Ok(found)
+    }
+
     /// Writes down what the review found. Nobody reviews her own.
     /// Errors: `Denied`; `NotFound`; `Rule` `own-emergency`, `verdict-unknown`, `note-needed`; `Duplicate`.
     pub async fn review_emergency(

@@ -5,6 +5,7 @@ mod agreement;
 pub(crate) mod derived;
 mod effect;
 pub mod emergency;
+mod names;
 pub mod proxy;
 pub(crate) mod relabel;
 mod row;
@@ -14,8 +15,9 @@ mod table;
 pub(crate) mod veil;
 mod why;
 
-pub use agreement::{Actor, ConsentRow, NewConsent};
+pub use agreement::{Actor, ConsentRow, Giver, NewConsent};
 pub use effect::RightsEffect;
+pub use names::Names;
 pub(crate) use effect::run;
 pub(crate) use row::{Facts, Version, holds, holds_then};
 pub(crate) use sensitivity::Current as Sensitivity;

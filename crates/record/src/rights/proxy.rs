@@ -242,6 +242,12 @@ fn until(new: &NewProxy, patient: &Resource, now: Timestamp) -> Result<Timestamp
     Ok(wanted.min(most))
 }
 
+/// Whether the patient is known not to be of age.
+pub(super) fn is_child(patient: &Resource, now: Timestamp) -> bool {
+    let born = patient.get("birthDate").and_then(Value::as_str).and_then(day);
+    born.is_some_and(|born| birthday(born, MAJORITY_YEARS) > now)
+}
+
 /// A year or a month counts from its beginning: the grant ends rather too early.
 fn day(text: &str) -> Option<Date> {
     let whole = match text.len() {

@@ -1,7 +1,7 @@
-//! Who did what, and who saw whose record.
+//! Who did what.
 
-use super::types::{List, PageParams, limit};
-use super::{Answer, ApiRouter, Caller, Json, Params, Path};
+use super::types::{List, limit};
+use super::{Answer, ApiRouter, Caller, Json, Params};
 use crate::http::error::{ApiError, Refusal, RefusalKind};
 use crate::state::{App, AppState};
 use axum::body::Body;
@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 pub fn routes() -> ApiRouter {
-    ApiRouter::new().routes(routes!(list_audit)).routes(routes!(export_audit)).routes(routes!(who_saw))
+    ApiRouter::new().routes(routes!(list_audit)).routes(routes!(export_audit))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -63,19 +63,6 @@ impl From<AuditRow> for AuditEntry {
             client: row.client,
         }
     }
-}
-
-/// One look at or change of a patient's record, as she sees it.
-#[derive(Serialize, ToSchema)]
-struct Sighting {
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    /// Name of the person or program.
-    agent: String,
-    role: String,
-    action: String,
-    what: String,
-    purpose: String,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -129,7 +116,7 @@ struct AuditExportParams {
     to: Option<String>,
 }
 
-fn parameter(field: &str, text: &str) -> ApiError {
+pub(super) fn parameter(field: &str, text: &str) -> ApiError {
     Refusal::new(RefusalKind::ParameterWrong, text).at(field).into()
 }
 
@@ -203,27 +190,6 @@ pub(super) fn instant(app: &App, field: &str, text: &str, end: bool) -> Result<T
     let day = day.and_then(|day| if end { day.tomorrow().ok() } else { Some(day) });
     let at = day.and_then(|day| day.to_zoned(app.timezone.clone()).ok()).map(|zoned| zoned.timestamp());
     at.ok_or_else(|| parameter(field, "Expected an RFC 3339 instant or a date, e.g. 2026-11-21."))
-}
-
-/// Who saw or changed this patient's record: for the patient, the privacy officer and the administrator.
-#[utoipa::path(get, path = "/api/v1/patients/{id}/who-saw", tag = "patients", params(("id" = String, Path), PageParams),
-    responses((status = 200, body = List<Sighting>)))]
-async fn who_saw(
-    State(app): State<AppState>,
-    caller: Caller,
-    Path(id): Path<String>,
-    Params(params): Params<PageParams>,
-) -> Answer<Json<List<Sighting>>> {
-    let page = app.record.who_saw(&caller.0, &id, params.cursor.as_deref(), params.limit()).await?;
-    let sighting = |row: AuditRow| Sighting {
-        at: row.at,
-        agent: row.agent_display,
-        role: row.role,
-        action: row.action,
-        what: row.what,
-        purpose: row.purpose,
-    };
-    Ok(Json(List::new(page.rows.into_iter().map(sighting).collect(), page.next)))
 }
 
 /// Rows of one piece of an export.

@@ -4,8 +4,10 @@ use super::{Answer, ApiRouter, Caller, Json, Params, Path};
 use crate::state::AppState;
 use axum::extract::State;
 use axum::http::StatusCode;
+use care::view::PatientRef;
 use jiff::Timestamp;
 use record::Error;
+use record::rights::Names;
 use record::rights::emergency::{NewEmergency, REASONS};
 use serde::{Deserialize, Serialize};
 use store::emergency::Emergency;
@@ -19,6 +21,7 @@ pub fn routes() -> ApiRouter {
         .routes(routes!(list_emergency_reasons))
         .routes(routes!(end_emergency))
         .routes(routes!(list_emergency_queue))
+        .routes(routes!(list_emergencies_of_patient))
         .routes(routes!(review_emergency))
 }
 
@@ -39,7 +42,10 @@ struct EmergencyAccess {
     id: String,
     /// Account of the person who opened the record.
     account_id: String,
+    /// Her name.
+    display: String,
     patient_id: String,
+    patient: PatientRef,
     reason: String,
     explanation: String,
     #[schema(value_type = String, format = DateTime)]
@@ -60,17 +66,35 @@ struct EmergencyReviewed {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     account_id: String,
+    /// Name of the reviewer.
+    display: String,
     /// `justified|unjustified|unclear`
     verdict: String,
+    /// What is to follow; for the clinic only.
     note: String,
 }
 
-fn shown(one: Emergency, now: Timestamp) -> EmergencyAccess {
+async fn all_shown(app: &AppState, found: Vec<Emergency>) -> Result<Vec<EmergencyAccess>, Error> {
+    let openers = found.iter().map(|one| one.account);
+    let people = openers.chain(found.iter().filter_map(|one| one.review.as_ref().map(|r| r.by))).collect();
+    let patients = found.iter().map(|one| format!("Patient/{}", one.patient)).collect();
+    let names = app.record.names(people, Vec::new(), patients).await?;
+    let now = app.record.now();
+    Ok(found.into_iter().map(|one| shown(one, now, &names)).collect())
+}
+
+fn shown(one: Emergency, now: Timestamp, names: &Names) -> EmergencyAccess {
+    let name = |account: i64| names.account(account).unwrap_or_default().to_owned();
     let waiting = now.duration_since(one.at) >= record::rights::emergency::REVIEW_WITHIN;
     EmergencyAccess {
         overdue: one.review.is_none() && waiting,
         id: one.id.to_string(),
         account_id: one.account.to_string(),
+        display: name(one.account),
+        patient: match names.patient(&one.patient) {
+            Some(patient) => PatientRef::read(patient),
+            None => PatientRef::named(&one.patient, ""),
+        },
         patient_id: one.patient,
         reason: one.reason,
         explanation: one.explanation,
@@ -80,6 +104,7 @@ fn shown(one: Emergency, now: Timestamp) -> EmergencyAccess {
         review: one.review.map(|review| EmergencyReviewed {
             at: review.at,
             account_id: review.by.to_string(),
+            display: name(review.by),
             verdict: review.verdict,
             note: review.note,
         }),
@@ -102,7 +127,8 @@ async fn begin_emergency(
         minutes: body.minutes,
     };
     let begun = app.record.begin_emergency(&caller.0, new).await?;
-    Ok((StatusCode::CREATED, Json(shown(begun, app.record.now()))))
+    let mut rows = all_shown(&app, vec![begun]).await?;
+    Ok((StatusCode::CREATED, Json(rows.pop().ok_or(Error::NotFound)?)))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -118,8 +144,7 @@ async fn list_running_emergencies(
     caller: Caller,
 ) -> Answer<Json<EmergencyList>> {
     let found = app.record.running_emergencies(&caller.0).await?;
-    let now = app.record.now();
-    Ok(Json(EmergencyList { items: found.into_iter().map(|one| shown(one, now)).collect() }))
+    Ok(Json(EmergencyList { items: all_shown(&app, found).await? }))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -170,8 +195,26 @@ async fn list_emergency_queue(
     Params(params): Params<EmergencyQueueParams>,
 ) -> Answer<Json<EmergencyList>> {
     let found = app.record.emergencies(&caller.0, !params.all.unwrap_or(false)).await?;
-    let now = app.record.now();
-    Ok(Json(EmergencyList { items: found.into_iter().map(|one| shown(one, now)).collect() }))
+    Ok(Json(EmergencyList { items: all_shown(&app, found).await? }))
+}
+
+/// Emergency access to one patient's record, newest first: the patient herself, administrator, privacy officer. What the
+/// review noted for the clinic is not told to the patient.
+#[utoipa::path(get, path = "/api/v1/patients/{id}/emergency-access", tag = "rights", params(("id" = String, Path)),
+    responses((status = 200, body = EmergencyList)))]
+async fn list_emergencies_of_patient(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<EmergencyList>> {
+    let found = app.record.emergencies_of(&caller.0, &id).await?;
+    let mut items = all_shown(&app, found).await?;
+    if !access::policy::may(&caller.0, access::policy::Capability::ReadAudit) {
+        for review in items.iter_mut().filter_map(|one| one.review.as_mut()) {
+            review.note = String::new();
+        }
+    }
+    Ok(Json(EmergencyList { items }))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -44,6 +44,7 @@ pub mod prescriptions;
 pub mod price_list;
 pub mod privacy;
 pub mod rights;
+pub mod sightings;
 pub mod types;
 pub mod users;
 
@@ -109,6 +110,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(emergency::routes())
         .merge(rights::routes())
         .merge(audit::routes())
+        .merge(sightings::routes())
         .merge(audit_tree::routes())
         .merge(admin::routes());
     let (router, mut document) = routes.split_for_parts();

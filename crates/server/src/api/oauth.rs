@@ -16,6 +16,7 @@ pub fn routes() -> ApiRouter {
         .routes(routes!(get_authorization))
         .routes(routes!(decide_authorization))
         .routes(routes!(create_launch))
+        .routes(routes!(list_launchable))
         .routes(routes!(list_grants))
         .routes(routes!(revoke_grant))
 }
@@ -175,6 +176,24 @@ async fn create_launch(
         StatusCode::CREATED,
         Json(Launch { launch: made.launch, url: made.url, expires_at: made.expires_at }),
     ))
+}
+
+#[derive(Serialize, ToSchema)]
+struct Launchable {
+    client_id: String,
+    name: String,
+}
+
+/// Applications that staff can open from a chart, by name; nothing for others.
+#[utoipa::path(get, path = "/api/v1/oauth/launchable", tag = "applications",
+    responses((status = 200, body = List<Launchable>)))]
+async fn list_launchable(
+    State(app): State<AppState>,
+    caller: SessionCaller,
+) -> Answer<Json<List<Launchable>>> {
+    let found = app.record.launchable(&caller.ctx).await?;
+    let items = found.into_iter().map(|(client_id, name)| Launchable { client_id, name });
+    Ok(Json(List::new(items.collect(), None)))
 }
 
 /// What the signed-in person granted to applications, newest first.

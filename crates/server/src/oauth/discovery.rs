@@ -57,6 +57,8 @@ fn common(app: &App) -> Value {
         "token_endpoint": at("/oauth/token"),
         "introspection_endpoint": at("/oauth/introspect"),
         "revocation_endpoint": at("/oauth/revoke"),
+        // Where people see what they granted, and take it back.
+        "management_endpoint": at("/account/apps"),
         "grant_types_supported": GRANTS,
         "response_types_supported": ["code"],
         "code_challenge_methods_supported": ["S256"],

@@ -94,6 +94,11 @@ pub struct Filter {
     /// None of these actions.
     pub without: Vec<String>,
     pub outcome: Option<Outcome>,
+    pub purpose: Option<Purpose>,
+    /// Id of an OAuth client.
+    pub client: Option<String>,
+    /// Not by this agent.
+    pub not_agent: Option<String>,
     /// Only rows with this number.
     pub seq: Option<i64>,
     pub session: Option<[u8; 8]>,
@@ -328,7 +333,8 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
         values.push(patient.into());
         and(&mut conditions, &values, "p.seq = a.seq AND p.patient =");
     }
-    for (column, text) in [("a.agent =", &filter.agent), ("a.action =", &filter.action)] {
+    let terms = [("a.agent =", &filter.agent), ("a.action =", &filter.action), ("a.client =", &filter.client)];
+    for (column, text) in terms {
         let Some(text) = text else { continue };
         let Some(term) = tx.term(text, false)? else { return Ok(Page { rows: Vec::new(), next: None }) };
         values.push(term.into());
@@ -349,6 +355,17 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
             (true, false) => {}
             _ => conditions.push_str(&format!(" AND a.action {among} ({})", numbers.join(", "))),
         }
+    }
+    if let Some(purpose) = filter.purpose {
+        values.push(purpose_number(purpose).into());
+        and(&mut conditions, &values, "a.purpose =");
+    }
+    // An agent that was never stored did nothing, and leaves nothing out.
+    if let Some(agent) = &filter.not_agent
+        && let Some(term) = tx.term(agent, false)?
+    {
+        values.push(term.into());
+        and(&mut conditions, &values, "a.agent <>");
     }
     if let Some(seq) = filter.seq {
         values.push(seq.into());
