@@ -1,6 +1,7 @@
 //! Accounts of people: credentials, roles, and whom in the record they are.
 
 use crate::ids::encode_key;
+use crate::keys::blind::{self, opt_value};
 use crate::page::{Cursor, clamp};
 use crate::{Page, Param, Result, Tx, params};
 use access::{Factor, Role};
@@ -100,14 +101,16 @@ fn roles_text(roles: &[Role]) -> Result<String> {
 pub fn create(tx: &mut dyn Tx, new: &NewAccount) -> Result<i64, Error> {
     let (patient, practitioner) =
         (new.patient.as_ref().map(encode_key), new.practitioner.as_ref().map(encode_key));
+    let (phone, email) =
+        (opt_value(tx, PHONE, new.phone.as_ref())?, opt_value(tx, EMAIL, new.email.as_ref())?);
     let id = tx.one(
         "INSERT INTO account (login, phone, email, display, password_hash, roles, patient, practitioner, language, \
          disabled, failed_count, created_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10) \
          ON CONFLICT DO NOTHING RETURNING id",
         params![
             new.login.as_ref(),
-            new.phone.as_ref(),
-            new.email.as_ref(),
+            phone.as_ref(),
+            email.as_ref(),
             &new.display,
             new.password_hash.as_ref(),
             &roles_text(&new.roles)?,
@@ -130,12 +133,14 @@ pub fn update(tx: &mut dyn Tx, change: &Update) -> Result<(), Error> {
         }
     }
     let roles = change.roles.as_deref().map(roles_text).transpose()?;
+    let phone = change.phone.as_ref().map(|v| opt_value(tx, PHONE, v.as_ref())).transpose()?;
+    let email = change.email.as_ref().map(|v| opt_value(tx, EMAIL, v.as_ref())).transpose()?;
     let patient = change.patient.as_ref().map(|p| p.as_ref().map(encode_key));
     let practitioner = change.practitioner.as_ref().map(|p| p.as_ref().map(encode_key));
     let fields: [(&str, Option<Param<'_>>); 13] = [
         ("login", change.login.as_ref().map(|v| v.as_ref().into())),
-        ("phone", change.phone.as_ref().map(|v| v.as_ref().into())),
-        ("email", change.email.as_ref().map(|v| v.as_ref().into())),
+        ("phone", phone.as_ref().map(|v| v.as_ref().into())),
+        ("email", email.as_ref().map(|v| v.as_ref().into())),
         ("display", change.display.as_ref().map(Into::into)),
         ("password_hash", change.password_hash.as_ref().map(Into::into)),
         ("roles", roles.as_ref().map(Into::into)),
@@ -187,6 +192,7 @@ pub fn by_login(tx: &mut dyn Tx, login: &str) -> Result<Option<Account>> {
 
 /// Families share phones, so there may be several; oldest first, at most 20.
 pub fn by_phone(tx: &mut dyn Tx, phone: &str) -> Result<Vec<Account>> {
+    let phone = &*blind::value(tx, PHONE, phone)?;
     tx.all(
         &format!("SELECT {COLUMNS} FROM account WHERE phone = $1 ORDER BY id LIMIT 20"),
         params![phone],
@@ -195,6 +201,7 @@ pub fn by_phone(tx: &mut dyn Tx, phone: &str) -> Result<Vec<Account>> {
 }
 
 pub fn by_email(tx: &mut dyn Tx, email: &str) -> Result<Vec<Account>> {
+    let email = &*blind::value(tx, EMAIL, email)?;
     tx.all(
         &format!("SELECT {COLUMNS} FROM account WHERE email = $1 ORDER BY id LIMIT 20"),
         params![email],
@@ -214,23 +221,71 @@ pub fn by_practitioner(tx: &mut dyn Tx, practitioner: &ResourceKey) -> Result<Ve
     tx.all(&sql, params![&encode_key(practitioner)], read)
 }
 
-/// Accounts whose display name, login, phone or e-mail holds `text` without regard to case, newest first.
+/// Whose accounts a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    #[default]
+    All,
+    /// Neither patients nor those who only act for patients.
+    Staff,
+    /// Those who are patients.
+    Patients,
+}
+
+/// Accounts whose display name, login, phone or e-mail holds `text` without regard to case, newest first. Where phones and
+/// e-mail addresses are encrypted (see [crate::keys]), only a whole one is found.
 pub fn list(tx: &mut dyn Tx, text: Option<&str>, cursor: Option<&str>, limit: u32) -> Result<Page<Account>> {
+    list_of(tx, Kind::All, text, cursor, limit)
+}
+
+/// As [list], of one kind.
+pub fn list_of(
+    tx: &mut dyn Tx,
+    kind: Kind,
+    text: Option<&str>,
+    cursor: Option<&str>,
+    limit: u32,
+) -> Result<Page<Account>> {
     let (limit, start) = (clamp(limit), Cursor::newest_or(cursor)?);
     let text = text.unwrap_or_default().to_lowercase();
     let mut conditions = Vec::new();
-    for column in ["lower(display)", "coalesce(login, '')", "coalesce(phone, '')", "coalesce(email, '')"] {
+    let is_blind = blind::is_on(tx);
+    let columns = ["lower(display)", "coalesce(login, '')", "coalesce(phone, '')", "coalesce(email, '')"];
+    for column in &columns[..if is_blind { 2 } else { 4 }] {
         conditions.push(tx.dialect().contains(column, "$3"));
+    }
+    let values = [blind::value(tx, PHONE, &text)?.into_owned(), blind::value(tx, EMAIL, &text)?.into_owned()];
+    if is_blind {
+        conditions.push("phone = $4 OR email = $5".to_owned());
     }
     let matching =
         if text.is_empty() { "$3 = ''".to_owned() } else { format!("({})", conditions.join(" OR ")) };
+    let is_searched = is_blind && !text.is_empty();
+    let of_kind = match kind {
+        Kind::All => "",
+        Kind::Staff => " AND patient IS NULL AND roles <> '[\"proxy\"]'",
+        Kind::Patients => " AND patient IS NOT NULL",
+    };
     let rows = tx.all(
-        &format!("SELECT {COLUMNS} FROM account WHERE id < $1 AND {matching} ORDER BY id DESC LIMIT $2"),
-        params![start.number, i64::from(limit + 1), &text],
+        &format!("SELECT {COLUMNS} FROM account WHERE id < $1 AND {matching}{of_kind} ORDER BY id DESC LIMIT $2"),
+        &params![start.number, i64::from(limit + 1), &text, &values[0], &values[1]][..if is_searched { 5 } else { 3 }],
         read,
     )?;
     Ok(Page::cut(rows, limit, |a| Cursor { time_us: 0, number: a.id }))
 }
+
+/// Those of these ids that there are.
+pub fn some(tx: &mut dyn Tx, ids: &[i64]) -> Result<Vec<Account>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let sql = format!("SELECT {COLUMNS} FROM account WHERE id IN ({}) ORDER BY id", ids.join(", "));
+    tx.all(&sql, &[], read)
+}
+
+const PHONE: &str = "account.phone";
+const EMAIL: &str = "account.email";
 
 const COLUMNS: &str = "id, login, phone, email, display, password_hash, roles, patient, practitioner, language, \
      disabled, failed_count, throttled_us, last_login_us, created_us, temporary, factors, password_us";
@@ -239,8 +294,8 @@ pub(crate) fn read(row: &crate::Row<'_>) -> Result<Account> {
     Ok(Account {
         id: row.int(0)?,
         login: row.opt_string(1)?,
-        phone: row.opt_string(2)?,
-        email: row.opt_string(3)?,
+        phone: row.opt_value(2, PHONE)?,
+        email: row.opt_value(3, EMAIL)?,
         display: row.string(4)?,
         password_hash: row.opt_string(5)?,
         roles: serde_json::from_str(row.text(6)?).map_err(|_| crate::Error::Corrupt("roles".into()))?,

@@ -1,9 +1,11 @@
 //! Rows of the index tables, from the entries of one resource.
 
 use crate::ids::encode_target;
+use crate::keys::blind;
 use crate::{Param, Result, Tx};
 use fhir::search::{IndexEntry, IndexValue};
 use fhir::{ParamId, TypeId};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Ranges up to this long are searched by a narrow range of their start.
@@ -191,7 +193,11 @@ impl Rows {
             match &entry.value {
                 IndexValue::Token { system, code } => {
                     let system = term(tx, system)?;
-                    rows.tokens.push((cut(code, MAX_CHARS).to_owned(), param, system));
+                    let mut code = Cow::Borrowed(cut(code, MAX_CHARS));
+                    if blind::is_identifying(kind, entry.param) {
+                        code = Cow::Owned(blind::code(tx, &code)?.into_owned());
+                    }
+                    rows.tokens.push((code.into_owned(), param, system));
                 }
                 IndexValue::String { folded, exact } => {
                     let (folded, exact) = (cut(folded, MAX_CHARS), cut(exact, MAX_CHARS));
@@ -232,11 +238,13 @@ impl Rows {
                 IndexValue::Uri(uri) => rows.uris.push((param, cut(uri, MAX_CHARS).to_owned())),
                 IndexValue::IdentifierOfType { system, code, value } => {
                     let of_type = term(tx, &type_text(system, code))?;
-                    rows.tokens.push((cut(value, MAX_CHARS).to_owned(), param + OF_TYPE, of_type));
+                    let value = blind::code(tx, cut(value, MAX_CHARS))?;
+                    rows.tokens.push((value.into_owned(), param + OF_TYPE, of_type));
                 }
                 IndexValue::ReferenceIdentifier { system, value } => {
                     let system = term(tx, system)?;
-                    rows.tokens.push((cut(value, MAX_CHARS).to_owned(), param + IDENTIFIER, system));
+                    let value = blind::code(tx, cut(value, MAX_CHARS))?;
+                    rows.tokens.push((value.into_owned(), param + IDENTIFIER, system));
                 }
                 IndexValue::Text { folded, coding: Some((system, code)) } => {
                     display(tx, folded, system, code)?

@@ -12,6 +12,7 @@
 pub mod account;
 pub mod audit;
 pub mod backup;
+mod blinding;
 pub mod bulk;
 pub mod care_link;
 pub mod ceremony;

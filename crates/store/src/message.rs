@@ -1,6 +1,7 @@
 //! Messages to people: stored in the transaction that causes them, sent by the worker, followed by delivery reports.
 
 use crate::ids::encode_key;
+use crate::keys::blind;
 use crate::page::{Cursor, clamp};
 use crate::{Page, Param, Result, Tx, params};
 use fhir::ResourceKey;
@@ -133,11 +134,14 @@ pub fn lease(tx: &mut dyn Tx, limit: u32, lease_ms: i64) -> Result<Vec<Message>>
     lease_of(tx, Channel::Sms, limit, lease_ms)
 }
 
+const RECIPIENT: &str = "message.recipient";
+const BODY: &str = "message.body";
 const EXPIRY: SignedDuration = SignedDuration::from_hours(48);
 
 pub fn insert(tx: &mut dyn Tx, new: &NewMessage) -> Result<()> {
     let patient = new.patient.as_ref().map(encode_key);
     let expires = new.expires.or_else(|| new.send_at.checked_add(EXPIRY).ok()).unwrap_or(new.send_at);
+    let (to, body) = (blind::value(tx, RECIPIENT, &new.to)?, blind::words(tx, BODY, &new.body)?);
     tx.execute(
         "INSERT INTO message (id, channel, recipient, language, template, body, account, patient, state, attempts, \
          max_attempts, due_us, expires_us, created_us, updated_us, token) \
@@ -145,10 +149,10 @@ pub fn insert(tx: &mut dyn Tx, new: &NewMessage) -> Result<()> {
         params![
             &new.id,
             number(new.channel),
-            &new.to,
+            &*to,
             &new.language,
             &new.template,
-            &new.body,
+            &*body,
             new.account,
             patient.as_ref(),
             new.max_attempts,
@@ -304,11 +308,12 @@ pub struct Filter {
 pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) -> Result<Page<Message>> {
     let (limit, start) = (clamp(limit), Cursor::newest_or(cursor)?);
     let patient = filter.patient.as_ref().map(encode_key);
+    let to = blind::opt_value(tx, RECIPIENT, filter.to.as_ref())?;
     let mut sql =
         format!("SELECT {COLUMNS} FROM message WHERE (created_us < $1 OR (created_us = $1 AND number < $2))");
     let mut values: Vec<Param<'_>> = params![start.time_us, start.number].to_vec();
     let optional: [(&str, Option<Param<'_>>); 4] = [
-        ("recipient", filter.to.as_ref().map(Into::into)),
+        ("recipient", to.as_ref().map(Into::into)),
         ("patient", patient.as_ref().map(Into::into)),
         ("state", filter.state.map(|s| Param::Text(s.code()))),
         ("template", filter.template.as_ref().map(Into::into)),
@@ -353,10 +358,10 @@ fn read(row: &crate::Row<'_>) -> Result<Message> {
     Ok(Message {
         id: row.uuid(0)?,
         channel: if row.int(1)? == 1 { Channel::Sms } else { Channel::Email },
-        to: row.string(2)?,
+        to: row.value(2, RECIPIENT)?,
         language: row.string(3)?,
         template: row.string(4)?,
-        body: row.string(5)?,
+        body: row.value(5, BODY)?,
         account: row.opt_int(6)?,
         patient: row.opt_key(7)?,
         state: state(row.text(8)?)?,

@@ -1,8 +1,12 @@
 //! One-time codes sent to a phone: registration, password reset. The code itself is never stored.
 
+use crate::keys::blind;
 use crate::{Result, Tx, params};
 use jiff::Timestamp;
 use serde_json::Value;
+
+const PHONE: &str = "one_time_code.phone";
+const PAYLOAD: &str = "one_time_code.payload";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct OneTimeCode {
@@ -26,6 +30,9 @@ pub struct OneTimeCode {
 
 /// Writes a new one, or replaces the one with this id (a resend).
 pub fn put(tx: &mut dyn Tx, code: &OneTimeCode) -> Result<()> {
+    let phone = blind::value(tx, PHONE, &code.phone)?;
+    let payload = code.payload.to_string();
+    let payload = blind::words(tx, PAYLOAD, &payload)?;
     tx.execute(
         "INSERT INTO one_time_code (id, purpose, phone, code_hash, expires_us, attempts, sends, sent_us, payload, account) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET purpose = excluded.purpose, \
@@ -35,13 +42,13 @@ pub fn put(tx: &mut dyn Tx, code: &OneTimeCode) -> Result<()> {
         params![
             &code.id,
             &code.purpose,
-            &code.phone,
+            &*phone,
             &code.code_hash,
             code.expires,
             code.attempts,
             code.sends,
             code.last_sent,
-            &code.payload.to_string(),
+            &*payload,
             code.account
         ],
     )?;
@@ -59,13 +66,14 @@ pub fn load(tx: &mut dyn Tx, id: &str) -> Result<Option<OneTimeCode>> {
             Ok(OneTimeCode {
                 id: row.string(0)?,
                 purpose: row.string(1)?,
-                phone: row.string(2)?,
+                phone: row.value(2, PHONE)?,
                 code_hash: row.bytes(3)?.try_into().map_err(|_| corrupt("code hash"))?,
                 expires: row.time(4)?,
                 attempts: row.int(5)? as u32,
                 sends: row.int(6)? as u32,
                 last_sent: row.time(7)?,
-                payload: serde_json::from_str(row.text(8)?).map_err(|_| corrupt("code payload"))?,
+                payload: serde_json::from_str(&row.value(8, PAYLOAD)?)
+                    .map_err(|_| corrupt("code payload"))?,
                 account: row.opt_int(9)?,
             })
         },
@@ -89,6 +97,7 @@ pub fn remove(tx: &mut dyn Tx, id: &str) -> Result<bool> {
 
 /// Codes sent to this phone since `since`, to limit what an attacker can make us send.
 pub fn sent_since(tx: &mut dyn Tx, phone: &str, since: Timestamp) -> Result<i64> {
+    let phone = &*blind::value(tx, PHONE, phone)?;
     let sum = tx.one(
         "SELECT CAST(coalesce(sum(sends), 0) AS BIGINT) FROM one_time_code WHERE phone = $1 AND sent_us >= $2",
         params![phone, since],

@@ -1,6 +1,7 @@
 //! Payments and the states they go through.
 
 use crate::ids::encode_key;
+use crate::keys::blind;
 use crate::page::{Cursor, clamp};
 use crate::{Page, Param, Result, Tx, params};
 use fhir::ResourceKey;
@@ -166,6 +167,7 @@ pub fn create(tx: &mut dyn Tx, new: &NewPayment) -> Result<(), Error> {
         return Err(Error::BadAmount);
     }
     let patient = new.patient.as_ref().map(encode_key);
+    let phone = blind::opt_value(tx, PHONE, new.phone.as_ref())?;
     tx.execute(
         "INSERT INTO payment (id, invoice, patient, method, amount_minor, currency, phone, token_hash, account, \
          state, created_us, updated_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'created', $10, $10)",
@@ -176,7 +178,7 @@ pub fn create(tx: &mut dyn Tx, new: &NewPayment) -> Result<(), Error> {
             &new.method,
             new.amount_minor,
             &new.currency,
-            new.phone.as_ref(),
+            phone.as_ref(),
             new.callback_token_hash.as_ref(),
             new.account,
             new.created
@@ -339,6 +341,7 @@ pub fn takings(tx: &mut dyn Tx, from: Timestamp, until: Timestamp) -> Result<Vec
     )
 }
 
+const PHONE: &str = "payment.phone";
 const COLUMNS: &str = "id, invoice, patient, method, amount_minor, currency, phone, token_hash, account, state, reason, \
      detail, merchant_request, checkout_request, receipt, created_us, updated_us, number";
 
@@ -359,7 +362,7 @@ fn read(row: &crate::Row<'_>) -> Result<Payment> {
         method: row.string(3)?,
         amount_minor: row.int(4)?,
         currency: row.string(5)?,
-        phone: row.opt_string(6)?,
+        phone: row.opt_value(6, PHONE)?,
         callback_token_hash: token.map_err(|_| crate::Error::Corrupt("token hash".into()))?,
         account: row.opt_int(8)?,
         state: state(row.text(9)?)?,

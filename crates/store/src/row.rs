@@ -110,6 +110,13 @@ impl Row<'_> {
             None => (Arc::from([]), true),
         })
     }
+    /// A text of [crate::keys::blind].
+    pub(crate) fn value(&self, index: usize, column: &str) -> Result<String> {
+        crate::keys::blind::read(self.vault, column, self.text(index)?)
+    }
+    pub(crate) fn opt_value(&self, index: usize, column: &str) -> Result<Option<String>> {
+        self.opt_text(index)?.map(|text| crate::keys::blind::read(self.vault, column, text)).transpose()
+    }
     pub(crate) fn uuid(&self, column: usize) -> Result<uuid::Uuid> {
         uuid::Uuid::from_slice(self.bytes(column)?).map_err(|_| wrong(column))
     }

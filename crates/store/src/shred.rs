@@ -260,6 +260,7 @@ pub(crate) fn at_start(tx: &mut dyn Tx, own: Option<&str>) -> Result<()> {
         }
         vault.set_bound();
     }
+    crate::blinding::at_start(tx)?;
     destroy_erased(tx)?;
     let done = reapply(tx)?;
     if done.patients > 0 {

@@ -116,6 +116,7 @@ pub fn put(tx: &mut dyn Tx, batch: &Batch, words: &[Indexed]) -> Result<bool> {
 }
 
 fn number_of(tx: &mut dyn Tx, word: &str) -> Result<i64> {
+    let word = &*crate::keys::blind::word(tx, word)?;
     let find = "SELECT id FROM word WHERE text = $1";
     if let Some(number) = tx.one(find, params![word], |row| row.int(0))? {
         return Ok(number);

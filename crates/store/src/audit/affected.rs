@@ -131,7 +131,7 @@ pub fn scan(
             at_us: row.int(1)?,
             action: row.int(2)?,
             target: row.opt_bytes(3)?.map(<[u8]>::to_vec),
-            what: row.opt_string(4)?,
+            what: row.opt_value(4, super::WHAT)?,
             patients: row.opt_bytes(5)?.map(<[u8]>::to_vec),
             outcome: row.int(6)?,
         })

@@ -10,6 +10,7 @@ pub mod prune;
 pub mod tree;
 
 use crate::ids::{decode_ids, encode_id, encode_ids};
+use crate::keys::blind;
 use crate::page::{Cursor, clamp};
 use crate::{Page, Param, Result, Tx, params};
 use access::Purpose;
@@ -176,13 +177,17 @@ pub fn append(tx: &mut dyn Tx, events: &[Event]) -> Result<()> {
         return Ok(());
     }
     let mut stored = Vec::with_capacity(events.len());
+    let mut whats = Vec::with_capacity(events.len());
     for event in events {
         stored.push(Stored::new(tx, event)?);
+        // What was searched for may be somebody's number.
+        let what = cut(&event.what, MAX_WHAT_BYTES);
+        whats.push(if what.contains('?') { blind::words(tx, WHAT, what)? } else { what.into() });
     }
     let mut rows: Vec<Param<'_>> = Vec::with_capacity(events.len() * COLUMNS);
     let mut patients: Vec<Param<'_>> = Vec::with_capacity(events.len() * 2);
-    for (event, s) in events.iter().zip(&stored) {
-        let what = if s.target.is_some() { None } else { Some(cut(&event.what, MAX_WHAT_BYTES)) };
+    for ((event, s), what) in events.iter().zip(&stored).zip(&whats) {
+        let what = if s.target.is_some() { None } else { Some(&**what) };
         rows.extend_from_slice(params![
             s.seq,
             event.at,
@@ -235,7 +240,9 @@ struct Stored {
 impl Stored {
     fn new(tx: &mut dyn Tx, event: &Event) -> Result<Stored> {
         // Small sets of our own words; the agent's name and role would cost 30 bytes a row otherwise.
-        let details = format!("{}\n{}\n{}", event.agent, event.role, event.agent_display);
+        // A patient's name stands in the account only, and goes with it.
+        let display = if is_of_people(&event.role) { "" } else { &event.agent_display };
+        let details = format!("{}\n{}\n{display}", event.agent, event.role);
         let client = match event.client.as_str() {
             "" => None,
             client => tx.term(cut(client, MAX_AGENT_BYTES), true)?,
@@ -273,7 +280,7 @@ fn read(row: &crate::Row<'_>) -> Result<(i64, i64, Option<i64>, Row)> {
         purpose: purpose(row.int(7)?),
         what: match row.opt_key(10)? {
             Some(key) => key.to_string(),
-            None => row.opt_string(8)?.unwrap_or_default(),
+            None => row.opt_value(8, WHAT)?.unwrap_or_default(),
         },
         patients: decode_ids(row.opt_bytes(9)?)?,
         session: row.opt_bytes(11)?.and_then(|bytes| bytes.try_into().ok()),
@@ -295,8 +302,23 @@ fn with_terms(
     row.event.agent = parts.next().unwrap_or_default();
     row.event.role = parts.next().unwrap_or_default();
     row.event.agent_display = parts.next().unwrap_or_default();
+    if row.event.agent_display.is_empty()
+        && is_of_people(&row.event.role)
+        && let Some(account) = row.event.agent.strip_prefix("account/").and_then(|id| id.parse::<i64>().ok())
+    {
+        let sql = "SELECT display FROM account WHERE id = $1";
+        row.event.agent_display = tx.one(sql, params![account], |row| row.string(0))?.unwrap_or_default();
+    }
     Ok(row)
 }
+
+/// Whoever acts in such a role only does so as a patient or for one: the trail says which account, not whose name.
+fn is_of_people(role: &str) -> bool {
+    !role.is_empty() && role.split([',', ' ']).all(|role| matches!(role, "" | "patient" | "proxy"))
+}
+
+/// A query, where it may tell of somebody.
+pub(crate) const WHAT: &str = "audit.what";
 
 /// The row of this number.
 pub fn load(tx: &mut dyn Tx, seq: i64) -> Result<Option<Row>> {

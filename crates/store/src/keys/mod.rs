@@ -13,6 +13,7 @@
 //! **Invariant:** at every moment, whatever fails, the keyring on the disk can be opened with the KEK on the disk.
 //! **Invariant:** no key is in an error, a log line or the arguments of a program.
 
+pub(crate) mod blind;
 mod envelope;
 mod keyring;
 mod program;

@@ -167,7 +167,7 @@ thread_local! {
 }
 
 /// Random, each given out once. They bear 2³² contents under one key; a patient has thousands.
-fn nonce() -> Result<[u8; NONCE_LEN]> {
+pub(super) fn nonce() -> Result<[u8; NONCE_LEN]> {
     RANDOM.with_borrow_mut(|(at, bytes)| {
         if *at >= RANDOM_BYTES {
             getrandom::fill(bytes).map_err(|e| Error::Database(e.to_string()))?;

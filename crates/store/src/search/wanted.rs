@@ -7,7 +7,8 @@ use super::builder::Values;
 use super::rights::Rights;
 use super::source::Maker;
 use crate::ids::decode_id;
-use crate::index::param_number;
+use crate::index::{MAX_CHARS, cut, param_number};
+use crate::keys::blind;
 use crate::{Dialect, Error, Result, Tx};
 use access::Predicate;
 use fhir::search::{Condition, Filter, Match, Operand, Prefix, Query};
@@ -151,6 +152,9 @@ impl Wanted {
             let node = Node::Not(Box::new(node(tx, scope, kind, &hidden)?));
             wanted.wants.push(Want { node, derived: false });
         }
+        if blind::is_on(tx) {
+            wanted.wants.iter_mut().try_for_each(|want| blinded(tx, kind, &mut want.node))?;
+        }
         Ok(wanted)
     }
 
@@ -181,6 +185,35 @@ impl Wanted {
 
     pub fn node(&self, n: usize) -> Option<&Node> {
         self.wants.get(n).map(|want| &want.node)
+    }
+}
+
+/// Asks for values of people as the index has them. What is behind a chain has been seen to already.
+fn blinded(tx: &mut dyn Tx, kind: TypeId, node: &mut Node) -> Result<()> {
+    let blind_code = |tx: &mut dyn Tx, code: &mut String| -> Result<()> {
+        *code = blind::code(tx, cut(code, MAX_CHARS))?.into_owned();
+        Ok(())
+    };
+    match node {
+        Node::Filter(filter) => {
+            let is_identifying = blind::is_identifying(kind, filter.param);
+            for operand in &mut filter.any {
+                match operand {
+                    Operand::Token { code: Some(code), .. } if is_identifying => blind_code(tx, code)?,
+                    Operand::Identifier { value: Some(value), .. } => blind_code(tx, value)?,
+                    Operand::OfType { value, .. } => blind_code(tx, value)?,
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+        Node::Words { any, .. } => any.iter_mut().flatten().try_for_each(|word| {
+            *word = blind::word(tx, word)?.into_owned();
+            Ok(())
+        }),
+        Node::All(nodes) | Node::Any(nodes) => nodes.iter_mut().try_for_each(|node| blinded(tx, kind, node)),
+        Node::Not(node) => blinded(tx, kind, node),
+        _ => Ok(()),
     }
 }
 

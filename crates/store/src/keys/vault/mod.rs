@@ -18,12 +18,13 @@ mod table;
 pub use file::{newer, vault_file};
 pub(crate) use table::CHANNEL;
 
+use super::blind::Blind;
 use super::envelope;
 use crate::engine::Target;
 use crate::{Error, Result, Secret32};
 use cache::Cache;
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,6 +120,9 @@ pub(crate) struct Vault {
     pool: Mutex<Pool>,
     /// The database says which key store is its own.
     is_bound: AtomicBool,
+    /// The database keeps values of people out of its tables: see [super::blind].
+    is_blind: AtomicBool,
+    values: RwLock<Option<Arc<Blind>>>,
 }
 
 struct Keys {
@@ -143,6 +147,8 @@ impl Vault {
             patients: Mutex::new(Cache::new(CACHED_PATIENTS)),
             pool: Mutex::new(Pool { ready: Vec::new(), block: FIRST_BLOCK }),
             is_bound: AtomicBool::new(false),
+            is_blind: AtomicBool::new(false),
+            values: RwLock::new(None),
         }
     }
 
@@ -251,6 +257,33 @@ impl Vault {
         self.is_bound.store(true, Ordering::Relaxed);
     }
 
+    pub fn is_blind(&self) -> bool {
+        self.is_blind.load(Ordering::Relaxed)
+    }
+
+    pub fn set_blind(&self) {
+        self.is_blind.store(true, Ordering::Relaxed);
+    }
+
+    /// The keys of values if this database encrypts them.
+    pub fn blind(&self) -> Result<Option<Arc<Blind>>> {
+        if self.is_blind() { self.value_keys() } else { Ok(None) }
+    }
+
+    /// The keys of values; `None` without keys.
+    pub fn value_keys(&self) -> Result<Option<Arc<Blind>>> {
+        if self.place.is_none() {
+            return Ok(None);
+        }
+        if let Some(keys) = &*self.values.read() {
+            return Ok(Some(keys.clone()));
+        }
+        let cipher = Secret32::new(self.derived(b"uzima values\n", b"")?);
+        let keys = Arc::new(Blind::new(&self.derived(b"uzima blind index\n", b"")?, &cipher)?);
+        *self.values.write() = Some(keys.clone());
+        Ok(Some(keys))
+    }
+
     /// The patient as the key store writes her down.
     pub fn mark(&self, patient: &[u8]) -> Result<Mark> {
         self.derived(b"uzima erased patient\n", patient)
@@ -319,6 +352,7 @@ impl Vault {
         })?;
         self.place()?.adopt(other.place()?.id(), &mut all.into_iter())?;
         self.forget_all();
+        *self.values.write() = None;
         self.pool.lock().ready.clear();
         Ok(())
     }
