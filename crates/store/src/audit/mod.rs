@@ -65,8 +65,8 @@ pub struct Event {
     pub role: String,
     pub address: Option<IpAddr>,
     pub request_id: String,
-    pub purpose: Purpose,
     #[serde(with = "purpose_as_number")]
+    pub purpose: Purpose,
     /// `Type/id` (with `/_history/n` for a version) or `Type?parameters`; "" if none.
     pub what: String,
     /// Ids of the patients concerned.
