@@ -208,6 +208,14 @@ pub fn end_all(tx: &mut dyn Tx, account: i64, keep: Option<&[u8; 32]>) -> Result
     Ok(ended)
 }
 
+/// Ends all sessions of an account but the one with this id; returns how many.
+pub fn end_others(tx: &mut dyn Tx, account: i64, keep: &[u8; 8]) -> Result<u64> {
+    let sql = format!("DELETE FROM session WHERE account = $1 AND NOT ({BY_ID})");
+    let ended = tx.execute(&sql, params![account, i64::from_be_bytes(*keep)])?;
+    hint(tx, account)?;
+    Ok(ended)
+}
+
 /// Ends the sessions on a shared device; returns how many.
 pub fn end_on_device(tx: &mut dyn Tx, device: &[u8; 32]) -> Result<u64> {
     let accounts =

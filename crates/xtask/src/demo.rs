@@ -163,7 +163,7 @@ pub fn start(setup: &Setup) -> anyhow::Result<Demo> {
     shell::wait_for(&setup.listen, 60, || server.still_runs())
         .with_context(|| format!("see {}", setup.data.join("server.log").display()))?;
     Ok(Demo {
-        url: format!("http://{}", setup.listen),
+        url: public(setup),
         sandbox_url: format!("http://{}", setup.sandbox_listen),
         doctors,
         patients: setup.patients,
@@ -208,13 +208,18 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_owned()
 }
 
+/// Passkeys belong to a name: browsers make none for an address.
+fn public(setup: &Setup) -> String {
+    format!("http://{}", setup.listen.replace("127.0.0.1:", "localhost:"))
+}
+
 fn uzima(setup: &Setup) -> Command {
     let mut command = Command::new(setup.bin.join("uzima"));
     command
         .current_dir(root())
         .env("UZIMA_DATA", setup.data.join("data"))
         .env("UZIMA_LISTEN", &setup.listen)
-        .env("UZIMA_PUBLIC_URL", format!("http://{}", setup.listen))
+        .env("UZIMA_PUBLIC_URL", public(setup))
         .env("UZIMA_CLINIC_NAME", "Uzima Demonstration Hospital")
         .env("UZIMA_CLINIC_PHONE", "+254709000000")
         .env("UZIMA_DARAJA_BASE_URL", format!("http://{}", setup.sandbox_listen))

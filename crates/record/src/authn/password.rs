@@ -19,6 +19,9 @@ const MAX_CONCURRENT_HASHES: usize = 8;
 /// Logins waiting for a hash; more are told to come back.
 pub(crate) const WAITING_HASHES: usize = 64;
 
+/// What a person does with her own password, in the audit.
+const CHANGE: &str = "password.change";
+
 pub const MIN_CHARS: usize = 8;
 pub const MAX_CHARS: usize = 128;
 
@@ -170,14 +173,15 @@ impl Record {
             self.reading(move |tx| Ok(store::account::load(tx, id)?)).await?.ok_or(Error::Unauthenticated)?;
         if !self.verify_password(old, account.password_hash.as_deref()).await? {
             self.audit_one(ctx, "password.change", Outcome::Denied, &format!("account/{id}"), &[]).await?;
-            return Err(super::signin::wrong());
+            let text = "The password is wrong.";
+            return Err(Error::Rule(Rule::new("password-wrong", text).at("/old_password")));
         }
         self.inner.throttle.succeeded(&key);
         if old == new {
             let text = "Choose another password than the one you have.";
             return Err(Error::Rule(Rule::new("password-same", text).at("/new_password")));
         }
-        self.set_password(ctx, &account, new, "password.change", false).await
+        self.set_password(ctx, &account, new, CHANGE, false).await
     }
 
     /// `temporary`: somebody else made it, so it must be changed at the first sign-in. Ends all sessions.
@@ -202,6 +206,8 @@ impl Record {
         let hash = self.hash_password(new).await?;
         let (id, now) = (account.id, self.now());
         let event = self.audit_event(ctx, action, Outcome::Success, &format!("account/{id}"), &[]);
+        // Whoever changes her own password goes on where she is.
+        let keep = ctx.session.as_ref().map(|s| s.id).filter(|_| action == CHANGE);
         self.writing(move |tx| {
             let change = Update {
                 account: id,
@@ -211,7 +217,10 @@ impl Record {
                 ..Update::default()
             };
             store::account::update(tx, &change).map_err(crate::write::account_error)?;
-            store::session::end_all(tx, id, None)?;
+            match &keep {
+                Some(own) => store::session::end_others(tx, id, own)?,
+                None => store::session::end_all(tx, id, None)?,
+            };
             store::ceremony::end_all(tx, id)?;
             store::ceremony::end_links(tx, id, None)?;
             store::device::remove_pins(tx, None, id)?;

@@ -175,7 +175,7 @@ async fn passwords() {
             }
         }
         let wrong = bench.record.change_password(&ctx, "not it", "another good phrase").await.unwrap_err();
-        assert_eq!(name(&wrong), "Rule credentials-wrong");
+        assert_eq!(name(&wrong), "Rule password-wrong");
         let sixty_four = "correct horse battery staple correct horse battery staple 64 abc";
         bench.record.change_password(&ctx, "a long passphrase", sixty_four).await.unwrap();
         assert!(matches!(bench.record.session(&session.token).await, Err(Error::Unauthenticated)));

@@ -487,7 +487,11 @@ async fn one_time_passwords_are_changed_first() {
         assert_eq!(session.due, Some(Due::Password));
         let own = ctx(&bench, &session.token).await;
         assert_eq!(error(record.change_password(&own, &password, &password).await), "Rule password-same");
+        let elsewhere = record.login("grace", &password, None).await.unwrap();
         record.change_password(&own, &password, "another passphrase").await.unwrap();
+        // Everywhere else the session is over; where she changed it she goes on.
+        assert!(record.session(&elsewhere.token).await.is_err());
+        assert_eq!(record.session(&session.token).await.unwrap().facts.due, None);
         assert_eq!(record.login("grace", "another passphrase", None).await.unwrap().due, None);
     })
     .await;

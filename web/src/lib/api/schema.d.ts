@@ -4550,6 +4550,16 @@ export interface components {
             shared_device: boolean;
             due?: string | null;
             second_factor_asked: boolean;
+            /**
+             * Format: int64
+             * @description Seconds without a request after which this session ends; for clients whose clock is wrong.
+             */
+            idle_limit_s: number;
+            /**
+             * Format: int64
+             * @description Seconds until it ends whatever happens.
+             */
+            left_s: number;
         };
         /** @enum {string} */
         Sex: "female" | "male" | "other" | "unknown";

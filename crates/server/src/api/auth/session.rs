@@ -41,6 +41,10 @@ struct SessionState {
     #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<&'static str>,
     second_factor_asked: bool,
+    /// Seconds without a request after which this session ends; for clients whose clock is wrong.
+    idle_limit_s: i64,
+    /// Seconds until it ends whatever happens.
+    left_s: i64,
 }
 
 /// One place where somebody is signed in.
@@ -97,7 +101,11 @@ async fn get_session(
     AnySession(caller): AnySession,
 ) -> Answer<Json<SessionState>> {
     let info = caller.info;
+    let policy = app.record.security_policy().await?;
+    let (idle, _) = policy.limits(&info.user.roles, info.facts.kiosk);
     Ok(Json(SessionState {
+        idle_limit_s: idle.as_secs(),
+        left_s: info.expires_at.duration_since(caller.ctx.now).as_secs().max(0),
         expires_at: info.expires_at,
         idle_expires_at: info.idle_expires_at,
         authenticated_at: info.facts.authenticated_at,
