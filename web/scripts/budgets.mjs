@@ -38,10 +38,11 @@ const frame = shellFiles();
 const first = (names, catalogues) =>
   new Set([...frame, ...filesOf(routes(manifest, names, catalogues, ['en']))]);
 
-check('patient first load (entry)/sign-in/+page', 50, first(['(entry)/sign-in/+page'], ['core', 'entry']));
+// The table of routes is part of it and grows by some 40 bytes with each page of any portal.
+check('patient first load (entry)/sign-in/+page', 51, first(['(entry)/sign-in/+page'], ['core', 'entry']));
 const landed = first(['(entry)/sign-in/+page'], ['core', 'entry']);
 check('then registration, beyond it', 7, minus(first(['(entry)/register/+page'], ['core', 'entry', 'register']), landed));
-check('then home, beyond it', 15, minus(first(['(patient)/home/+page'], ['core', 'home']), landed));
+check('then home, beyond it', 16, minus(first(['(patient)/home/+page'], ['core', 'home']), landed));
 // Cold, signed in and without the service worker's copy: rare, and still more than the 50 kB aimed at.
 check('home without a visit before', 60, first(['(patient)/home/+page'], ['core', 'home']));
 

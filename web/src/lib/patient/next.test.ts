@@ -35,7 +35,7 @@ describe('what to do now', () => {
 });
 
 it('puts looks of one minute together, never two people', () => {
-  const row = (agent: string, what: string, minute: string) => ({ at: `2026-03-12T07:${minute}:10Z`, agent, role: 'doctor', action: 'query', what, purpose: 'TREAT' });
+  const row = (agent: string, what: string, minute: string) => ({ at: `2026-03-12T07:${minute}:10Z`, agent, role: 'doctor', action: 'query', what, purpose: 'TREAT', outcome: 'success' });
   const groups = groupAccess([
     row('Dr A', 'Observation?patient=1', '00'),
     row('Dr A', 'Patient/1', '00'),

@@ -1,0 +1,550 @@
+// People's rights in real browsers: an application asks and is refused again, a chart opened in an emergency and reviewed, a
+// consent that holds at once in both directions, and a mother who acts for her child. The application is a small OAuth
+// client on a socket of its own.
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import { after, before, test } from 'node:test';
+import { DESK, DOCTOR, OTHER_DOCTOR, PASSWORD, PHONE, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
+
+const ICD = 'http://hl7.org/fhir/sid/icd-10';
+const LOINC = 'http://loinc.org';
+/** Told apart from other runs on the same hospital. */
+const RUN = Date.now() % 100_000;
+const SECRET = 'kahawa-na-mandazi';
+
+let browser;
+let application;
+let staff;
+
+async function call(method, path, token, body, headers = {}) {
+  const response = await fetch(`${URL_BASE}${path}`, {
+    method,
+    headers: { ...(body ? { 'content-type': 'application/json' } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body)
+  });
+  const text = await response.text();
+  let json;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    json = undefined;
+  }
+  return { status: response.status, text, json };
+}
+async function api(method, route, token, body) {
+  const reply = await call(method, `/api/v1/${route}`, token, body);
+  assert.ok(reply.status < 300, `${method} ${route}: ${reply.status} ${reply.text}`);
+  return reply.json;
+}
+/** A session over the API; whoever signs in too often from one address waits as long as the server says. */
+async function signedIn(login, password = PASSWORD) {
+  const reply = await until('session', async () => {
+    const tried = await call('POST', '/api/v1/auth/login?token=true', undefined, { login, password });
+    return tried.status === 429 ? undefined : tried;
+  });
+  assert.equal(reply.status, 200, reply.text);
+  return reply.json;
+}
+/** A resource over FHIR; returns its id. */
+async function put(token, resource) {
+  const reply = await call('POST', `/fhir/R4/${resource.resourceType}`, token, resource, { 'content-type': 'application/fhir+json' });
+  assert.equal(reply.status, 201, reply.text);
+  return reply.json.id;
+}
+const fhir = (path, token) => call('GET', `/fhir/R4/${path}`, token);
+
+/** A patient with an account, registered as people do it. */
+async function patient(number, given, family) {
+  const phone = `2547${String(30_000_000 + RUN * 10 + number).padStart(8, '0')}`;
+  const begun = await api('POST', 'auth/register', undefined, {
+    given,
+    family,
+    birth_date: '1991-02-14',
+    sex: 'female',
+    phone: `+${phone}`,
+    password: SECRET,
+    language: 'en',
+    accept_terms: true
+  });
+  const message = await sms(phone, /\b\d{6}\b/);
+  const code = message.text.match(/\b\d{6}\b/)[0];
+  await api('POST', `auth/register/${begun.registration_id}/confirm`, undefined, { code });
+  const { token, user } = await signedIn(`+${phone}`, SECRET);
+  return { phone, token, id: user.patient_id, name: `${given} ${family}`, family, login: `+${phone}` };
+}
+/** Whatever the hour, the doctor sees people. */
+async function inPersonAlways(doctor, provider) {
+  const schedule = await api('GET', `providers/${provider}/schedule`, doctor);
+  const always = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'].map((day) => ({ day, start: '00:00', end: '23:50' }));
+  const kinds = { ...schedule.kinds, 'in-person': { slot_minutes: 10, lead_minutes: 0, weekly: always, exceptions: [] } };
+  await api('PUT', `providers/${provider}/schedule`, doctor, { kinds, version: schedule.version });
+}
+/** Somebody who treats her: a visit in person is booked. */
+async function inCare(doctor, provider, patientId) {
+  await inPersonAlways(doctor, provider);
+  const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
+  const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, staff.desk);
+  for (const { start } of free.days.flatMap((day) => day.slots).slice(0, 40)) {
+    const booked = await call('POST', '/api/v1/appointments', staff.desk, {
+      provider_id: provider,
+      kind: 'in-person',
+      start,
+      reason: 'Cough for three days',
+      patient_id: patientId
+    });
+    if (booked.status === 201) return booked.json;
+    assert.match(booked.text, /slot-taken|patient-busy|slot-not-offered/);
+  }
+  assert.fail('no free time');
+}
+
+/** A SMART application: what it is sent back, and what it does with it. */
+class Application {
+  static async open() {
+    const app = new Application();
+    app.server = createServer((request, response) => {
+      const url = new URL(request.url, 'http://localhost');
+      if (url.pathname === '/launch') {
+        app.launched = Object.fromEntries(url.searchParams);
+        const to = app.ask('launch openid fhirUser patient/Observation.rs', { launch: app.launched.launch });
+        response.writeHead(302, { location: to }).end();
+        return;
+      }
+      if (url.pathname === '/callback') app.answer = Object.fromEntries(url.searchParams);
+      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
+      response.end('<!doctype html><html lang="en"><title>Growth charts</title><h1>Growth charts</h1><p>Back at the application</p></html>');
+    });
+    await new Promise((done) => app.server.listen(0, '127.0.0.1', done));
+    app.base = `http://127.0.0.1:${app.server.address().port}`;
+    return app;
+  }
+  /** Address of the authorization endpoint, with a fresh verifier. */
+  ask(scope, more = {}) {
+    this.verifier = randomBytes(32).toString('base64url');
+    this.state = randomBytes(8).toString('hex');
+    this.answer = undefined;
+    const query = new URLSearchParams({
+      response_type: 'code',
+      client_id: this.id,
+      redirect_uri: `${this.base}/callback`,
+      scope,
+      state: this.state,
+      aud: `${URL_BASE}/fhir/R4`,
+      code_challenge: createHash('sha256').update(this.verifier).digest('base64url'),
+      code_challenge_method: 'S256',
+      ...more
+    });
+    return `${URL_BASE}/oauth/authorize?${query}`;
+  }
+  async token() {
+    assert.equal(this.answer?.state, this.state, JSON.stringify(this.answer));
+    assert.equal(this.answer.iss, URL_BASE);
+    const response = await fetch(`${URL_BASE}/oauth/token`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams({
+        grant_type: 'authorization_code',
+        code: this.answer.code,
+        redirect_uri: `${this.base}/callback`,
+        client_id: this.id,
+        code_verifier: this.verifier
+      })
+    });
+    const body = await response.json();
+    assert.equal(response.status, 200, JSON.stringify(body));
+    return body;
+  }
+}
+
+before(async () => {
+  browser = await openBrowser();
+  application = await Application.open();
+  const admin = (await signedIn('admin')).token;
+  const made = await api('POST', 'admin/clients', admin, {
+    name: `Growth charts ${RUN}`,
+    authentication: 'none',
+    redirect_uris: [`${application.base}/callback`],
+    launch_url: `${application.base}/launch`,
+    scopes: ['openid', 'fhirUser', 'launch', 'launch/patient', 'offline_access', 'patient/Patient.rs', 'patient/Observation.rs', 'patient/Appointment.cruds']
+  });
+  application.id = made.client.client_id;
+  application.name = made.client.name;
+  const [doctor, other, desk] = [await signedIn(DOCTOR), await signedIn(OTHER_DOCTOR), await signedIn('reception')];
+  staff = {
+    doctor: doctor.token,
+    provider: doctor.user.practitioner_id,
+    doctorName: doctor.user.display,
+    other: other.token,
+    otherProvider: other.user.practitioner_id,
+    otherName: other.user.display,
+    desk: desk.token
+  };
+});
+after(async () => {
+  await browser?.close();
+  application?.server.close();
+});
+
+async function step(name, act) {
+  try {
+    return await act();
+  } catch (error) {
+    error.message = `${name}: ${error.message}`;
+    throw error;
+  }
+}
+/** A dialog fades in; colours are measured when it stands. */
+async function stands(page) {
+  await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
+}
+/** A child that the desk registers. */
+async function child(family) {
+  const made = await api('POST', 'patients?confirm_new=true', staff.desk, { given: 'Baraka', family, birth_date: '2020-05-06', sex: 'male' });
+  return made.id;
+}
+
+test('an application asks, reads, and is shut out again', { timeout: 240_000 }, async () => {
+  const amina = await patient(1, 'Amina', `Wanjiru${RUN}`);
+  const { page, errors } = await person(browser, PHONE);
+  const wanted = 'openid fhirUser launch/patient offline_access patient/Patient.rs patient/Observation.rs patient/Appointment.cruds';
+  await step('the application sends her to sign in, and she comes back to the question', async () => {
+    await page.goto(application.ask(wanted));
+    await page.waitForURL(/\/sign-in\?next=/);
+    await page.getByLabel('Phone number, e-mail or user name').fill(amina.login);
+    await page.getByLabel('Password', { exact: true }).fill(SECRET);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.getByRole('heading', { name: `${application.name} asks to use a health record` }).waitFor();
+  });
+  await step('she sees who asks, where it goes back to and what for', async () => {
+    await page.getByText(new URL(application.base).host).waitFor();
+    await page.getByText(`You are signed in as ${amina.name}`).waitFor();
+    await page.getByRole('checkbox', { name: /Results and measurements/ }).waitFor();
+    await accessible(page, 'an application asks');
+    await shoot(page, 'authorize');
+  });
+  await step('she refuses, and the application is told', async () => {
+    await page.getByRole('button', { name: 'Do not allow' }).click();
+    await page.getByText('Back at the application').waitFor();
+    assert.equal(application.answer.error, 'access_denied');
+  });
+  const token = await step('she takes changing away and allows the rest', async () => {
+    await page.goto(application.ask(wanted));
+    await page.getByRole('checkbox', { name: /^Appointments/ }).uncheck();
+    await page.getByRole('button', { name: 'Allow', exact: true }).click();
+    await page.getByText('Back at the application').waitFor();
+    return application.token();
+  });
+  await step('it reads what she allowed and nothing else', async () => {
+    assert.equal(token.patient, amina.id);
+    assert.ok(!token.scope.includes('Appointment'), token.scope);
+    assert.equal((await fhir(`Patient/${amina.id}`, token.access_token)).status, 200);
+    assert.equal((await fhir(`Observation?patient=${amina.id}`, token.access_token)).status, 200);
+    assert.equal((await fhir(`Appointment?patient=${amina.id}`, token.access_token)).status, 403);
+    assert.equal((await call('GET', '/api/v1/me', token.access_token)).status, 401);
+  });
+  await step('a question that is over says so', async () => {
+    await page.goto('/authorize?request=nothing');
+    await page.getByText('This question is over').waitFor();
+    await accessible(page, 'a question that is over');
+  });
+  await step('she finds it among her apps and ends it; its token opens nothing any more', async () => {
+    await page.goto('/settings/apps');
+    await page.getByRole('heading', { name: application.name }).waitFor();
+    await page.getByText(/What it may do/).click();
+    await accessible(page, 'connected apps');
+    await shoot(page, 'apps');
+    await page.getByRole('button', { name: `End access of ${application.name}` }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByRole('button', { name: 'End access now' }).click();
+    await page.getByText('No app has access').waitFor();
+    assert.equal((await fhir(`Patient/${amina.id}`, token.access_token)).status, 401);
+  });
+  await step('she sees that the application looked', async () => {
+    await page.goto('/who-saw?own=yes');
+    await page.getByText(`Through ${application.name}`).first().waitFor();
+  });
+  assert.deepEqual(errors, []);
+});
+
+test('a doctor opens an application from the chart', { timeout: 240_000 }, async () => {
+  const zuhura = await patient(2, 'Zuhura', `Mwangi${RUN}`);
+  await inCare(staff.doctor, staff.provider, zuhura.id);
+  const { page, context, errors } = await person(browser, DESK);
+  await signIn(page, DOCTOR);
+  await page.goto(`/clinic/patients/${zuhura.id}`);
+  await page.getByRole('button', { name: 'Open an app' }).click();
+  await accessible(page, 'the menu of applications');
+  const [tab] = await Promise.all([
+    context.waitForEvent('page'),
+    page.getByRole('menuitem', { name: application.name }).click()
+  ]);
+  await tab.getByRole('heading', { name: `${application.name} asks to use a health record` }).waitFor();
+  await tab.getByText(zuhura.name).waitFor();
+  assert.equal(application.launched.iss, `${URL_BASE}/fhir/R4`);
+  await shoot(tab, 'authorize-launch');
+  await tab.getByRole('button', { name: 'Allow', exact: true }).click();
+  await tab.getByText('Back at the application').waitFor();
+  assert.equal((await application.token()).patient, zuhura.id);
+  await page.goto('/account/apps');
+  await page.getByText(zuhura.name).first().waitFor();
+  await accessible(page, 'connected apps of staff');
+  await shoot(page, 'apps-staff');
+  assert.deepEqual(errors, []);
+});
+
+test('from a closed chart to the review', { timeout: 240_000 }, async () => {
+  const grace = await patient(3, 'Grace', `Otieno${RUN}`);
+  const doctor = await person(browser, DESK);
+  await signIn(doctor.page, OTHER_DOCTOR);
+  await step('the chart is closed, and says why', async () => {
+    await doctor.page.goto(`/clinic/patients/${grace.id}`);
+    await doctor.page.getByText(`The chart of ${grace.name} is closed to you`).waitFor();
+    await accessible(doctor.page, 'a closed chart');
+    await shoot(doctor.page, 'chart-closed');
+  });
+  await step('a reason and an explanation are needed', async () => {
+    await doctor.page.getByRole('button', { name: 'Emergency access' }).click();
+    const dialog = doctor.page.getByRole('dialog');
+    await dialog.getByRole('button', { name: 'Open the chart now' }).click();
+    await dialog.getByRole('link', { name: 'Choose a reason' }).waitFor();
+    await stands(doctor.page);
+    await accessible(doctor.page, 'emergency access');
+    await shoot(doctor.page, 'emergency-begin');
+    await dialog.getByLabel('The patient cannot say who she is or what she has').check();
+    await dialog.getByLabel('Why it cannot wait').fill('Found unconscious at the gate, breathing badly.');
+    await dialog.getByLabel('How long').selectOption('30');
+    await dialog.getByRole('button', { name: 'Open the chart now' }).click();
+  });
+  await step('the chart opens, the banner runs, the patient is told', async () => {
+    await doctor.page.getByText(`Emergency access: ${grace.name}`).waitFor();
+    await doctor.page.getByText('30 minutes left').waitFor();
+    await doctor.page.getByRole('heading', { name: 'Allergies' }).waitFor();
+    await accessible(doctor.page, 'a chart in an emergency');
+    await shoot(doctor.page, 'emergency-running');
+    await sms(grace.phone, /opened in an emergency/);
+  });
+  await step('ended, the chart is closed at once', async () => {
+    await doctor.page.getByRole('button', { name: 'End now' }).click();
+    await doctor.page.getByText(`The chart of ${grace.name} is closed to you`).waitFor();
+    assert.notEqual((await call('GET', `/api/v1/patients/${grace.id}/chart`, staff.other)).status, 200);
+  });
+  const officer = await person(browser, DESK);
+  await signIn(officer.page, 'privacy');
+  await step('the privacy officer finds it, sees what was read, and decides', async () => {
+    await officer.page.goto('/admin/emergencies');
+    const row = officer.page.getByRole('row', { name: new RegExp(grace.name) });
+    await row.waitFor();
+    await accessible(officer.page, 'reviews');
+    await shoot(officer.page, 'emergencies');
+    await row.getByRole('link').click();
+    await officer.page.getByText('Found unconscious at the gate').waitFor();
+    await officer.page.getByRole('cell', { name: /Allergies/ }).first().waitFor();
+    await accessible(officer.page, 'one review');
+    await shoot(officer.page, 'emergency-review');
+    await officer.page.getByRole('radio', { name: /^Not justified/ }).check();
+    await officer.page.getByRole('button', { name: 'Save the review' }).click();
+    await officer.page.getByRole('link', { name: 'Say what is to follow' }).waitFor();
+    await officer.page.getByLabel('Comment').fill('Ask him on Monday.');
+    await officer.page.getByRole('button', { name: 'Save the review' }).click();
+    await officer.page.waitForURL('**/admin/emergencies');
+    await officer.page.getByText('The review is saved').waitFor();
+    assert.equal(await officer.page.getByRole('row', { name: new RegExp(grace.name) }).count(), 0);
+  });
+  await step('the patient reads by whom, why, and what came of it', async () => {
+    const own = await person(browser, PHONE);
+    await signIn(own.page, grace.login, SECRET);
+    await own.page.goto('/who-saw');
+    await own.page.getByText('Found unconscious at the gate').waitFor();
+    await own.page.getByText(/Reviewed: Not justified/).waitFor();
+    assert.equal(await own.page.getByText('Ask him on Monday').count(), 0);
+    await own.page.getByText('In an emergency').first().waitFor();
+    await accessible(own.page, 'who saw my record');
+    await shoot(own.page, 'who-saw-emergency');
+    await own.page.getByText('Emergency', { exact: true }).click();
+    await own.page.waitForURL(/kind=emergencies/);
+    assert.deepEqual(own.errors, []);
+  });
+  assert.deepEqual([...doctor.errors, ...officer.errors], []);
+});
+
+test('a consent holds at once, and so does its end', { timeout: 240_000 }, async () => {
+  const neema = await patient(4, 'Neema', `Achieng${RUN}`);
+  await inCare(staff.doctor, staff.provider, neema.id);
+  await inCare(staff.other, staff.otherProvider, neema.id);
+  const about = { subject: { reference: `Patient/${neema.id}` } };
+  const sealed = await put(staff.doctor, { resourceType: 'Condition', ...about, code: { coding: [{ system: ICD, code: 'B20' }] } });
+  const plain = await put(staff.doctor, {
+    resourceType: 'Observation',
+    ...about,
+    status: 'final',
+    code: { coding: [{ system: LOINC, code: '8867-4' }] },
+    effectiveDateTime: '2026-11-20T08:00:00Z',
+    valueQuantity: { value: 72, unit: '/min', system: 'http://unitsofmeasure.org', code: '/min' }
+  });
+  const other = async (what) => (await fhir(what, staff.other)).status;
+  assert.equal(await other(`Condition/${sealed}`), 403);
+  assert.equal(await other(`Observation/${plain}`), 200);
+
+  const { page, errors } = await person(browser, PHONE);
+  await signIn(page, neema.login, SECRET);
+  const dialog = page.getByRole('dialog');
+  await step('she opens what is protected to one doctor', async () => {
+    await page.goto('/sharing');
+    await page.getByText('No special decision').waitFor();
+    await accessible(page, 'sharing');
+    await shoot(page, 'sharing');
+    await page.getByRole('button', { name: 'New decision' }).click();
+    await dialog.getByRole('radio', { name: /may see protected facts/ }).check();
+    await dialog.getByLabel('To whom').selectOption({ label: staff.otherName });
+    await dialog.getByRole('checkbox', { name: 'HIV', exact: true }).check();
+    await dialog.getByText(`${staff.otherName} may see: HIV.`).waitFor();
+    await stands(page);
+    await accessible(page, 'a new decision');
+    await shoot(page, 'consent-new');
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await dialog.getByRole('link', { name: 'Tick this to save it' }).waitFor();
+    await dialog.getByRole('checkbox', { name: 'This is what I want' }).check();
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('The decision is saved').waitFor();
+    assert.equal(await other(`Condition/${sealed}`), 200);
+  });
+  await step('she takes it back, and it is closed at once', async () => {
+    await page.getByRole('button', { name: `Take back the decision about: ${staff.otherName}` }).click();
+    await dialog.getByRole('button', { name: 'Take back now' }).click();
+    await page.getByText('The decision is taken back').waitFor();
+    assert.equal(await other(`Condition/${sealed}`), 403);
+  });
+  await step('she closes her results to him', async () => {
+    await page.getByRole('button', { name: 'New decision' }).click();
+    await dialog.getByLabel('To whom').selectOption({ label: staff.otherName });
+    await dialog.getByRole('checkbox', { name: 'The whole record' }).uncheck();
+    await dialog.getByRole('checkbox', { name: 'Results and measurements' }).check();
+    await dialog.getByRole('checkbox', { name: 'This is what I want' }).check();
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('may not see: Results and measurements').waitFor();
+    assert.equal(await other(`Observation/${plain}`), 403);
+  });
+  await step('the evidence says which text, when, and by whom', async () => {
+    await page.getByText('Evidence').first().click();
+    await page.getByText('Version 1').first().waitFor();
+    await page.getByText(/Text “sharing-2026-11”, English/).first().waitFor();
+    await page.getByText(`${staff.otherName} may not see: Results and measurements.`).waitFor();
+    await accessible(page, 'evidence of a consent');
+    await shoot(page, 'consent-evidence');
+  });
+  await step('the desk sees the decision, not what is protected, and takes it back for her', async () => {
+    const desk = await person(browser, DESK);
+    await signIn(desk.page, 'reception');
+    await desk.page.goto(`/desk/patients/${neema.id}`);
+    await desk.page.getByText('may not see: Results and measurements').waitFor();
+    await desk.page.getByText('1 earlier decision').click();
+    await desk.page.getByText('may see: protected facts').waitFor();
+    assert.equal(await desk.page.getByText('HIV').count(), 0);
+    await accessible(desk.page, 'a patient at the desk');
+    await shoot(desk.page, 'desk-consents');
+    await desk.page.getByRole('button', { name: /^Take back the decision/ }).click();
+    await desk.page.getByRole('dialog').getByRole('button', { name: 'Take back now' }).click();
+    await desk.page.getByText('The decision is taken back').waitFor();
+    assert.equal(await other(`Observation/${plain}`), 200);
+    assert.deepEqual(desk.errors, []);
+  });
+  assert.deepEqual(errors, []);
+});
+
+test('a mother acts for her child until it ends', { timeout: 240_000 }, async () => {
+  const halima = await patient(5, 'Halima', `Juma${RUN}`);
+  const son = await child(`Juma${RUN}`);
+  const baraka = `Baraka Juma${RUN}`;
+  const desk = await person(browser, DESK);
+  await signIn(desk.page, 'reception');
+  const dialog = desk.page.getByRole('dialog');
+  await step('the desk writes down who decides and who acts', async () => {
+    await desk.page.goto(`/desk/patients/${son}`);
+    await desk.page.getByRole('button', { name: 'Give access' }).click();
+    await dialog.getByLabel('Their phone number or e-mail').fill(halima.login);
+    await dialog.getByLabel('Their family name').fill('Somebody');
+    await dialog.getByRole('button', { name: 'Give access' }).click();
+    await dialog.getByText(/No account has this number/).first().waitFor();
+    await stands(desk.page);
+    await accessible(desk.page, 'give access');
+    await shoot(desk.page, 'proxy-give');
+    await dialog.getByLabel('Their family name').fill(halima.family);
+    await dialog.getByRole('button', { name: 'Give access' }).click();
+    await desk.page.getByText(`${halima.name} can act from now on`).waitFor();
+    await shoot(desk.page, 'desk-proxies');
+  });
+  await step('a decision for a child names who decides', async () => {
+    await desk.page.getByRole('button', { name: 'New decision' }).click();
+    await dialog.getByRole('checkbox', { name: /I read this out/ }).check();
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await dialog.getByRole('link', { name: 'This patient is not of age: say who decides' }).waitFor();
+    await dialog.getByRole('radio', { name: new RegExp(halima.name) }).check();
+    await dialog.getByLabel('To whom').selectOption({ label: 'Other connected systems' });
+    await dialog.getByRole('button', { name: 'Save' }).click();
+    await desk.page.getByText('may not see: The whole record').waitFor();
+  });
+  const mother = await person(browser, PHONE);
+  await step('she switches to the child, and every page says so', async () => {
+    await signIn(mother.page, halima.login, SECRET);
+    await mother.page.waitForURL('**/home');
+    await mother.page.getByText('This is your own record').waitFor();
+    await mother.page.getByLabel('Switch to another record').selectOption({ label: baraka });
+    await mother.page.getByText(`You are acting for ${baraka}`).waitFor();
+    await mother.page.getByRole('heading', { name: 'Baraka’s health' }).waitFor();
+    await accessible(mother.page, 'acting for a child');
+    await shoot(mother.page, 'acting');
+    for (const path of ['/visits', '/medicines', '/payments', '/sharing', '/appointments']) {
+      await mother.page.goto(path);
+      await mother.page.getByText(`You are acting for ${baraka}`).waitFor();
+      await mother.page.getByRole('heading', { level: 1 }).waitFor();
+      assert.equal(await mother.page.getByText('You do not have access to this').count(), 0, path);
+      assert.equal(await mother.page.getByText('This could not be loaded').count(), 0, path);
+    }
+  });
+  await step('she books a visit for the child', async () => {
+    await inPersonAlways(staff.doctor, staff.provider);
+    await mother.page.goto('/book');
+    await mother.page.getByRole('link', { name: /General practice/ }).click();
+    await mother.page.locator(`a[href*="${staff.provider}"]`).click();
+    await mother.page.getByRole('radio', { name: /In person/ }).check();
+    await mother.page.locator('ul.list a.item').first().click();
+    await mother.page.locator('ul.times a').first().click();
+    await mother.page.getByLabel('What is it about?').fill('Cough for three days');
+    await mother.page.getByRole('button', { name: 'Book this visit' }).click();
+    await mother.page.waitForURL(/\/appointments\//);
+    await mother.page.getByText(`You are acting for ${baraka}`).waitFor();
+    await accessible(mother.page, 'a visit for a child');
+    await shoot(mother.page, 'acting-booked');
+    const booked = await api('GET', `appointments?patient_id=${son}`, halima.token);
+    assert.equal(booked.items[0].patient.id, son);
+  });
+  await step('she sees who looked at the child’s record', async () => {
+    await mother.page.goto('/who-saw');
+    await mother.page.getByText('Front desk').first().waitFor();
+    await mother.page.getByText(`You are acting for ${baraka}`).waitFor();
+  });
+  await step('an application may be given the child’s record', async () => {
+    await mother.page.goto(application.ask('launch/patient patient/Patient.rs'));
+    await mother.page.getByRole('radio', { name: new RegExp(baraka) }).check();
+    await accessible(mother.page, 'whose record');
+    await shoot(mother.page, 'authorize-child');
+    await mother.page.getByRole('button', { name: 'Allow', exact: true }).click();
+    await mother.page.getByText('Back at the application').waitFor();
+    const token = await application.token();
+    assert.equal(token.patient, son);
+    assert.equal((await fhir(`Patient/${son}`, token.access_token)).status, 200);
+    application.childToken = token.access_token;
+  });
+  await step('the desk ends it; she and the application see nothing more', async () => {
+    await desk.page.getByRole('button', { name: `End the access of ${halima.name}` }).click();
+    await dialog.getByRole('button', { name: 'End now' }).click();
+    await desk.page.getByText(`${halima.name} has no access any more`).waitFor();
+    assert.notEqual((await call('GET', `/api/v1/patients/${son}/visits`, halima.token)).status, 200);
+    assert.notEqual((await fhir(`Patient/${son}`, application.childToken)).status, 200);
+    await mother.page.goto('/home');
+    await mother.page.getByRole('heading', { name: 'Hello, Halima' }).waitFor();
+    assert.equal(await mother.page.getByText(baraka).count(), 0);
+  });
+  assert.deepEqual([...desk.errors, ...mother.errors], []);
+});
