@@ -36,7 +36,11 @@ pub enum Effect {
 pub struct Step {
     pub layer: Layer,
     pub effect: Effect,
-    /// For people, without data of the patient.
+    /// What it says, stable, for programs that have words of their own: `role-may`, `care-none`, …
+    pub code: &'static str,
+    /// What fills those words in, without data of the patient.
+    pub facts: Vec<(&'static str, String)>,
+    /// The same in English.
     pub text: String,
 }
 
@@ -63,7 +67,13 @@ pub fn explain(
     match &ctx.principal {
         Principal::User(user) => {
             if user.roles.is_empty() {
-                steps.push(step(Layer::Role, Effect::Denies, "The account has no role.".into()));
+                steps.push(step(
+                    Layer::Role,
+                    Effect::Denies,
+                    "role-none",
+                    vec![],
+                    "The account has no role.".into(),
+                ));
             }
             for role in &user.roles {
                 steps.push(role_step(ctx, *role, class, action));
@@ -79,7 +89,9 @@ pub fn explain(
                         day(proxied.until),
                         class.title().to_lowercase()
                     );
-                    steps.push(step(Layer::Proxy, effect, text));
+                    let code = if covers { "proxy-covers" } else { "proxy-leaves-out" };
+                    let facts = vec![("until", day(proxied.until)), ("class", class.code().to_owned())];
+                    steps.push(step(Layer::Proxy, effect, code, facts, text));
                 }
             }
             for emergency in user.standing.emergencies_at(ctx.now) {
@@ -88,40 +100,66 @@ pub fn explain(
                         "Broke the glass for this patient; open until {}, seals and consents aside.",
                         emergency.until
                     );
-                    steps.push(step(Layer::Emergency, Effect::Allows, text));
+                    let facts = vec![("until", emergency.until.to_string())];
+                    steps.push(step(Layer::Emergency, Effect::Allows, "emergency-open", facts, text));
                 }
             }
         }
         Principal::Client { scopes, .. } => {
             let text = format!("A client has exactly what its scopes name: {}.", scopes.join(" "));
             let named = policy::content_predicate(ctx, action, row.key.kind, false) != Predicate::Nothing;
-            steps.push(step(Layer::Token, if named { Effect::Allows } else { Effect::Denies }, text));
+            let effect = if named { Effect::Allows } else { Effect::Denies };
+            steps.push(step(Layer::Token, effect, "client-scopes", vec![("scopes", scopes.join(" "))], text));
         }
-        Principal::System(_) => steps.push(step(Layer::Role, Effect::Allows, "The program itself.".into())),
-        Principal::Anonymous => steps.push(step(Layer::Role, Effect::Denies, "Not signed in.".into())),
+        Principal::System(_) => {
+            steps.push(step(
+                Layer::Role,
+                Effect::Allows,
+                "role-system",
+                vec![],
+                "The program itself.".into(),
+            ));
+        }
+        Principal::Anonymous => {
+            steps.push(step(Layer::Role, Effect::Denies, "role-anonymous", vec![], "Not signed in.".into()));
+        }
     }
     seal_step(ctx, class, row, &mut steps);
     consent_step(ctx, class, row, &mut steps);
     if status_hidden {
         let text = "A draft: patients see it once it is signed.".to_owned();
-        steps.push(step(Layer::Status, Effect::Denies, text));
+        steps.push(step(Layer::Status, Effect::Denies, "status-draft", vec![], text));
     }
     if let Some(scopes) = &ctx.scopes {
         let without = Ctx { scopes: None, ..ctx.clone() };
         let cut = policy::decide(&without, action, row) == Decision::Allow
             && policy::decide(ctx, action, row) == Decision::Deny;
         let effect = if cut { Effect::Denies } else { Effect::Silent };
-        steps.push(step(Layer::Token, effect, format!("The app's token names: {scopes}.")));
+        let facts = vec![("scopes", scopes.to_string())];
+        steps.push(step(
+            Layer::Token,
+            effect,
+            "token-scopes",
+            facts,
+            format!("The app's token names: {scopes}."),
+        ));
     }
     let allowed = policy::decide(ctx, action, row) == Decision::Allow && !status_hidden;
     let text = if allowed { "Access is given." } else { "Access is not given." };
     let effect = if allowed { Effect::Allows } else { Effect::Denies };
-    steps.push(step(Layer::Verdict, effect, text.to_owned()));
+    let code = if allowed { "verdict-given" } else { "verdict-not-given" };
+    steps.push(step(Layer::Verdict, effect, code, vec![], text.to_owned()));
     Explanation { allowed, steps }
 }
 
-fn step(layer: Layer, effect: Effect, text: String) -> Step {
-    Step { layer, effect, text }
+fn step(
+    layer: Layer,
+    effect: Effect,
+    code: &'static str,
+    facts: Vec<(&'static str, String)>,
+    text: String,
+) -> Step {
+    Step { layer, effect, code, facts, text }
 }
 
 fn day(at: jiff::Timestamp) -> String {
@@ -147,10 +185,19 @@ fn role_step(ctx: &Ctx, role: Role, class: Class, action: Action) -> Step {
             Action::Delete => crate::matrix::rights(role, class).delete,
         };
     let what = class.title().to_lowercase();
+    let mut facts = vec![
+        ("role", role.code().to_owned()),
+        ("class", class.code().to_owned()),
+        ("verb", action_verb(action).to_owned()),
+        ("reach", reach.code().to_owned()),
+    ];
+    if changed {
+        facts.push(("clinic", "yes".to_owned()));
+    }
     let whose = match reach {
         Reach::Nobody => {
             let text = format!("{}: may not {verb} {what}{}.", role.title(), by_clinic(changed));
-            return step(Layer::Role, Effect::Denies, text);
+            return step(Layer::Role, Effect::Denies, "role-may-not", facts, text);
         }
         Reach::Self_ => "her own entry",
         Reach::Own => "her own",
@@ -158,7 +205,17 @@ fn role_step(ctx: &Ctx, role: Role, class: Class, action: Action) -> Step {
         Reach::Everyone => "those of every patient",
     };
     let text = format!("{}: may {verb} {what}: {whose}{}.", role.title(), by_clinic(changed));
-    step(Layer::Role, Effect::Allows, text)
+    step(Layer::Role, Effect::Allows, "role-may", facts, text)
+}
+
+/// As [crate::matrix::Verb::code].
+fn action_verb(action: Action) -> &'static str {
+    match action {
+        Action::Read | Action::Search | Action::History => "read",
+        Action::Create => "create",
+        Action::Update => "change",
+        Action::Delete => "delete",
+    }
 }
 
 fn by_clinic(changed: bool) -> &'static str {
@@ -168,7 +225,8 @@ fn by_clinic(changed: bool) -> &'static str {
 fn care_steps(ctx: &Ctx, row: &RowFacts<'_>, reasons: Reasons<'_>, steps: &mut Vec<Step>) {
     let Some(user) = ctx.user() else { return };
     if user.patient.as_ref().is_some_and(|own| row.patients.contains(&own.id)) {
-        steps.push(step(Layer::Care, Effect::Allows, "It is the caller's own record.".into()));
+        let text = "It is the caller's own record.".to_owned();
+        steps.push(step(Layer::Care, Effect::Allows, "care-own", vec![], text));
     }
     if user.practitioner.is_none() {
         return;
@@ -176,7 +234,7 @@ fn care_steps(ctx: &Ctx, row: &RowFacts<'_>, reasons: Reasons<'_>, steps: &mut V
     if row.in_care.is_empty() {
         let text = "The patient is not in this person's care: no running appointment, visit, care team or referral \
                     names both.";
-        steps.push(step(Layer::Care, Effect::Denies, text.into()));
+        steps.push(step(Layer::Care, Effect::Denies, "care-none", vec![], text.into()));
         return;
     }
     let named: Vec<String> = reasons
@@ -187,7 +245,7 @@ fn care_steps(ctx: &Ctx, row: &RowFacts<'_>, reasons: Reasons<'_>, steps: &mut V
         })
         .collect();
     let text = format!("The patient is in this person's care by {}.", named.join(", "));
-    steps.push(step(Layer::Care, Effect::Allows, text));
+    steps.push(step(Layer::Care, Effect::Allows, "care-by", vec![("by", named.join(", "))], text));
 }
 
 fn seal_step(ctx: &Ctx, class: Class, row: &RowFacts<'_>, steps: &mut Vec<Step>) {
@@ -208,16 +266,18 @@ fn seal_step(ctx: &Ctx, class: Class, row: &RowFacts<'_>, steps: &mut Vec<Step>)
     };
     let judge = Judge { consents: row.consents, now: row.now };
     let by_consent = judge.opens(&Asker::of(ctx), row.key.kind, row.seals);
-    let (effect, text) = if clear.has_all(row.seals) {
-        (Effect::Allows, format!("Sealed ({names}); open to this role or token."))
+    let (effect, code, text) = if clear.has_all(row.seals) {
+        (Effect::Allows, "seal-role", format!("Sealed ({names}); open to this role or token."))
     } else if clear.with(row.keys).has_all(row.seals) {
-        (Effect::Allows, format!("Sealed ({names}); open because this person is named in that care."))
+        let text = format!("Sealed ({names}); open because this person is named in that care.");
+        (Effect::Allows, "seal-care", text)
     } else if clear.with(row.keys).with(by_consent).has_all(row.seals) {
-        (Effect::Allows, format!("Sealed ({names}); open by the patient's consent."))
+        (Effect::Allows, "seal-consent", format!("Sealed ({names}); open by the patient's consent."))
     } else {
-        (Effect::Denies, format!("Sealed ({names}) and closed to this person."))
+        (Effect::Denies, "seal-closed", format!("Sealed ({names}) and closed to this person."))
     };
-    steps.push(step(Layer::Seal, effect, text));
+    let facts = vec![("seals", row.seals.codes().join(" "))];
+    steps.push(step(Layer::Seal, effect, code, facts, text));
 }
 
 fn consent_step(ctx: &Ctx, class: Class, row: &RowFacts<'_>, steps: &mut Vec<Step>) {
@@ -226,9 +286,9 @@ fn consent_step(ctx: &Ctx, class: Class, row: &RowFacts<'_>, steps: &mut Vec<Ste
     }
     let judge = Judge { consents: row.consents, now: row.now };
     let denied = judge.denies(&Asker::of(ctx), row.key.kind, row.seals);
-    let (effect, text) = match denied {
-        true => (Effect::Denies, "A consent of the patient keeps this from the person."),
-        false => (Effect::Silent, "The patient's consents do not forbid it."),
+    let (effect, code, text) = match denied {
+        true => (Effect::Denies, "consent-denies", "A consent of the patient keeps this from the person."),
+        false => (Effect::Silent, "consent-silent", "The patient's consents do not forbid it."),
     };
-    steps.push(step(Layer::Consent, effect, text.into()));
+    steps.push(step(Layer::Consent, effect, code, vec![], text.into()));
 }

@@ -46,6 +46,12 @@ pub fn list(tx: &mut dyn Tx) -> Result<Vec<Device>> {
     tx.all(&format!("SELECT {COLUMNS} FROM shared_device ORDER BY created_us, id_hash LIMIT 1000"), &[], read)
 }
 
+/// Returns whether there was one.
+pub fn rename(tx: &mut dyn Tx, id_hash: &[u8; 32], name: &str) -> Result<bool> {
+    let sql = "UPDATE shared_device SET name = $2 WHERE id_hash = $1";
+    Ok(tx.execute(sql, params![id_hash, name])? == 1)
+}
+
 /// The device and its PINs. Returns whether there was one.
 pub fn remove(tx: &mut dyn Tx, id_hash: &[u8; 32]) -> Result<bool> {
     tx.execute("DELETE FROM device_pin WHERE device = $1", params![id_hash])?;

@@ -1,6 +1,7 @@
 //! Who did what to whose record.
 
 mod affected;
+mod detail;
 mod fhir;
 mod head;
 mod proof;
@@ -9,6 +10,7 @@ mod seal;
 mod verify;
 
 pub use self::affected::{Affected, Suspect};
+pub use self::detail::AuditDetail;
 pub use self::fhir::to_fhir;
 pub use self::head::{AuditHead, AuditKey, hex, is_endorsed, key_id, unhex};
 pub use self::proof::{ConsistencyProof, InclusionProof, PLACES, TreeStatus};

@@ -8,7 +8,7 @@ use store::audit::Outcome;
 
 const MAX_TEXT_CHARS: usize = 120;
 
-fn row(account: Account) -> AccountRow {
+pub(super) fn row(account: Account) -> AccountRow {
     AccountRow {
         account: account.id,
         display: account.display,
@@ -22,6 +22,8 @@ fn row(account: Account) -> AccountRow {
         disabled: account.disabled,
         created_at: account.created,
         last_login: account.last_login,
+        second_factors: account.factors,
+        has_password: account.password_hash.is_some(),
     }
 }
 
@@ -182,12 +184,26 @@ impl Record {
         limit: u32,
         cursor: Option<&str>,
     ) -> Result<(Vec<AccountRow>, Option<String>), Error> {
+        self.accounts_of_kind(ctx, super::AccountKind::All, text, limit, cursor).await
+    }
+
+    /// As [Record::accounts], of one kind.
+    pub async fn accounts_of_kind(
+        &self,
+        ctx: &Ctx,
+        kind: super::AccountKind,
+        text: Option<&str>,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<(Vec<AccountRow>, Option<String>), Error> {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "account.list", "").await);
         }
         let (text, cursor) = (text.map(str::to_owned), cursor.map(str::to_owned));
         let page = self
-            .reading(move |tx| Ok(store::account::list(tx, text.as_deref(), cursor.as_deref(), limit)?))
+            .reading(move |tx| {
+                Ok(store::account::list_of(tx, kind, text.as_deref(), cursor.as_deref(), limit)?)
+            })
             .await?;
         Ok((page.rows.into_iter().map(row).collect(), page.next))
     }

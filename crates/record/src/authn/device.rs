@@ -21,6 +21,16 @@ fn unknown_device() -> Error {
     Error::Rule(Rule::new("device-unknown", text))
 }
 
+/// Errors: `Rule` `name-required`.
+pub(super) fn check_name(name: &str) -> Result<String, Error> {
+    let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
+    if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+        let text = "Give the device a name of at most 60 characters.";
+        return Err(Error::Rule(Rule::new("name-required", text).at("/name")));
+    }
+    Ok(name)
+}
+
 /// Errors: `Rule` `pin-invalid`, `pin-common`.
 fn check_pin(pin: &str) -> Result<(), Error> {
     let refuse = |code, text| Err(Error::Rule(Rule::new(code, text).at("/pin")));
@@ -45,11 +55,7 @@ impl Record {
             return Err(self.denied(ctx, "device.add", "").await);
         };
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
-        let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
-            let text = "Give the device a name of at most 60 characters.";
-            return Err(Error::Rule(Rule::new("name-required", text).at("/name")));
-        }
+        let name = check_name(name)?;
         let (token, now) = (secret::token()?, self.now());
         let device = Device {
             id_hash: secret::hash(&token),

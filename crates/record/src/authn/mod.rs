@@ -9,6 +9,7 @@ pub mod duplicate;
 mod fresh;
 mod link;
 mod notice;
+mod oversight;
 mod passkey;
 pub mod password;
 pub(crate) mod policy;
@@ -24,9 +25,11 @@ pub mod totp;
 pub use crate::oauth::ClientRow;
 pub(crate) use code::KEEP_EXPIRED;
 use notice::Notice;
+pub use oversight::{AccountProtection, Attention};
 pub use policy::{SecondFactor, SecurityPolicy};
 pub(crate) use second::KEPT as CEREMONIES_KEPT;
 pub use second::TotpSetup;
+pub use store::account::Kind as AccountKind;
 pub(crate) use session::user;
 pub(crate) use throttle::{FAILURES_KEPT, ORIGIN_KNOWN, PER_ADDRESS, PER_NAME, Throttle};
 
@@ -235,6 +238,10 @@ pub struct AccountRow {
     pub disabled: bool,
     pub created_at: Timestamp,
     pub last_login: Option<Timestamp>,
+    /// Beside the password.
+    pub second_factors: Vec<Factor>,
+    /// False: she was invited, or signs in in another way.
+    pub has_password: bool,
 }
 
 /// `None` leaves a field as it is.

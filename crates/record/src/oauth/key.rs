@@ -23,6 +23,20 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 const AFTER: SignedDuration = SignedDuration::from_hours(48);
 const RSA_BITS: u32 = 2048;
 
+/// A key in the administrator's list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SigningKey {
+    /// `kid`
+    pub id: String,
+    /// `RS256` or `ES384`
+    pub algorithm: String,
+    pub created_at: Timestamp,
+    /// New id tokens are signed by it.
+    pub is_signing: bool,
+    /// When the next one is made at the latest.
+    pub replaced_at: Timestamp,
+}
+
 /// How id tokens may be signed; the first is what OpenID Connect has everybody understand.
 pub(super) const ALGORITHMS: [&str; 2] = ["RS256", "ES384"];
 
@@ -131,6 +145,24 @@ impl Record {
         let keys = self.signing_keys().await?;
         let public = keys.iter().filter_map(|key| serde_json::from_str::<Value>(&key.public).ok());
         Ok(json!({"keys": public.collect::<Vec<Value>>()}))
+    }
+
+    /// The keys as administrators see them, newest first. Errors: `Denied`.
+    pub async fn list_signing_keys(&self, ctx: &Ctx) -> Result<Vec<SigningKey>, Error> {
+        if !access::policy::may(ctx, Capability::ManageClients) {
+            return Err(self.denied(ctx, "oauth.keys", "").await);
+        }
+        let keys = self.signing_keys().await?;
+        let now = self.now();
+        let signs = |key: &Key| signing(&keys, &key.algorithm, now).is_some_and(|one| one.id == key.id);
+        let row = |key: &Key| SigningKey {
+            id: key.id.clone(),
+            algorithm: key.algorithm.clone(),
+            created_at: key.created,
+            is_signing: signs(key),
+            replaced_at: plus(key.created, SIGNS),
+        };
+        Ok(keys.iter().map(row).collect())
     }
 
     /// New keys at once. `drop_old`: nothing that the old ones signed counts any more, for when one got about.

@@ -20,6 +20,7 @@ mod token;
 pub use authorize::{AuthorizationView, AuthorizeError, AuthorizeParams, Decision};
 pub use client::{ClientChange, ClientRow, ClientSpec};
 pub use grant::GrantRow;
+pub use key::SigningKey;
 pub use launch::{LaunchSpec, Launched};
 pub use store::oauth::Authentication;
 pub use token::{ClientClaim, Holder, Proof, TokenAnswer};

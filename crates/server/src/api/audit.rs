@@ -19,7 +19,7 @@ pub fn routes() -> ApiRouter {
 }
 
 #[derive(Serialize, ToSchema)]
-struct AuditEntry {
+pub(super) struct AuditEntry {
     seq: i64,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
@@ -76,6 +76,10 @@ struct AuditParams {
     action: Option<String>,
     /// `success|denied|failed`
     outcome: Option<String>,
+    /// As in `purpose` of an entry; `BTG` is an emergency.
+    purpose: Option<String>,
+    /// Id of an OAuth client.
+    client: Option<String>,
     /// Network address, whole.
     address: Option<String>,
     /// As in `session` of an entry.
@@ -104,6 +108,10 @@ struct AuditExportParams {
     action: Option<String>,
     /// `success|denied|failed`
     outcome: Option<String>,
+    /// As in `purpose` of an entry; `BTG` is an emergency.
+    purpose: Option<String>,
+    /// Id of an OAuth client.
+    client: Option<String>,
     /// Network address, whole.
     address: Option<String>,
     /// As in `session` of an entry.
@@ -126,6 +134,13 @@ fn outcome(text: &str) -> Result<Outcome, ApiError> {
     found.ok_or_else(|| parameter("outcome", "Expected success, denied or failed."))
 }
 
+fn purpose(text: &str) -> Result<access::Purpose, ApiError> {
+    use access::Purpose::{Emergency, Operations, PatientRequest, Payment, System, Treatment};
+    let all = [Treatment, Payment, Operations, PatientRequest, System, Emergency];
+    let found = all.into_iter().find(|purpose| purpose.code() == text);
+    found.ok_or_else(|| parameter("purpose", "Expected TREAT, HPAYMT, HOPERAT, PATRQT, HSYSADMIN or BTG."))
+}
+
 fn address(text: &str) -> Result<std::net::IpAddr, ApiError> {
     text.parse().map_err(|_| parameter("address", "Expected an IP address."))
 }
@@ -144,6 +159,8 @@ fn filter(app: &App, params: AuditExportParams) -> Result<AuditFilter, ApiError>
         agent: params.agent,
         action: params.action,
         outcome: params.outcome.as_deref().map(outcome).transpose()?,
+        purpose: params.purpose.as_deref().map(purpose).transpose()?,
+        client: params.client,
         address: params.address.as_deref().map(address).transpose()?,
         session: params.session.as_deref().map(session).transpose()?,
         target: params.what.as_deref().map(target).transpose()?,
@@ -170,6 +187,8 @@ async fn list_audit(
             agent: params.agent,
             action: params.action,
             outcome: params.outcome,
+            purpose: params.purpose,
+            client: params.client,
             address: params.address,
             session: params.session,
             what: params.what,

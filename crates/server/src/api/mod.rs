@@ -38,6 +38,7 @@ pub mod duplicates;
 pub mod emergency;
 pub mod invoices;
 pub mod oauth;
+pub mod oversight;
 pub mod patients;
 pub mod payments;
 pub mod prescriptions;
@@ -104,6 +105,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(prescriptions::routes())
         .merge(duplicates::routes())
         .merge(users::routes())
+        .merge(oversight::routes())
         .merge(clients::routes())
         .merge(oauth::routes())
         .merge(consents::routes())

@@ -14,6 +14,7 @@ use record::rights::Question;
 use record::{Error, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use store::rights::{Change, State as ChangeState};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -63,6 +64,9 @@ struct RightsChange {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     account_id: String,
+    /// Name of the person who asked; absent in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
     role: RoleName,
     class: &'static str,
     verb: &'static str,
@@ -76,6 +80,9 @@ struct RightsChange {
     decided_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decided_by: Option<String>,
+    /// Her name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_by_name: Option<String>,
 }
 
 impl From<Change> for RightsChange {
@@ -84,6 +91,7 @@ impl From<Change> for RightsChange {
             id: change.id.to_string(),
             at: change.at,
             account_id: change.account.to_string(),
+            by: None,
             role: RoleName::from(change.cell.role),
             class: change.cell.class.code(),
             verb: change.cell.verb.code(),
@@ -93,6 +101,7 @@ impl From<Change> for RightsChange {
             state: change.state.code(),
             decided_at: change.decided.map(|(at, _)| at),
             decided_by: change.decided.map(|(_, by)| by.to_string()),
+            decided_by_name: None,
         }
     }
 }
@@ -134,12 +143,24 @@ async fn show_rights(State(app): State<AppState>, caller: Caller) -> Answer<Json
         title: class.title(),
         types: class.types().map(TypeId::name).collect(),
     });
+    let mut people: Vec<i64> = found.changes.iter().map(|change| change.account).collect();
+    people.extend(found.changes.iter().filter_map(|change| change.decided.map(|(_, by)| by)));
+    people.sort_unstable();
+    people.dedup();
+    let people = app.record.people_by_id(&caller.0, &people).await?;
+    let name =
+        |id: &str| people.iter().find(|one| one.account.to_string() == id).map(|one| one.display.clone());
+    let change = |change: Change| {
+        let shown = RightsChange::from(change);
+        let (by, decided_by_name) = (name(&shown.account_id), shown.decided_by.as_deref().and_then(name));
+        RightsChange { by, decided_by_name, ..shown }
+    };
     let sealed = Seals::CATEGORIES.iter().map(|c| SealedCategory { code: c.code, title: c.title });
     Ok(Json(RightsTable {
         cells,
         classes: classes.collect(),
         sealed_categories: sealed.collect(),
-        changes: found.changes.into_iter().map(RightsChange::from).collect(),
+        changes: found.changes.into_iter().map(change).collect(),
     }))
 }
 
@@ -231,6 +252,12 @@ struct AccessStep {
     /// `allows|denies|silent`
     #[schema(value_type = String)]
     effect: Effect,
+    /// What it says, for clients with words of their own: `role-may`, `care-none`, `seal-closed`, …
+    code: &'static str,
+    /// What fills those words in: `role`, `class`, `verb`, `reach`, `clinic`, `until`, `by`, `seals`, `scopes`.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    facts: BTreeMap<&'static str, String>,
+    /// The same in English.
     text: String,
 }
 
@@ -239,6 +266,8 @@ impl From<Explanation> for AccessExplained {
         let step = |step: access::explain::Step| AccessStep {
             layer: step.layer,
             effect: step.effect,
+            code: step.code,
+            facts: step.facts.into_iter().collect(),
             text: step.text,
         };
         AccessExplained { allowed: found.allowed, steps: found.steps.into_iter().map(step).collect() }

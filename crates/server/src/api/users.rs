@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fhir::{Resource, ResourceKey};
 use jiff::Timestamp;
-use record::authn::{AccountChange, AccountRow, AccountSpec, Delivery, Invited};
+use record::authn::{AccountChange, AccountKind, AccountRow, AccountSpec, Delivery, Invited};
 use record::{Change, ChangeSet, Error, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub fn routes() -> ApiRouter {
         .routes(routes!(list_users, create_user))
         .routes(routes!(invite_user))
         .routes(routes!(invite_user_again))
-        .routes(routes!(change_user))
+        .routes(routes!(get_user, change_user))
         .routes(routes!(reset_user_password))
 }
 
@@ -52,6 +52,10 @@ struct UserRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     last_login: Option<Timestamp>,
+    /// Beside the password: `totp`, `passkey`.
+    second_factors: Vec<&'static str>,
+    /// False for somebody who has not taken up her invitation, or signs in in another way.
+    has_password: bool,
 }
 
 impl From<AccountRow> for UserRow {
@@ -69,6 +73,8 @@ impl From<AccountRow> for UserRow {
             disabled: row.disabled,
             created_at: row.created_at,
             last_login: row.last_login,
+            second_factors: row.second_factors.iter().map(|factor| factor.code()).collect(),
+            has_password: row.has_password,
         }
     }
 }
@@ -168,12 +174,35 @@ struct OneTimePassword {
     one_time_password: String,
 }
 
+/// Whose accounts.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UserKind {
+    /// Neither patients nor those who only act for patients.
+    Staff,
+    Patients,
+    All,
+}
+
+impl From<UserKind> for AccountKind {
+    fn from(kind: UserKind) -> AccountKind {
+        match kind {
+            UserKind::Staff => AccountKind::Staff,
+            UserKind::Patients => AccountKind::Patients,
+            UserKind::All => AccountKind::All,
+        }
+    }
+}
+
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct UserParams {
     /// Name, user name or phone.
     q: Option<String>,
+    /// All if not given.
+    #[param(inline)]
+    kind: Option<UserKind>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
@@ -187,8 +216,11 @@ async fn list_users(
     Params(params): Params<UserParams>,
 ) -> Answer<Json<List<UserRow>>> {
     let text = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty());
-    let (rows, next) =
-        app.record.accounts(&caller.0, text, limit(params.limit), params.cursor.as_deref()).await?;
+    let kind = params.kind.map(AccountKind::from).unwrap_or_default();
+    let (rows, next) = app
+        .record
+        .accounts_of_kind(&caller.0, kind, text, limit(params.limit), params.cursor.as_deref())
+        .await?;
     Ok(Json(List::new(rows.into_iter().map(UserRow::from).collect(), next)))
 }
 
@@ -370,6 +402,14 @@ async fn undo_practitioner(app: &App, practitioner: ResourceKey, role: ResourceK
     if let Err(error) = undone {
         tracing::error!(%error, "a Practitioner without an account stays behind");
     }
+}
+
+/// One account.
+#[utoipa::path(get, path = "/api/v1/admin/users/{id}", tag = "administration", params(("id" = String, Path)),
+    responses((status = 200, body = UserRow)))]
+async fn get_user(State(app): State<AppState>, caller: Caller, Path(id): Path<i64>) -> Answer<Json<UserRow>> {
+    super::admin::require(&caller.0, Capability::ManageAccounts)?;
+    Ok(Json(app.record.account(&caller.0, id).await?.into()))
 }
 
 /// Changes roles or name, disables or enables. Ends the person's sessions and live connections.

@@ -34,6 +34,7 @@ mod network;
 mod oauth;
 mod oauth_backend;
 mod openapi;
+mod oversight;
 mod operations_capability;
 mod operations_chart;
 mod operations_observation;
