@@ -100,10 +100,10 @@ describe('pages', () => {
     const parts = loaded(dirname(page));
     const known = new Set<string>();
     for (const part of parts) for (const key of Object.keys(all.get(part) ?? {})) known.add(key);
-    // What is loaded later brings its own: the screens of the own account, and with them the words of `account`.
-    const later = ['account', 'entry', 'errors'].map((name) => all.get(name) ?? {});
+    // What is loaded later brings its own: the screens of the own account with `account`, what a patient says about her chart with `privacy`.
+    const later = ['account', 'entry', 'errors', 'privacy'].map((name) => all.get(name) ?? {});
     const missing = [...keysOf(page)].filter(([key, where]) => {
-      if (where.includes('/lib/account/') && later.some((part) => key in part)) return false;
+      if (/\/lib\/(account|privacy)\//.test(where) && later.some((part) => key in part)) return false;
       return !known.has(key) && [...all.values()].some((part) => key in part);
     });
     expect(missing.map(([key, where]) => `${key} in ${where.slice(LIB.length - 4)}`)).toEqual([]);
