@@ -234,6 +234,9 @@ fn uzima(setup: &Setup) -> Command {
         .env("UZIMA_AFRICASTALKING_CALLBACK_TOKEN", SMS_TOKEN)
         .env("UZIMA_TURN_LISTEN", &setup.turn_listen)
         .env("UZIMA_TURN_ALLOW_PRIVATE_RELAYS", "true")
+        // Beside the data, so that the screens of backups and of the audit trail have something to show.
+        .env("UZIMA_BACKUP_TO", setup.data.join("backup"))
+        .env("UZIMA_AUDIT_ANCHOR_FILE", setup.data.join("audit-heads.log"))
         .env("UZIMA_LOG_FORMAT", "text");
     if let Some(url) = &setup.database_url {
         command.env("UZIMA_DATABASE_URL", url);

@@ -308,7 +308,8 @@ export interface paths {
         delete: operations["remove_device"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Gives a shared device another name. */
+        patch: operations["rename_device"];
         trace?: never;
     };
     "/api/v1/auth/session": {
@@ -1596,7 +1597,8 @@ export interface paths {
         put?: never;
         /** Sends or shows a new invitation; the one before stops working. */
         post: operations["invite_user_again"];
-        delete?: never;
+        /** Withdraws an open invitation: its link works no more. */
+        delete: operations["withdraw_invitation"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1609,7 +1611,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** One account. */
+        get: operations["get_user"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2405,6 +2408,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/attention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What waits for those who look after the clinic's security. Administrator, privacy officer, IT staff. */
+        get: operations["get_attention"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/entries/{row}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One entry of the audit trail, with the versions before and after what it wrote. Administrator and privacy officer. */
+        get: operations["get_audit_entry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/oauth-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The keys that sign id tokens, newest first. */
+        get: operations["list_oauth_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** People with an account, by name or number, to choose from and to name them. Administrator and privacy officer. */
+        get: operations["list_people"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/protection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What protects somebody's account, and whether an invitation is open. */
+        get: operations["get_user_protection"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -2418,6 +2506,13 @@ export interface components {
             layer: string;
             /** @description `allows|denies|silent` */
             effect: string;
+            /** @description What it says, for clients with words of their own: `role-may`, `care-none`, `seal-closed`, … */
+            code: string;
+            /** @description What fills those words in: `role`, `class`, `verb`, `reach`, `clinic`, `until`, `by`, `seals`, `scopes`. */
+            facts: {
+                [key: string]: string;
+            };
+            /** @description The same in English. */
             text: string;
         };
         /** @description What the own account is protected by. */
@@ -2557,6 +2652,29 @@ export interface components {
          * @enum {string}
          */
         AppointmentStatus: "booked" | "arrived" | "in-progress" | "fulfilled" | "cancelled" | "noshow";
+        Attention: {
+            /** @description What is wrong with copies of the database, in words; empty if nothing is. */
+            backup: string[];
+            /** @description What is wrong with sealing or anchoring the audit trail, in words. */
+            audit: string[];
+            /**
+             * Format: int64
+             * @description Emergency access that nobody has reviewed.
+             */
+            reviews_waiting: number;
+            /**
+             * Format: int64
+             * @description Those of them for longer than three days.
+             */
+            reviews_overdue: number;
+            /**
+             * Format: int64
+             * @description Changes of rights that wait for a second person.
+             */
+            rights_waiting: number;
+            /** @description Within the last hour; those with most wrong passwords first. */
+            guessed_accounts: components["schemas"]["GuessedAccount"][];
+        };
         /** @description A place that heads are taken to. */
         AuditAnchor: {
             /** @description `file|https|mail` */
@@ -2591,6 +2709,18 @@ export interface components {
             session?: string | null;
             /** @description The application that acted for the agent. */
             client?: string | null;
+        };
+        /** @description One entry of the audit trail with what belongs to it. */
+        AuditEntryDetail: {
+            entry: components["schemas"]["AuditEntry"];
+            /** @description All patients concerned. */
+            patients: string[];
+            /** @description What to tell support. */
+            request_id: string;
+            /** @description The version that the write replaced, e.g. `Patient/1/_history/2`. */
+            before?: string | null;
+            /** @description The version that it made. */
+            after?: string | null;
         };
         /** @description RFC 9162 §2.1.4: hashes are hexadecimal. */
         AuditGrowth: {
@@ -2975,6 +3105,10 @@ export interface components {
         DeviceList: {
             items: components["schemas"]["DeviceInfo"][];
         };
+        DeviceName: {
+            /** @description At most 60 characters. */
+            name: string;
+        };
         DevicePerson: {
             account_id: string;
             display: string;
@@ -3164,6 +3298,12 @@ export interface components {
             last_used_at?: string | null;
             /** Format: date-time */
             expires_at: string;
+        };
+        /** @description An account on which somebody guesses. */
+        GuessedAccount: {
+            account_id: string;
+            display: string;
+            wrong_passwords: components["schemas"]["WrongPasswords"];
         };
         /** @description A window that repeats every week. */
         Hours: {
@@ -3614,6 +3754,20 @@ export interface components {
             total?: number | null;
         };
         /** @description A page of a list. */
+        List_Person: {
+            items: {
+                id: string;
+                display: string;
+                login?: string | null;
+                roles: components["schemas"]["RoleName"][];
+                disabled: boolean;
+            }[];
+            /** @description Give it back as `cursor`; null on the last page. */
+            next: string | null;
+            /** Format: int64 */
+            total?: number | null;
+        };
+        /** @description A page of a list. */
         List_Price: {
             items: {
                 /** @description e.g. `visit-video-394814009`: `visit-<kind>-<specialty>` for consultations. */
@@ -3698,6 +3852,10 @@ export interface components {
                 created_at: string;
                 /** Format: date-time */
                 last_login?: string | null;
+                /** @description Beside the password: `totp`, `passkey`. */
+                second_factors: string[];
+                /** @description False for somebody who has not taken up her invitation, or signs in in another way. */
+                has_password: boolean;
             }[];
             /** @description Give it back as `cursor`; null on the last page. */
             next: string | null;
@@ -3919,6 +4077,25 @@ export interface components {
         };
         /** @enum {string} */
         NoteStatus: "draft" | "signed" | "amended";
+        /** @description A key that signs id tokens. */
+        OauthKey: {
+            /** @description `kid` */
+            id: string;
+            /** @description `RS256` or `ES384` */
+            algorithm: string;
+            /** Format: date-time */
+            created_at: string;
+            /** @description New id tokens are signed by it; the others are only published. */
+            is_signing: boolean;
+            /**
+             * Format: date-time
+             * @description When the next one is made at the latest.
+             */
+            replaced_at: string;
+        };
+        OauthKeyList: {
+            items: components["schemas"]["OauthKey"][];
+        };
         OneTimePassword: {
             /** @description Shown once. */
             one_time_password: string;
@@ -4119,6 +4296,14 @@ export interface components {
         };
         PendingLogin: {
             pending_id: string;
+        };
+        /** @description Somebody with an account. */
+        Person: {
+            id: string;
+            display: string;
+            login?: string | null;
+            roles: components["schemas"]["RoleName"][];
+            disabled: boolean;
         };
         PersonName: {
             given: string;
@@ -4380,6 +4565,8 @@ export interface components {
             /** Format: date-time */
             at: string;
             account_id: string;
+            /** @description Name of the person who asked; absent in the answer to a change. */
+            by?: string | null;
             role: components["schemas"]["RoleName"];
             class: string;
             verb: string;
@@ -4391,6 +4578,8 @@ export interface components {
             /** Format: date-time */
             decided_at?: string | null;
             decided_by?: string | null;
+            /** @description Her name. */
+            decided_by_name?: string | null;
         };
         RightsClass: {
             code: string;
@@ -4550,16 +4739,6 @@ export interface components {
             shared_device: boolean;
             due?: string | null;
             second_factor_asked: boolean;
-            /**
-             * Format: int64
-             * @description Seconds without a request after which this session ends; for clients whose clock is wrong.
-             */
-            idle_limit_s: number;
-            /**
-             * Format: int64
-             * @description Seconds until it ends whatever happens.
-             */
-            left_s: number;
         };
         /** @enum {string} */
         Sex: "female" | "male" | "other" | "unknown";
@@ -4663,6 +4842,37 @@ export interface components {
             /** @description Shown once. */
             one_time_password: string;
         };
+        /** @description A passkey of somebody else. */
+        UserPasskey: {
+            name: string;
+            /** @description Kept by the maker of the device, not only on it. */
+            is_synced: boolean;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            last_used_at?: string | null;
+        };
+        /** @description What protects somebody's account. */
+        UserProtection: {
+            /** @description What the clinic asks of this person: `off`, `asked` or `required`. */
+            second_factor: string;
+            has_password: boolean;
+            /** @description Somebody else made the password; it must be changed at the next sign-in. */
+            must_change_password: boolean;
+            /** Format: date-time */
+            password_changed_at?: string | null;
+            /** Format: date-time */
+            totp_since?: string | null;
+            /** Format: int32 */
+            recovery_codes_left: number;
+            passkeys: components["schemas"]["UserPasskey"][];
+            /**
+             * Format: date-time
+             * @description Until when the open invitation works.
+             */
+            invited_until?: string | null;
+            wrong_passwords?: null | components["schemas"]["WrongPasswords"];
+        };
         UserRow: {
             id: string;
             display: string;
@@ -4678,6 +4888,10 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             last_login?: string | null;
+            /** @description Beside the password: `totp`, `passkey`. */
+            second_factors: string[];
+            /** @description False for somebody who has not taken up her invitation, or signs in in another way. */
+            has_password: boolean;
         };
         UserSwitch: {
             account_id: string;
@@ -4794,6 +5008,18 @@ export interface components {
              * @default null
              */
             height: string | null;
+        };
+        /** @description A series of wrong passwords from one kind of place. */
+        WrongPasswords: {
+            /** Format: int32 */
+            count: number;
+            /** Format: date-time */
+            last_at: string;
+            /**
+             * Format: date-time
+             * @description The next try from there must wait until then.
+             */
+            waits_until: string;
         };
     };
     responses: never;
@@ -5419,6 +5645,38 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rename_device: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceName"];
+            };
+        };
         responses: {
             204: {
                 headers: {
@@ -8068,6 +8326,8 @@ export interface operations {
             query?: {
                 /** @description Name, user name or phone. */
                 q?: string;
+                /** @description All if not given. */
+                kind?: "staff" | "patients" | "all";
                 limit?: number;
                 cursor?: string;
             };
@@ -8181,6 +8441,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InvitationMade"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserRow"];
                 };
             };
             /** @description Any error */
@@ -9333,6 +9651,10 @@ export interface operations {
                 action?: string;
                 /** @description `success|denied|failed` */
                 outcome?: string;
+                /** @description As in `purpose` of an entry; `BTG` is an emergency. */
+                purpose?: string;
+                /** @description Id of an OAuth client. */
+                client?: string;
                 /** @description Network address, whole. */
                 address?: string;
                 /** @description As in `session` of an entry. */
@@ -9383,6 +9705,10 @@ export interface operations {
                 action?: string;
                 /** @description `success|denied|failed` */
                 outcome?: string;
+                /** @description As in `purpose` of an entry; `BTG` is an emergency. */
+                purpose?: string;
+                /** @description Id of an OAuth client. */
+                client?: string;
                 /** @description Network address, whole. */
                 address?: string;
                 /** @description As in `session` of an entry. */
@@ -9826,6 +10152,160 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Overview"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_attention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Attention"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_audit_entry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `seq` of the entry */
+                row: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditEntryDetail"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_oauth_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OauthKeyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_people: {
+        parameters: {
+            query?: {
+                /** @description Name, user name or phone. */
+                q?: string;
+                /** @description Exactly these, comma separated; at most 200. Nothing else counts then. */
+                ids?: string;
+                /** @description `staff` if not given. */
+                kind?: "staff" | "patients" | "all";
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Person"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_user_protection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserProtection"];
                 };
             };
             /** @description Any error */

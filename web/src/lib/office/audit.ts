@@ -32,7 +32,7 @@ export function thingOf(what: string): Thing | undefined {
   const question = what.indexOf('?');
   if (question >= 0) {
     const parts = what.slice(question + 1).split('&').filter((part) => !HOW.test(part));
-    return { kind: what.slice(0, question), about: parts.map(spoken).join(', ') || undefined };
+    return { kind: what.slice(0, question), about: parts.filter((part) => !/=$/.test(part)).map(spoken).join(', ') || undefined };
   }
   const [kind, ...rest] = what.split('/');
   return { kind: kind!, id: rest.join('/') || undefined };
