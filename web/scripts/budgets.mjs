@@ -58,6 +58,7 @@ for (const name of nodes.keys()) {
 for (const [portal, names] of [...portals].sort()) {
   const catalogues = portal === 'patient' ? ['core', 'home', 'shared', 'patient'] : ['core', 'shared', 'staff'];
   if (portal !== 'patient') catalogues.push(portal);
+  if (portal === 'admin') catalogues.push('secure');
   if (portal !== 'patient') {
     const start = names.find((name) => name === `(staff)/${portal}/+page`);
     if (start) check(`staff first load ${portal}`, 90, first([start], catalogues));

@@ -51,12 +51,12 @@ pub fn failed(
     Ok(failures)
 }
 
-/// Accounts with more than `free` failures in a row from some kind of place, the last of them after `since`: how many,
+/// Accounts with `free` failures in a row or more from some kind of place, the last of them after `since`: how many,
 /// when the last was, and until when the next try must wait. Those with most come first.
 pub fn guessed(tx: &mut dyn Tx, since: Timestamp, free: u32, limit: u32) -> Result<Vec<(i64, Failures)>> {
     tx.all(
         "SELECT account, max(failures), max(last_us), max(free_us) FROM login_failure \
-         WHERE last_us > $1 AND failures > $2 GROUP BY account ORDER BY max(failures) DESC, account LIMIT $3",
+         WHERE last_us > $1 AND failures >= $2 GROUP BY account ORDER BY max(failures) DESC, account LIMIT $3",
         params![since, free, i64::from(limit)],
         |row| {
             let failures = u32::try_from(row.int(1)?).unwrap_or(u32::MAX);
