@@ -403,6 +403,22 @@ test('a record is erased by two people, and not while a hold is in force', { tim
     await dialog.getByRole('button', { name: 'Save' }).click();
     await second.page.getByText(`board${RUN}.example.org`).waitFor();
   });
+
+  await step('somebody without an account', async () => {
+    await second.page.getByRole('tab', { name: /Requests/ }).click();
+    await second.page.getByRole('button', { name: 'For somebody without an account' }).click();
+    const dialog = second.page.getByRole('dialog', { name: 'For somebody without an account' });
+    await dialog.getByRole('combobox', { name: 'Patient' }).fill(CANARY);
+    await dialog.getByRole('option', { name: new RegExp(CANARY) }).first().click();
+    await stands(second.page);
+    await accessible(second.page, 'paper');
+    await shoot(second.page, 'privacy-17-paper');
+    await dialog.getByRole('button', { name: 'Show the report' }).click();
+    await second.page.getByRole('heading', { name: 'What is held about a person' }).waitFor();
+    await second.page.getByRole('heading', { name: 'What is held', exact: true }).waitFor();
+    await accessible(second.page, 'report for somebody');
+    await shoot(second.page, 'privacy-18-report');
+  });
   assert.deepEqual([...her.errors, ...officer.errors, ...second.errors], []);
   await Promise.all([her.context.close(), officer.context.close(), second.context.close()]);
 });

@@ -158,6 +158,34 @@ impl Record {
         Ok(text.map(str::to_owned))
     }
 
+    /// An SMS that says that there is an answer, not which. Nobody is told who has no account with a phone.
+    async fn tell_answered(&self, patient: &str) -> Result<Option<Effect>, Error> {
+        let key = ResourceKey::new(TypeId::PATIENT, patient);
+        let wanted = key.clone();
+        let accounts = self.reading(move |tx| Ok(store::account::by_patient(tx, &wanted)?)).await?;
+        let Some(account) = accounts.into_iter().find(|a| !a.disabled && a.phone.is_some()) else {
+            return Ok(None);
+        };
+        let Some(phone) = account.phone else { return Ok(None) };
+        let body = match account.language.split('-').next().unwrap_or_default() {
+            "sw" => "Ombi lako kuhusu data yako limejibiwa. Tazama Data yangu kwenye akaunti yako.",
+            "fr" => "Votre demande sur vos donnees a une reponse. Voyez Mes donnees dans votre compte.",
+            _ => "Your request about your data was answered. See My data in your account.",
+        };
+        let template = "privacy.answered";
+        let mut sms = store::message::NewMessage::sms(
+            phone,
+            account.language,
+            template,
+            body,
+            self.now(),
+            Uuid::now_v7(),
+        );
+        sms.patient = Some(key);
+        sms.account = Some(account.id);
+        Ok(Some(Effect::Message(sms)))
+    }
+
     /// SMS to the privacy officers that have a phone.
     async fn tell_privacy_officers(&self, template: &'static str, body: &str) -> Result<Vec<Effect>, Error> {
         let accounts = self.reading(|tx| Ok(store::account::list(tx, None, None, MAX_ACCOUNTS)?)).await?;

@@ -287,9 +287,11 @@ impl Record {
             (key, written) = (Some(words), vec![Change::Create { resource }]);
         }
         let answered = Answered { answer, ground: ground.map(str::to_owned), at: self.now(), by, words: key };
+        let mut effects = vec![Effect::Subject(SubjectEffect::Answer { id: request.id, answered })];
+        effects.extend(self.tell_answered(&request.patient).await?);
         let set = ChangeSet {
             changes: written,
-            effects: vec![Effect::Subject(SubjectEffect::Answer { id: request.id, answered })],
+            effects,
             events: vec![event(
                 "privacy.answered",
                 &request.patient,
