@@ -5,6 +5,7 @@ use crate::write::entries::stored_entries;
 use crate::{Error, Record};
 use access::{Ctx, Principal};
 use fhir::{Resource, ResourceKey};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use store::audit::Outcome;
 use store::resource::{Indexed, Step};
@@ -16,6 +17,10 @@ const STEP: Step = Step { resources: 100, bytes: 1024 * 1024 };
 const SEALED: &str = "keys.sealed";
 /// When to ask again for what needs all contents sealed.
 const SEAL_RETRY_S: u32 = 30;
+/// When the tenant key was last rotated.
+const ROTATED: &str = "keys.tenant-rotated";
+const ROTATE_EVERY: SignedDuration = SignedDuration::from_hours(365 * 24);
+const ROTATE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// Steps of the sealing walk that an erasure does itself.
 const MAX_SEAL_STEPS: u32 = 20;
 /// Shared resources that are named.
@@ -47,6 +52,47 @@ impl Record {
             return Err(self.denied(ctx, action, what).await);
         }
         self.audit_one(ctx, action, Outcome::Success, &format!("key/{what}"), &[]).await
+    }
+
+    /// Makes a new tenant key and wraps every patient's key under it; how many. Reads and writes go on and no content is
+    /// written anew. Errors: `Denied` for anybody but the program itself; of the key store.
+    pub async fn rotate_tenant_key(&self, ctx: &Ctx) -> Result<u64, Error> {
+        let action = "key.change";
+        if !matches!(ctx.principal, Principal::System(_)) {
+            return Err(self.denied(ctx, action, "key/tenant").await);
+        }
+        let now = self.now();
+        self.writing(move |tx| Ok(setting::put(tx, ROTATED, &json!(now.to_string()))?)).await?;
+        let store = self.store().clone();
+        let rotated = tokio::task::spawn_blocking(move || store.rotate_tenant_key()).await;
+        let keys = rotated.map_err(|error| Error::Internal(error.to_string()))??;
+        self.note_key_change(ctx, "tenant").await?;
+        Ok(keys)
+    }
+
+    /// Rotates the tenant key a day after somebody was erased, so that what a disk may still hold of a destroyed key opens
+    /// nothing, and every year. Returns how many keys were wrapped anew, 0 if it is not time. For the worker.
+    pub async fn rotate_tenant_key_when_due(&self) -> Result<u64, Error> {
+        let now = self.now();
+        let is_due = self
+            .writing(move |tx| {
+                let last = setting::get(tx, ROTATED)?;
+                let last =
+                    last.as_ref().and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
+                let Some(last) = last else {
+                    setting::put(tx, ROTATED, &json!(now.to_string()))?;
+                    return Ok(false);
+                };
+                let erased = shred::last_erased(tx)?.filter(|erased| *erased > last);
+                let passed = |since: Timestamp, time| now.duration_since(since) >= time;
+                Ok(passed(last, ROTATE_EVERY) || erased.is_some_and(|erased| passed(erased, ROTATE_AFTER)))
+            })
+            .await?;
+        if is_due && self.store().has_keys() {
+            self.rotate_tenant_key(&Ctx::system("keys", now)).await
+        } else {
+            Ok(0)
+        }
     }
 
     /// Destroys what is readable of this patient and of the records merged into it: contents of all versions, index rows,

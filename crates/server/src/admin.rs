@@ -29,6 +29,7 @@ pub enum Command {
     NoteKeyChange {
         what: String,
     },
+    RotateTenantKey,
 }
 
 /// An account without a person in the record, e.g. the first administrator.
@@ -125,6 +126,7 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
             record.note_key_change(&ctx, &what).await?;
             json!({})
         }
+        Command::RotateTenantKey => json!({"keys": record.rotate_tenant_key(&ctx).await?}),
     })
 }
 

@@ -71,6 +71,12 @@ pub fn is_erased(tx: &mut dyn Tx, patient: &str) -> Result<bool> {
     Ok(tx.one(sql, params![&encode_target(TypeId::PATIENT, patient)], |_| Ok(()))?.is_some())
 }
 
+/// When a patient was last erased; `None` if nobody was.
+pub fn last_erased(tx: &mut dyn Tx) -> Result<Option<Timestamp>> {
+    let sql = "SELECT max(erased_us) FROM patient_key WHERE erased_us IS NOT NULL";
+    Ok(tx.one(sql, &[], |row| row.opt_time(0))?.flatten())
+}
+
 /// Whether the patient was erased and the key is destroyed. A database without keys has nothing to destroy: true.
 pub fn is_destroyed(tx: &mut dyn Tx, patient: &str) -> Result<bool> {
     let vault = tx.sealing().vault.clone();

@@ -22,6 +22,9 @@ pub enum Order {
     /// Changes the key-encryption key: seals the keys anew, touches no data, and may run beside a running server. Without
     /// `--to-…` a new key takes the place of that in the key file, or the key program is asked again.
     Rotate(Rotate),
+    /// Makes a new tenant key and wraps the patients' keys under it, through the running server if there is one. Touches no
+    /// data; reads and writes go on.
+    RotateTenant,
     /// Changes the database's own key by rewriting all of it (embedded database only). The server must be stopped; there
     /// must be as much free room as the database takes. Goes on where it was stopped.
     Rekey,
@@ -54,6 +57,7 @@ pub async fn run(config: Config, order: Order) -> anyhow::Result<()> {
             let (told, what) = rotate(&config, &arguments)?;
             (told, Some(what))
         }
+        Order::RotateTenant => (rotate_tenant(&config).await?, None),
         Order::Rekey => {
             let owned = config.clone();
             (tokio::task::spawn_blocking(move || rekey_database(&owned)).await??, Some("database"))
@@ -64,6 +68,18 @@ pub async fn run(config: Config, order: Order) -> anyhow::Result<()> {
     }
     println!("{}", serde_json::to_string_pretty(&told)?);
     Ok(())
+}
+
+/// The audit trail is told by whoever does it.
+async fn rotate_tenant(config: &Config) -> anyhow::Result<serde_json::Value> {
+    if let Some(answer) = control::send(&config.data, &Command::RotateTenantKey).await? {
+        return Ok(answer);
+    }
+    let opening = config.clone();
+    let record = tokio::task::spawn_blocking(move || storage::open(&opening, start::clock())).await??;
+    let done = admin::run(&record, Command::RotateTenantKey).await;
+    tokio::task::spawn_blocking(move || record.store().close()).await?;
+    Ok(done?)
 }
 
 /// In the audit trail, by the running server if there is one.

@@ -19,6 +19,7 @@ pub mod audit;
 mod billing;
 mod bulk;
 mod care;
+mod keys;
 mod messages;
 mod prune;
 mod registry;
@@ -36,6 +37,7 @@ pub fn registry() -> Registry {
     let mut registry = Registry::default();
     billing::register(&mut registry);
     care::register(&mut registry);
+    keys::register(&mut registry);
     messages::register(&mut registry);
     search_parameters::register(&mut registry);
     subscriptions::register(&mut registry);

@@ -244,6 +244,11 @@ impl Store {
         off_runtime(move || vault.state())
     }
 
+    /// Whether contents are sealed under keys that this process has.
+    pub fn has_keys(&self) -> bool {
+        self.vault().is_ok_and(|vault| vault.has_place())
+    }
+
     /// Makes a new tenant key and wraps every data key under it; how many. Contents stay as they are and are read and
     /// written meanwhile. Blocks. Errors: [Error::KeysMissing]; of the disk or the database.
     pub fn rotate_tenant_key(&self) -> Result<u64> {

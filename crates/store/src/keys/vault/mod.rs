@@ -184,6 +184,11 @@ impl Vault {
         self.place.is_some() || self.is_keyless
     }
 
+    /// Whether the keys are at hand.
+    pub fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// Names the key store; zeroes without one.
     pub fn id(&self) -> [u8; 16] {
         self.place.as_ref().map_or([0; 16], |place| place.id())
