@@ -41,6 +41,7 @@ mod operations_observation;
 mod operations_patient;
 mod payments;
 mod postgres;
+mod privacy;
 mod rest;
 mod rights;
 mod routes;
