@@ -188,10 +188,14 @@ pub enum Factor {
     Pin,
     /// An outside provider of identities said so.
     Outside,
+    /// It also asked for a second factor, and the clinic takes its word for it.
+    OutsideSecondFactor,
+    /// One that cannot be phished, e.g. a passkey.
+    OutsidePasskey,
 }
 
 impl Factor {
-    pub const ALL: [Factor; 7] = [
+    pub const ALL: [Factor; 9] = [
         Factor::Password,
         Factor::Passkey,
         Factor::Totp,
@@ -199,6 +203,8 @@ impl Factor {
         Factor::RecoveryCode,
         Factor::Pin,
         Factor::Outside,
+        Factor::OutsideSecondFactor,
+        Factor::OutsidePasskey,
     ];
     /// As stored with sessions and printed in `/api/v1`, e.g. `sms-code`.
     pub fn code(self) -> &'static str {
@@ -210,6 +216,8 @@ impl Factor {
             Factor::RecoveryCode => "recovery-code",
             Factor::Pin => "pin",
             Factor::Outside => "outside",
+            Factor::OutsideSecondFactor => "outside-second-factor",
+            Factor::OutsidePasskey => "outside-passkey",
         }
     }
     /// The inverse of [Factor::code].
@@ -218,7 +226,12 @@ impl Factor {
     }
     /// Whether it proves something besides a password: what [Factor::Password] alone does not.
     pub fn is_strong(self) -> bool {
-        matches!(self, Factor::Passkey | Factor::Totp | Factor::RecoveryCode | Factor::Outside)
+        self.is_phishing_resistant()
+            || matches!(self, Factor::Totp | Factor::RecoveryCode | Factor::OutsideSecondFactor)
+    }
+    /// Whether it is of no use to a page that only looks like ours.
+    pub fn is_phishing_resistant(self) -> bool {
+        matches!(self, Factor::Passkey | Factor::OutsidePasskey)
     }
 }
 
@@ -229,6 +242,8 @@ pub enum Due {
     Password,
     /// The clinic asks people of this role for a second factor, and this person has none yet.
     SecondFactor,
+    /// It asks people of this role for a passkey, and this person did not sign in by one.
+    Passkey,
 }
 
 impl Due {
@@ -236,7 +251,7 @@ impl Due {
     pub fn code(self) -> &'static str {
         match self {
             Due::Password => "password-change-needed",
-            Due::SecondFactor => "second-factor-needed",
+            Due::SecondFactor | Due::Passkey => "second-factor-needed",
         }
     }
 }

@@ -9,5 +9,6 @@ pub mod consult;
 pub mod egress;
 pub mod hook;
 pub mod mail;
+pub mod oidc;
 pub mod sms;
 pub mod turn;

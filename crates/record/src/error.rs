@@ -82,6 +82,7 @@ impl Error {
             Error::StepUpNeeded { .. } => one(IssueCode::Login, "Show again that it is you to do this."),
             Error::Due(access::Due::Password) => one(IssueCode::Login, "Change your password first."),
             Error::Due(access::Due::SecondFactor) => one(IssueCode::Login, "Set up a second factor first."),
+            Error::Due(access::Due::Passkey) => one(IssueCode::Login, "Set up or use a passkey first."),
             Error::NotFound => one(IssueCode::NotFound, "There is no such resource."),
             Error::Gone => one(IssueCode::Deleted, "This resource was deleted."),
             Error::VersionConflict { .. } => {

@@ -1,5 +1,6 @@
 //! Stand-ins for the outside providers that Uzima talks to: Safaricom's Daraja (M-PESA), Africa's
-//! Talking (SMS) and a mail server, with virtual handsets on which people read messages and approve payments.
+//! Talking (SMS), a mail server and a provider of identities, with virtual handsets on which people read messages and
+//! approve payments.
 //!
 //! The sandbox speaks the providers' wire protocols over real sockets, so nothing in Uzima knows that
 //! it is not the real thing, and it fails on demand in the ways the real ones were seen to fail
@@ -15,6 +16,7 @@ pub mod config;
 pub mod fault;
 pub mod handset;
 pub mod log;
+pub mod oidc;
 pub mod payment;
 pub mod s3;
 pub mod smtp;
@@ -74,6 +76,8 @@ pub struct Handle {
     pub address: SocketAddr,
     sandbox: Sandbox,
     server: Option<JoinHandle<std::io::Result<()>>>,
+    /// The provider of identities.
+    pub oidc: oidc::Issuer,
     /// The mail server, if one was asked for.
     pub smtp: Option<smtp::Smtp>,
 }
@@ -130,13 +134,15 @@ pub async fn serve(config: Config) -> Result<Handle, ServeError> {
         TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
     let sandbox = Sandbox::new(config, http);
-    let app = router(sandbox.clone());
+    let base = sandbox.config().public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let oidc = oidc::Issuer::new(base.trim_end_matches('/'));
+    let app = router(sandbox.clone()).merge(oidc::router(oidc.clone()));
     tokio::spawn(sandbox.clone().expire_prompts());
     let stopping = sandbox.clone();
     let server = tokio::spawn(async move {
         axum::serve(listener, app).with_graceful_shutdown(async move { stopping.stopped().await }).await
     });
-    Ok(Handle { address, sandbox, server: Some(server), smtp })
+    Ok(Handle { address, sandbox, server: Some(server), oidc, smtp })
 }
 
 /// Settings from flags pass the same checks as those from the API.

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-/// Stand-ins for M-PESA (Daraja) and SMS (Africa's Talking), with virtual handsets. No real money.
+/// Stand-ins for M-PESA (Daraja), SMS (Africa's Talking) and a provider of identities, with virtual handsets. No real money.
 #[derive(Parser)]
 #[command(name = "uzima-sandbox", version)]
 struct Arguments {

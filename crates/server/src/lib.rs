@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod http;
 mod keys;
 pub mod oauth;
+mod outside;
 mod parts;
 mod residency;
 pub mod rest;

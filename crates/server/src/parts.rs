@@ -44,6 +44,8 @@ pub struct Parts {
     pub sms: Option<Arc<reach::sms::Sms>>,
     /// Notifications of FHIR Subscriptions on their way.
     pub notifications: crate::worker::subscriptions::Notifications,
+    /// Outside providers of identities.
+    pub outside: Vec<Arc<crate::outside::Outside>>,
     /// Copies of the embedded database elsewhere.
     pub backups: Arc<crate::backups::Backups>,
 }
@@ -61,7 +63,9 @@ impl Parts {
         let notifications = crate::worker::subscriptions::Notifications::start(config, record)
             .context("notifications cannot start")?;
         let backups = Arc::new(crate::backups::Backups::new(config, record.store()));
+        let outside = crate::outside::start(config, public_url)?;
         Ok(Parts {
+            outside,
             calls: Calls::start(config).await?,
             billing,
             insight,

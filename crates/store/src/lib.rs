@@ -44,6 +44,7 @@ pub mod migrate;
 pub mod oauth;
 pub mod one_time_code;
 pub mod outbox;
+pub mod outside;
 pub mod page;
 pub mod payment;
 pub mod proxy;

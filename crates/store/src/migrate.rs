@@ -46,6 +46,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     25 "0025_audit_tree",
     26 "0026_data_key",
     27 "0027_subject",
+    28 "0028_outside",
     29 "0029_rights",
     31 "0031_audit_journal",
 ];

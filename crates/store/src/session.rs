@@ -56,7 +56,8 @@ fn codes(factors: &[Factor]) -> String {
 /// Sessions of one account that may be begun in the same microsecond.
 const MAX_AT_ONCE: i64 = 1000;
 
-pub fn insert(tx: &mut dyn Tx, new: &NewSession) -> Result<()> {
+/// Returns [Session::id].
+pub fn insert(tx: &mut dyn Tx, new: &NewSession) -> Result<[u8; 8]> {
     let facts = &new.facts;
     // When it was begun names a session: of two at once one is begun a microsecond later.
     let mut begun = facts.begun.as_microsecond();
@@ -82,7 +83,7 @@ pub fn insert(tx: &mut dyn Tx, new: &NewSession) -> Result<()> {
             facts.shared_device.as_ref()
         ],
     )?;
-    Ok(())
+    Ok(begun.to_be_bytes())
 }
 
 /// The session of account `$1` that [Session::id] `$2` names; those of an older program were begun when they were made.

@@ -45,6 +45,20 @@ pub const PASSWORD: &str = "karibu-uzima-2026";
 
 /// The test application that Daraja's own documentation uses for its sandbox.
 const SHORTCODE: &str = "174379";
+/// The sandbox's provider of identities: its people get roles by their groups.
+const IDENTITY_PROVIDER: &str = r#"
+name = "Staff login (sandbox)"
+client_id = "uzima"
+client_secret = "uzima-sandbox-oidc-secret"
+create_accounts = true
+allow_http = true
+allow_private = true
+roles = [
+    { claim = "groups", value = "doctors", role = "doctor" },
+    { claim = "groups", value = "cashiers", role = "cashier" },
+    { claim = "groups", value = "front-desk", role = "front-desk" },
+]
+"#;
 /// The secret part of the address of delivery reports; guards nothing but the sandbox.
 const SMS_TOKEN: &str = "demo-delivery-reports";
 
@@ -116,6 +130,12 @@ pub fn start(setup: &Setup) -> anyhow::Result<Demo> {
         }
         std::fs::create_dir_all(&setup.data)?;
     }
+    // The file anew each time: the sandbox may listen elsewhere than in the run before.
+    let providers = format!(
+        "[identity_providers.staff]\nissuer = \"http://{}/oidc\"{IDENTITY_PROVIDER}",
+        setup.sandbox_listen
+    );
+    std::fs::write(setup.data.join("uzima.toml"), providers)?;
     let hospital = setup.data.join("hospital");
     if fresh {
         shell::run(
@@ -180,6 +200,9 @@ impl Demo {
         println!(
             "  Phones (sandbox)  {sandbox_url}   every number has a handset here: SMS, M-PESA prompts, PIN 1234"
         );
+        println!(
+            "  Staff login       on the sign-in page: an outside identity provider, also the sandbox's; pick anybody"
+        );
         println!("  FHIR R4           {url}/fhir/R4/metadata");
         println!("  API               {url}/api/v1/openapi.json\n");
         println!("  Everybody's password: {PASSWORD}");
@@ -217,6 +240,8 @@ fn uzima(setup: &Setup) -> Command {
     let mut command = Command::new(setup.bin.join("uzima"));
     command
         .current_dir(root())
+        .arg("--config")
+        .arg(setup.data.join("uzima.toml"))
         .env("UZIMA_DATA", setup.data.join("data"))
         .env("UZIMA_LISTEN", &setup.listen)
         .env("UZIMA_PUBLIC_URL", public(setup))

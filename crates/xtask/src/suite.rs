@@ -133,6 +133,8 @@ impl Hospital {
         command
             .env("UZIMA_URL", &self.demo.url)
             .env("UZIMA_SANDBOX_URL", &self.demo.sandbox_url)
+            // The id of the sandbox's provider of identities, whose control is at `/oidc/control` of the sandbox.
+            .env("UZIMA_IDENTITY_PROVIDER", "staff")
             .env("UZIMA_DOCTOR", doctor(0))
             .env("UZIMA_OTHER_DOCTOR", doctor(1))
             .env("UZIMA_PASSWORD", demo::PASSWORD)

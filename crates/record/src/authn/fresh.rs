@@ -21,8 +21,12 @@ impl Record {
             return Ok(());
         }
         // Who has a second factor shows that one: the password alone may be known to whoever took the desk over.
-        let factors =
-            if session.enrolled.is_empty() { vec![Factor::Password] } else { session.enrolled.clone() };
+        let factors = match session.enrolled.is_empty() {
+            false => session.enrolled.clone(),
+            // Perhaps she has no password at all.
+            true if session.factors.contains(&Factor::Outside) => vec![Factor::Outside],
+            true => vec![Factor::Password],
+        };
         Err(Error::StepUpNeeded { factors, minutes })
     }
 }

@@ -100,6 +100,12 @@ impl Record {
         if self.inner.throttle.attempt(&key, RESETS_PER_HOUR, self.now()).is_err() {
             return Ok(());
         }
+        let id = account.id;
+        // Who signs in by a provider and has no password here gets none this way: then it could not lock her out.
+        let is_outside = self.reading(move |tx| Ok(!store::outside::of_account(tx, id)?.is_empty())).await?;
+        if is_outside && account.password_hash.is_none() {
+            return Ok(());
+        }
         let (token, link) = self.new_link(account.id, RESET, RESET_WAITS, ctx)?;
         let expires = link.expires;
         let message = self.link_message(account, Delivery::Email, Notice::ResetLink, &token, expires)?;

@@ -184,7 +184,8 @@ impl Record {
         self.set_password(ctx, &account, new, CHANGE, false).await
     }
 
-    /// `temporary`: somebody else made it, so it must be changed at the first sign-in. Ends all sessions.
+    /// `temporary`: somebody else made it, so it must be changed at the first sign-in. Ends all sessions and what
+    /// applications were granted.
     pub(super) async fn set_password(
         &self,
         ctx: &Ctx,
@@ -221,6 +222,8 @@ impl Record {
                 Some(own) => store::session::end_others(tx, id, own)?,
                 None => store::session::end_all(tx, id, None)?,
             };
+            // Whoever knew the old one may have let an application in.
+            store::oauth::revoke_of_account(tx, id, now)?;
             store::ceremony::end_all(tx, id)?;
             store::ceremony::end_links(tx, id, None)?;
             store::device::remove_pins(tx, None, id)?;

@@ -43,6 +43,8 @@ pub struct SecurityPolicy {
     pub second_factor: SecondFactor,
     /// Must have a second factor whatever `second_factor` says.
     pub required_roles: Vec<Role>,
+    /// Must have signed in by a passkey, or the like at a provider that is believed; nothing else is enough.
+    pub passkey_roles: Vec<Role>,
     /// A session of staff ends after this long without a request.
     pub staff_idle_minutes: u32,
     /// A session of staff ends then at the latest.
@@ -61,6 +63,7 @@ impl Default for SecurityPolicy {
         SecurityPolicy {
             second_factor: SecondFactor::Asked,
             required_roles: Vec::new(),
+            passkey_roles: Vec::new(),
             staff_idle_minutes: 15,
             staff_absolute_minutes: 12 * 60,
             kiosk_idle_minutes: 5,
@@ -105,9 +108,14 @@ impl SecurityPolicy {
         (SignedDuration::from_mins(i64::from(idle)), SignedDuration::from_mins(i64::from(whole)))
     }
 
+    /// Whether only a passkey is enough for people with these roles.
+    pub fn needs_passkey(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|r| self.passkey_roles.contains(r))
+    }
+
     /// What is asked of people with these roles.
     pub fn second_factor_for(&self, roles: &[Role]) -> SecondFactor {
-        if roles.iter().any(|r| self.required_roles.contains(r)) {
+        if self.needs_passkey(roles) || roles.iter().any(|r| self.required_roles.contains(r)) {
             SecondFactor::Required
         } else if is_staff(roles) {
             self.second_factor
@@ -122,6 +130,10 @@ impl SecurityPolicy {
         if account.temporary && factors.contains(&Factor::Password) {
             return Some(Due::Password);
         }
+        // A PIN stands for the sign-in with which it was set, which nobody knows to have been by a passkey.
+        if self.needs_passkey(&account.roles) {
+            return (!factors.iter().any(|f| f.is_phishing_resistant())).then_some(Due::Passkey);
+        }
         let strong = factors.iter().any(|f| f.is_strong() || *f == Factor::Pin);
         (self.second_factor_for(&account.roles) == SecondFactor::Required && !strong)
             .then_some(Due::SecondFactor)
@@ -131,6 +143,7 @@ impl SecurityPolicy {
         json!({
             "second_factor": self.second_factor.code(),
             "required_roles": self.required_roles.iter().map(|r| r.code()).collect::<Vec<_>>(),
+            "passkey_roles": self.passkey_roles.iter().map(|r| r.code()).collect::<Vec<_>>(),
             "staff_idle_minutes": self.staff_idle_minutes,
             "staff_absolute_minutes": self.staff_absolute_minutes,
             "kiosk_idle_minutes": self.kiosk_idle_minutes,
@@ -146,13 +159,17 @@ impl SecurityPolicy {
         let number = |name: &str, default: u32| {
             value[name].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(default)
         };
-        let roles = value["required_roles"].as_array().into_iter().flatten();
+        let roles = |name: &str| {
+            let codes = value[name].as_array().into_iter().flatten();
+            codes.filter_map(|r| Role::from_code(r.as_str()?)).collect()
+        };
         SecurityPolicy {
             second_factor: value["second_factor"]
                 .as_str()
                 .and_then(SecondFactor::from_code)
                 .unwrap_or(known.second_factor),
-            required_roles: roles.filter_map(|r| Role::from_code(r.as_str()?)).collect(),
+            required_roles: roles("required_roles"),
+            passkey_roles: roles("passkey_roles"),
             staff_idle_minutes: number("staff_idle_minutes", known.staff_idle_minutes),
             staff_absolute_minutes: number("staff_absolute_minutes", known.staff_absolute_minutes),
             kiosk_idle_minutes: number("kiosk_idle_minutes", known.kiosk_idle_minutes),
@@ -183,7 +200,8 @@ impl Record {
     }
 
     /// Changes the rules; administrators who showed themselves in the last ten minutes. Sessions that are open go by
-    /// them from their next request on. Errors: `Denied`, `StepUpNeeded`, `Rule` `minutes-invalid`, `roles-invalid`.
+    /// them from their next request on. Errors: `Denied`, `StepUpNeeded`, `Rule` `minutes-invalid`, `roles-invalid`,
+    /// `passkey-first`.
     pub async fn set_security_policy(&self, ctx: &Ctx, policy: SecurityPolicy) -> Result<(), Error> {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "security-policy.update", "").await);
@@ -195,9 +213,19 @@ impl Record {
                 return Err(Error::Rule(Rule::new("minutes-invalid", text).at(format!("/{name}"))));
             }
         }
-        if let Some(role) = policy.required_roles.iter().find(|r| !r.is_staff()) {
-            let text = format!("A second factor can be required of staff, not of {}.", role.title());
-            return Err(Error::Rule(Rule::new("roles-invalid", text).at("/required_roles")));
+        for (name, roles) in
+            [("required_roles", &policy.required_roles), ("passkey_roles", &policy.passkey_roles)]
+        {
+            if let Some(role) = roles.iter().find(|r| !r.is_staff()) {
+                let text = format!("A second factor can be required of staff, not of {}.", role.title());
+                return Err(Error::Rule(Rule::new("roles-invalid", text).at(format!("/{name}"))));
+            }
+        }
+        // Nobody locks herself out: who asks it of her own role shows that she can.
+        let shown = ctx.session.as_ref().is_some_and(|s| s.factors.iter().any(|f| f.is_phishing_resistant()));
+        if ctx.user().is_some_and(|user| policy.needs_passkey(&user.roles)) && !shown {
+            let text = "Sign in by a passkey of your own first.";
+            return Err(Error::Rule(Rule::new("passkey-first", text).at("/passkey_roles")));
         }
         let value = policy.to_json();
         let event = self.audit_event(ctx, "security-policy.update", Outcome::Success, "", &[]);

@@ -42,11 +42,22 @@ pub struct TotpSetup {
 }
 
 impl Record {
-    /// Errors: `Rule` `sign-in-expired`.
+    /// After the right password. Errors: `Busy`, `Internal`.
     pub(super) async fn begin_second_factor(
         &self,
         account: &Account,
         from: &Origin,
+    ) -> Result<Pending, Error> {
+        self.begin_second_factor_after(account, from, &[Factor::Password], None).await
+    }
+
+    /// `base`: what was shown already; `came`: by whom, if a provider vouched. Errors: `Busy`, `Internal`.
+    pub(super) async fn begin_second_factor_after(
+        &self,
+        account: &Account,
+        from: &Origin,
+        base: &[Factor],
+        came: Option<&store::outside::Came>,
     ) -> Result<Pending, Error> {
         let id = secret::token()?;
         let expires_at = plus(self.now(), WAITS);
@@ -56,7 +67,7 @@ impl Record {
             account: Some(account.id),
             attempts: 0,
             expires: expires_at,
-            payload: json!({"device": from.device_name}),
+            payload: json!({"device": from.device_name, "first": super::outside::kept(base, came)}),
         };
         let account_id = account.id;
         let left = self
@@ -115,7 +126,10 @@ impl Record {
             },
             ..from.clone()
         };
-        let opening = session::Opening::sign_in(vec![Factor::Password, factor], &from, now);
+        let (mut factors, came) = super::outside::restored(&ceremony.payload["first"]);
+        factors.push(factor);
+        let mut opening = session::Opening::sign_in(factors, &from, now);
+        opening.came = came;
         self.open_session(&account, opening).await
     }
 
@@ -290,12 +304,17 @@ impl Record {
         let account = self.account_row(id).await?.ok_or(Error::Unauthenticated)?;
         let policy = self.security_policy().await?;
         let required = policy.second_factor_for(&account.roles) == super::SecondFactor::Required;
+        let passkey = policy.needs_passkey(&account.roles);
         let event = self.audit_event(ctx, "factor.remove", Outcome::Success, &format!("account/{id}"), &[]);
         self.writing(move |tx| {
             if !work(tx)? {
                 return Err(Error::NotFound);
             }
             let left = left_factors(tx, id)?;
+            if passkey && !left.contains(&Factor::Passkey) {
+                let text = "The clinic requires a passkey; set up another one first.";
+                return Err(Error::Rule(Rule::new("last-factor", text)));
+            }
             if left.is_empty() {
                 if required {
                     let text = "The clinic requires a second factor; set up another one first.";
@@ -345,12 +364,14 @@ impl Record {
         let row =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
         let event = self.audit_event(ctx, "factor.reset", Outcome::Success, &what, &[]);
+        let now = self.now();
         self.writing(move |tx| {
             store::factor::remove_all(tx, account)?;
             let update = Update { account, factors: Some(Vec::new()), ..Update::default() };
             store::account::update(tx, &update).map_err(crate::write::account_error)?;
             store::ceremony::end_all(tx, account)?;
             store::session::end_all(tx, account, None)?;
+            store::oauth::revoke_of_account(tx, account, now)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })

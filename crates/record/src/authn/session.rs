@@ -38,6 +38,8 @@ pub(super) struct Opening {
     /// Keeps the limit of the session before.
     pub absolute: Option<Timestamp>,
     pub facts: Facts,
+    /// What it came of, if a provider vouched.
+    pub came: Option<store::outside::Came>,
     /// Remembered as places of this person.
     pub marks: Vec<[u8; 32]>,
     pub address: Option<IpAddr>,
@@ -50,6 +52,7 @@ impl Opening {
         Opening {
             action: "login",
             absolute: None,
+            came: None,
             facts: Facts {
                 authenticated: now,
                 factors,
@@ -102,8 +105,12 @@ impl Record {
         ctx.request_id = opening.request_id;
         let event = self.audit_event(&ctx, opening.action, Outcome::Success, "", &[]);
         let (id, action, marks) = (account.id, opening.action, opening.marks);
+        let came = opening.came.map(|came| store::outside::Came { expires: expires_at, ..came });
         self.writing(move |tx| {
-            store::session::insert(tx, &new)?;
+            let session = store::session::insert(tx, &new)?;
+            if let Some(came) = &came {
+                store::outside::begin_session(tx, id, &session, came)?;
+            }
             if action == "login" {
                 store::account::login_succeeded(tx, id, now)?;
                 for mark in &marks {
@@ -179,6 +186,7 @@ impl Record {
         let opening = Opening {
             action: "session.refresh",
             absolute: Some(info.expires_at),
+            came: None,
             facts: session.facts,
             marks: Vec::new(),
             address: None,
@@ -201,13 +209,16 @@ impl Record {
         Ok(())
     }
 
-    /// Ends every session of the account; the person herself or an administrator. Errors: `Denied`.
+    /// Ends every session of the account and what its applications were granted; the person herself or an
+    /// administrator. Errors: `Denied`.
     pub async fn logout_everywhere(&self, ctx: &Ctx, account: i64) -> Result<(), Error> {
         self.may_manage(ctx, account, "logout.everywhere").await?;
         let event =
             self.audit_event(ctx, "logout.everywhere", Outcome::Success, &format!("account/{account}"), &[]);
+        let now = self.now();
         self.writing(move |tx| {
             store::session::end_all(tx, account, None)?;
+            store::oauth::revoke_of_account(tx, account, now)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })

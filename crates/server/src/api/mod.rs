@@ -81,6 +81,11 @@ pub const PUBLIC: &[(&str, &str)] = &[
     ("post", "/api/v1/auth/link"),
     ("post", "/api/v1/auth/link/accept"),
     ("get", "/api/v1/auth/device"),
+    ("get", "/api/v1/auth/providers"),
+    ("get", "/api/v1/auth/providers/{id}/start"),
+    ("get", "/api/v1/auth/providers/{id}/callback"),
+    // By a token that the provider signed.
+    ("post", "/api/v1/auth/providers/{id}/logout"),
     ("post", "/api/v1/auth/switch"),
     ("post", "/api/v1/auth/reset-password"),
     ("post", "/api/v1/auth/reset-password/{id}/confirm"),

@@ -44,6 +44,10 @@ pub fn load(
         if !name.starts_with("UZIMA_") || FOREIGN_PREFIXES.iter().any(|p| name.starts_with(p)) {
             continue;
         }
+        if let Some(id) = provider_of(&name) {
+            set_secret(&mut table, &id, &text);
+            continue;
+        }
         let Some(variable) = VARIABLES.iter().find(|v| v.name == name) else {
             return Err(ConfigError::UnknownVariable { name });
         };
@@ -58,6 +62,24 @@ pub fn load(
         .map_err(|e: toml::de::Error| ConfigError::Wrong(e.message().to_owned()))?;
     check(&config)?;
     Ok(config)
+}
+
+/// The provider whose client's secret a variable has: `UZIMA_IDENTITY_PROVIDERS_STAFF_LOGIN_CLIENT_SECRET` is that of
+/// `staff-login`.
+fn provider_of(name: &str) -> Option<String> {
+    let id = name.strip_prefix("UZIMA_IDENTITY_PROVIDERS_")?.strip_suffix("_CLIENT_SECRET")?;
+    Some(id.to_ascii_lowercase().replace('_', "-"))
+}
+
+fn set_secret(table: &mut Table, id: &str, text: &str) {
+    let all = table.entry("identity_providers").or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(all) = all else { return };
+    let one = all.entry(id).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(one) = one
+        && !text.is_empty()
+    {
+        one.insert("client_secret".to_owned(), Value::String(text.to_owned()));
+    }
 }
 
 fn read_file(file: Option<&Path>) -> Result<Table, ConfigError> {
@@ -175,6 +197,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     {
         return wrong("africastalking needs base_url, username and api_key");
     }
+    super::identity::check(&config.identity_providers).map_err(ConfigError::Wrong)?;
     if config.proxy.address_header.is_some() && config.proxy.trusted.is_empty() {
         return wrong("proxy.address_header needs proxy.trusted");
     }
@@ -234,6 +257,40 @@ mod tests {
             let error = from(file, &variables).unwrap_err();
             assert!(error.contains(expected), "{file:?} {variables:?}: {error}");
         }
+    }
+
+    #[test]
+    fn providers_of_identities_are_checked() {
+        let provider = "[identity_providers.staff-login]\nname = \"Staff\"\nissuer = \"https://login.example\"\nclient_id = \"uzima\"\n";
+        let secret = ("UZIMA_IDENTITY_PROVIDERS_STAFF_LOGIN_CLIENT_SECRET", "very-secret");
+        let config = from(provider, &[secret]).unwrap();
+        let set = &config.identity_providers["staff-login"];
+        assert_eq!(set.client_secret.as_ref().unwrap().expose(), "very-secret");
+        assert!(!set.create_accounts && set.roles.is_empty(), "nothing by default");
+        assert!(!toml::to_string(&config).unwrap().contains("very-secret"));
+
+        let role = |role: &str| {
+            format!(
+                "{provider}[[identity_providers.staff-login.roles]]\nclaim = \"groups\"\nvalue = \"x\"\nrole = \"{role}\"\n"
+            )
+        };
+        assert!(from(&role("doctor"), &[]).is_ok());
+        let cases = [
+            (role("surgeon"), "is no role"),
+            (role("administrator"), "give_administrator"),
+            (role("patient"), "cannot be given"),
+            (role("proxy"), "cannot be given"),
+            (role("integration"), "cannot be given"),
+            (provider.replace("staff-login", "Staff"), "small letters"),
+            (provider.replace("client_id", "client"), "unknown field"),
+        ];
+        for (file, expected) in cases {
+            let error = from(&file, &[]).unwrap_err();
+            assert!(error.contains(expected), "{file}: {error}");
+        }
+        // A secret of a provider that is not in the file.
+        let other = ("UZIMA_IDENTITY_PROVIDERS_OTHER_CLIENT_SECRET", "x");
+        assert!(from(provider, &[other]).unwrap_err().contains("missing field"));
     }
 
     #[test]

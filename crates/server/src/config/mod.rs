@@ -4,12 +4,14 @@
 
 mod audit;
 mod backup;
+mod identity;
 mod load;
 mod secret;
 mod variables;
 
 pub use audit::Audit;
 pub use backup::Backup;
+pub use identity::{IdentityProvider, IdentityProviders, IdentityRole};
 pub use load::{ConfigError, load};
 pub use secret::Secret;
 pub use variables::{VARIABLES, Variable, print_variables};
@@ -43,6 +45,8 @@ pub struct Config {
     pub turn: Turn,
     pub subscriptions: Subscriptions,
     pub mail: Mail,
+    /// Outside providers that people may sign in with.
+    pub identity_providers: IdentityProviders,
     pub audit: Audit,
     pub worker: Worker,
     pub backup: Backup,
@@ -360,6 +364,7 @@ impl Default for Config {
             turn: Turn::default(),
             subscriptions: Subscriptions::default(),
             mail: Mail::default(),
+            identity_providers: IdentityProviders::default(),
             audit: Audit::default(),
             worker: Worker::default(),
             backup: Backup::default(),

@@ -225,6 +225,7 @@ fn describe_record(error: Error) -> Description {
             match due {
                 access::Due::Password => "Change your password first.",
                 access::Due::SecondFactor => "Set up a second factor first.",
+                access::Due::Passkey => "Set up or use a passkey first.",
             },
         ),
         Error::NotFound => {

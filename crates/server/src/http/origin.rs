@@ -12,6 +12,8 @@ use std::convert::Infallible;
 const DEVICE_S: i64 = 180 * 24 * 3600;
 /// A shared device stays one until it is taken off the list; browsers keep cookies for 400 days at most.
 const SHARED_S: i64 = 400 * 24 * 3600;
+/// A person may be so long at an outside provider, seconds.
+const WAY_S: i64 = record::authn::outside::WAY.as_secs();
 /// Longest token that is looked at.
 const TOKEN_CHARS: usize = 100;
 
@@ -43,6 +45,20 @@ fn device_cookie(app: &App) -> &'static str {
 
 fn shared_cookie(app: &App) -> &'static str {
     if app.is_secure() { "__Host-uzima-shared" } else { "uzima-shared" }
+}
+
+fn way_cookie(app: &App) -> &'static str {
+    if app.is_secure() { "__Host-uzima-provider" } else { "uzima-provider" }
+}
+
+/// What the browser keeps while it is at an outside provider.
+pub fn way<'a>(headers: &'a HeaderMap, app: &App) -> Option<&'a str> {
+    cookie(headers, way_cookie(app)).filter(|text| !text.is_empty())
+}
+
+/// Sets it; an empty text takes it away.
+pub fn set_way(headers: &mut HeaderMap, app: &App, kept: &str) {
+    set(headers, app, way_cookie(app), kept, if kept.is_empty() { 0 } else { WAY_S });
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -3,7 +3,7 @@
 use crate::state::AppState;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
-use store::{idempotency, job, oauth, one_time_code, outbox, session, subscription};
+use store::{idempotency, job, oauth, one_time_code, outbox, outside, session, subscription};
 
 const EVERY: Duration = Duration::from_secs(15 * 60);
 /// Events stay so long for clients and subscribers that come back late.
@@ -69,6 +69,7 @@ async fn once(app: &AppState) -> Result<u64, store::Error> {
                 + job::prune(tx, jobs)?
                 + session::prune(tx, now)?
                 + oauth::prune(tx, now)?
+                + outside::prune(tx, now)?
                 + idempotency::prune(tx, now)?
                 + one_time_code::prune(tx, codes)?
                 + subscription::prune(tx, events)?,

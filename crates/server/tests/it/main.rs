@@ -39,6 +39,7 @@ mod operations_capability;
 mod operations_chart;
 mod operations_observation;
 mod operations_patient;
+mod outside;
 mod payments;
 mod postgres;
 mod privacy;

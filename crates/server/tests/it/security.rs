@@ -152,6 +152,7 @@ async fn without_the_required_factor_nothing_works() {
         "/api/v1/auth/change-password",
         "/api/v1/auth/step-up",
         "/api/v1/auth/step-up/passkey",
+        "/api/v1/auth/providers/{id}/step-up",
         "/api/v1/auth/totp",
         "/api/v1/auth/totp/confirm",
         "/api/v1/auth/passkeys",

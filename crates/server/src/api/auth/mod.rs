@@ -3,10 +3,12 @@
 mod device;
 mod factor;
 mod id;
+mod identity;
 mod me;
 mod opening;
 mod password;
 mod policy;
+mod provider;
 mod registration;
 mod session;
 mod sign_in;
@@ -23,4 +25,6 @@ pub fn routes() -> ApiRouter {
         .merge(me::routes())
         .merge(factor::routes())
         .merge(policy::routes())
+        .merge(provider::routes())
+        .merge(identity::routes())
 }

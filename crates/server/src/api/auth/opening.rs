@@ -61,6 +61,8 @@ pub struct Session {
     /// Must be done before anything else works: `password-change-needed` or `second-factor-needed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<&'static str>,
+    /// With `second-factor-needed`: only a passkey will do.
+    passkey_needed: bool,
     /// The clinic asks this person to set up a second factor.
     second_factor_asked: bool,
     /// Only with `?token=true`; send it as `Authorization: Bearer`.
@@ -124,6 +126,15 @@ pub(super) async fn opened(
     Ok((headers, body))
 }
 
+/// The cookies alone, for a browser that is sent on.
+pub(super) fn cookies(app: &App, session: &record::authn::Session, from: &Origin, headers: &mut HeaderMap) {
+    let left_s = session.expires_at.duration_since(app.record.now()).as_secs().max(0);
+    origin::set_session(headers, app, &session.token, left_s);
+    if let Some(device) = &from.device {
+        origin::set_device(headers, app, device);
+    }
+}
+
 pub(super) async fn open(app: &App, session: record::authn::Session, params: &TokenParams) -> SessionAnswer {
     let mut headers = HeaderMap::new();
     let left_s = session.expires_at.duration_since(app.record.now()).as_secs().max(0);
@@ -131,6 +142,7 @@ pub(super) async fn open(app: &App, session: record::authn::Session, params: &To
     let info = app.record.session(&session.token).await?;
     let body = Session {
         due: session.due.map(access::Due::code),
+        passkey_needed: session.due == Some(access::Due::Passkey),
         second_factor_asked: is_asked(app, &session.user, &info.facts).await?,
         user: me(app, session.user, info.phone).await,
         expires_at: session.expires_at,

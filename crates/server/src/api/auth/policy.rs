@@ -30,6 +30,8 @@ struct SecurityRules {
     second_factor: SecondFactorRule,
     /// These need one whatever `second_factor` says.
     required_roles: Vec<RoleName>,
+    /// These must sign in by a passkey; nothing else is enough.
+    passkey_roles: Vec<RoleName>,
     staff_idle_minutes: u32,
     staff_absolute_minutes: u32,
     kiosk_idle_minutes: u32,
@@ -48,6 +50,7 @@ impl From<SecurityPolicy> for SecurityRules {
                 SecondFactor::Required => SecondFactorRule::Required,
             },
             required_roles: policy.required_roles.into_iter().map(RoleName::from).collect(),
+            passkey_roles: policy.passkey_roles.into_iter().map(RoleName::from).collect(),
             staff_idle_minutes: policy.staff_idle_minutes,
             staff_absolute_minutes: policy.staff_absolute_minutes,
             kiosk_idle_minutes: policy.kiosk_idle_minutes,
@@ -67,6 +70,7 @@ impl From<SecurityRules> for SecurityPolicy {
                 SecondFactorRule::Required => SecondFactor::Required,
             },
             required_roles: rules.required_roles.into_iter().map(Role::from).collect(),
+            passkey_roles: rules.passkey_roles.into_iter().map(Role::from).collect(),
             staff_idle_minutes: rules.staff_idle_minutes,
             staff_absolute_minutes: rules.staff_absolute_minutes,
             kiosk_idle_minutes: rules.kiosk_idle_minutes,

@@ -7,6 +7,7 @@ use crate::http::origin;
 use crate::state::{App, AppState};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use record::authn::SessionRow;
 use serde::Serialize;
@@ -40,11 +41,22 @@ struct SessionState {
     shared_device: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<&'static str>,
+    /// With `second-factor-needed`: only a passkey will do.
+    passkey_needed: bool,
     second_factor_asked: bool,
     /// Seconds without a request after which this session ends; for clients whose clock is wrong.
     idle_limit_s: i64,
     /// Seconds until it ends whatever happens.
     left_s: i64,
+    /// The outside provider that she signed in with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_id: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ProviderLogout {
+    /// Where the browser goes next, so that the provider's session ends as well.
+    provider_logout: String,
 }
 
 /// One place where somebody is signed in.
@@ -103,6 +115,14 @@ async fn get_session(
     let info = caller.info;
     let policy = app.record.security_policy().await?;
     let (idle, _) = policy.limits(&info.user.roles, info.facts.kiosk);
+    let issuer = match info.facts.factors.contains(&access::Factor::Outside) {
+        true => app.record.outside_issuer(info.user.account, info.facts.id).await?,
+        false => None,
+    };
+    let provider_id = issuer.and_then(|issuer| {
+        let set = app.parts.outside.iter().find(|set| set.provider.settings().issuer == issuer);
+        set.map(|set| set.rules.id.clone())
+    });
     Ok(Json(SessionState {
         idle_limit_s: idle.as_secs(),
         left_s: info.expires_at.duration_since(caller.ctx.now).as_secs().max(0),
@@ -112,19 +132,35 @@ async fn get_session(
         factors: info.facts.factors.iter().map(|f| f.code()).collect(),
         shared_device: info.facts.kiosk,
         due: info.facts.due.map(access::Due::code),
+        passkey_needed: info.facts.due == Some(access::Due::Passkey),
+        provider_id,
         second_factor_asked: is_asked(&app, &info.user, &info.facts).await?,
     }))
 }
 
-/// Ends this session and its live connections.
-#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204)))]
-async fn logout(
-    State(app): State<AppState>,
-    AnySession(caller): AnySession,
-) -> Answer<(StatusCode, HeaderMap)> {
+/// Ends this session and its live connections. 200: the provider that she signed in with has a session of its own.
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth",
+    responses((status = 200, body = ProviderLogout), (status = 204)))]
+async fn logout(State(app): State<AppState>, AnySession(caller): AnySession) -> Answer<Response> {
+    let (account, session) = (caller.info.user.account, caller.info.facts.id);
+    let provider_logout = match caller.info.facts.factors.contains(&access::Factor::Outside) {
+        true => provider_logout(&app, account, session).await,
+        false => None,
+    };
     app.record.logout(&caller.ctx, &caller.token).await?;
-    app.sockets.close_session_id(caller.info.user.account, caller.info.facts.id);
-    Ok((StatusCode::NO_CONTENT, cookie(&app, "", 0)))
+    app.sockets.close_session_id(account, session);
+    let headers = cookie(&app, "", 0);
+    Ok(match provider_logout {
+        Some(provider_logout) => (headers, Json(ProviderLogout { provider_logout })).into_response(),
+        None => (StatusCode::NO_CONTENT, headers).into_response(),
+    })
+}
+
+/// `None` where nothing can be found out: the person signs out here in any case.
+async fn provider_logout(app: &App, account: i64, session: [u8; 8]) -> Option<String> {
+    let (issuer, id_token) = app.record.outside_token(account, session).await.ok()??;
+    let set = app.parts.outside.iter().find(|set| set.provider.settings().issuer == issuer)?;
+    set.provider.logout_url(&id_token, &format!("{}/sign-in", app.public_url)).await
 }
 
 /// Replaces the session's token by a new one; extends the idle time within the absolute limit.
