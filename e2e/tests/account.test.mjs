@@ -182,6 +182,18 @@ test('she signs in by passkey alone, by code and by recovery code', async () => 
   await arrivedAt(page, '/sign-in');
   await accessible(page, 'sign-in');
   await shoot(page, 'sign-in');
+  // Who guesses waits, and is told how long.
+  await page.getByLabel('Phone number, e-mail or user name').fill(`nobody-${Date.now()}`);
+  for (let tries = 0; tries < 7 && !(await page.getByText('You can try again').isVisible()); tries += 1) {
+    await page.getByLabel('Password', { exact: true }).fill('not the password');
+    const answer = page.waitForResponse((response) => response.url().includes('/auth/login'));
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await answer;
+    await page.getByRole('alert').first().waitFor();
+  }
+  await page.getByText('You can try again').waitFor();
+  await accessible(page, 'throttled');
+  await shoot(page, 'sign-in-throttled');
   await NURSE.keys.touch(true);
   await page.goto('/sign-in?next=/clinic/patients');
   // The browser may offer the passkey by itself, behind the name field.
@@ -263,7 +275,11 @@ test('a session ended elsewhere covers the page; what was typed stays', async ()
   await arrived(phone.page);
   await phone.page.goto('/account');
   await phone.page.getByText('This device', { exact: true }).waitFor();
-  for (const row of await phone.page.getByRole('button', { name: /^Sign out of / }).all()) await row.click();
+  const others = phone.page.getByRole('button', { name: /^Sign out of / });
+  for (let left = await others.count(); left > 0; left -= 1) {
+    await others.first().click();
+    await phone.page.waitForFunction((most) => document.querySelectorAll('.places button').length < most, left);
+  }
   await page.getByRole('heading', { name: 'Please sign in again' }).waitFor();
   assert.equal(await page.locator('main#main').evaluate((main) => getComputedStyle(main).visibility), 'hidden');
   await accessible(page, 'lock screen');
@@ -274,6 +290,31 @@ test('a session ended elsewhere covers the page; what was typed stays', async ()
   await lock.getByRole('button', { name: 'Sign in', exact: true }).click();
   await lock.waitFor({ state: 'hidden' });
   assert.equal(await given.inputValue(), 'Wanjiku');
+
+  // Every tab is covered with the first one, and free again with it.
+  const tab = await desk.context.newPage();
+  await tab.goto('/desk');
+  await tab.getByRole('heading', { level: 1 }).waitFor();
+  await page.getByRole('button', { name: 'Account' }).click();
+  await page.getByRole('button', { name: 'Lock the screen' }).click();
+  await tab.getByRole('heading', { name: 'The screen is locked' }).waitFor();
+  const idle = page.getByRole('dialog', { name: 'The screen is locked' });
+  await idle.getByLabel('Phone number, e-mail or user name').fill('reception');
+  await idle.getByLabel('Password').fill(PASSWORD);
+  await idle.getByRole('button', { name: 'Sign in', exact: true }).click();
+  await tab.getByRole('heading', { name: 'The screen is locked' }).waitFor({ state: 'hidden' });
+  await tab.close();
+
+  // Without a connection it locks as well, and a reload does not open it.
+  await page.getByRole('button', { name: 'Account' }).click();
+  await desk.context.setOffline(true);
+  await page.getByRole('button', { name: 'Lock the screen' }).click();
+  await page.waitForFunction(() => document.documentElement.classList.contains('locked') || document.querySelector('.cover'));
+  await desk.context.setOffline(false);
+  await page.reload();
+  await arrivedAt(page, '/sign-in');
+  await byPassword(page, 'reception', PASSWORD, '?next=/desk/register');
+  await given.waitFor();
 
   // Everywhere at once.
   await phone.page.getByRole('button', { name: 'Sign out everywhere' }).click();

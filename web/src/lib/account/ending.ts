@@ -17,7 +17,7 @@ export function tell(message: TabMessage): void {
 
 function hear(message: TabMessage): void {
   if (!session.me) return;
-  if (message.type === 'lock') session.lock ??= message.reason;
+  if (message.type === 'lock') cover(message.reason);
   else if (message.type === 'out') location.replace('/sign-in');
   // The cookie is another person's now: this page must not go on under her name.
   else if (message.account !== session.me.account_id) location.replace('/');
@@ -50,10 +50,16 @@ export async function signOut(): Promise<void> {
   }
 }
 
+/** Hides the page at once: what draws the lock may still be on its way. */
+function cover(reason: LockReason): void {
+  document.documentElement.classList.add('locked');
+  session.lock ??= reason;
+}
+
 /** Covers the page in every tab and ends the session; what was typed stays for the same person. */
 export async function lockNow(reason: LockReason): Promise<void> {
   if (!session.me || session.lock) return;
-  session.lock = reason;
+  cover(reason);
   tell({ type: 'lock', reason });
   await end();
 }

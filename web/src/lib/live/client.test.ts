@@ -1,10 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { LiveClient, waitBefore, type Line, type LineState, type LiveEvent } from './client';
 
 function setUp() {
   const lines: (Line & { sent: string[]; closed: boolean })[] = [];
   const states: LineState[] = [];
   const events: LiveEvent[] = [];
+  const ended = vi.fn();
   const timers: { run: () => void; ms: number }[] = [];
   const client = new LiveClient({
     open: () => {
@@ -26,15 +27,26 @@ function setUp() {
     },
     state: (state) => states.push(state),
     event: (event) => events.push(event),
+    ended,
     random: () => 0.5,
     later: (run, ms) => timers.push({ run, ms }) - 1,
     cancel: (timer) => timers.splice(timer as number, 1)
   });
   const frame = (line: Line, type: string, seq: number) => line.onmessage?.({ data: JSON.stringify({ type, seq, data: { id: '7' } }) });
-  return { client, lines, states, events, timers, frame };
+  return { client, ended, lines, states, events, timers, frame };
 }
 
 describe('live line', () => {
+  it('tells when the server says that the session is no more', () => {
+    const { client, lines, ended } = setUp();
+    client.start();
+    lines[0]!.onopen?.(undefined as never);
+    lines[0]!.onclose?.({ code: 1006 });
+    expect(ended).not.toHaveBeenCalled();
+    client.hurry();
+    lines[1]!.onclose?.({ code: 4401 });
+    expect(ended).toHaveBeenCalledTimes(1);
+  });
   it('asks for everything anew on its first opening', () => {
     const { client, lines, events, states } = setUp();
     client.start();
