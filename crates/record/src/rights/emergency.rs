@@ -144,10 +144,10 @@ impl Record {
         Ok(found)
     }
 
-    /// Those about one patient, newest first: the patient herself, administrator, privacy officer.
-    /// Errors: `NotFound` for another patient; `Denied` for other staff.
+    /// Those about one patient, newest first: the patient herself, who decides about consents for her, administrator,
+    /// privacy officer. Errors: `NotFound` for another patient; `Denied` for other staff.
     pub async fn emergencies_of(&self, ctx: &Ctx, patient: &str) -> Result<Vec<Emergency>, Error> {
-        let own = ctx.user().is_some_and(|u| u.patient.as_ref().is_some_and(|p| p.id == patient));
+        let own = super::proxy::decides_for(ctx, patient);
         let what = format!("Patient/{patient}");
         if !own && !policy::may(ctx, Capability::ReadAudit) {
             let denied = self.denied(ctx, "emergency.list", &what).await;

@@ -242,6 +242,15 @@ fn until(new: &NewProxy, patient: &Resource, now: Timestamp) -> Result<Timestamp
     Ok(wanted.min(most))
 }
 
+/// Whether the caller decides about consents for this patient: the patient herself, and who acts for her in that.
+pub(crate) fn decides_for(ctx: &Ctx, patient: &str) -> bool {
+    ctx.user().is_some_and(|user| {
+        let mut proxied = user.standing.proxied_at(ctx.now);
+        user.patient.as_ref().is_some_and(|own| own.id == patient)
+            || proxied.any(|one| one.patient == patient && one.classes.contains(&Class::Consent))
+    })
+}
+
 /// Whether the patient is known not to be of age.
 pub(super) fn is_child(patient: &Resource, now: Timestamp) -> bool {
     let born = patient.get("birthDate").and_then(Value::as_str).and_then(day);
