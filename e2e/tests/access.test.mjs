@@ -516,6 +516,8 @@ test('a mother acts for her child until it ends', { timeout: 240_000 }, async ()
     await mother.page.getByText(`You are acting for ${baraka}`).waitFor();
     await accessible(mother.page, 'a visit for a child');
     await shoot(mother.page, 'acting-booked');
+    // Who may act for somebody now began anew: sessions from before ended with the change of her account.
+    halima.token = (await signedIn(halima.login, SECRET)).token;
     const booked = await api('GET', `appointments?patient_id=${son}`, halima.token);
     assert.equal(booked.items[0].patient.id, son);
   });
