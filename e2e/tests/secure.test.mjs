@@ -1,6 +1,7 @@
 // What keeps the clinic safe, as its administrators and its privacy officer work: people and their rights, applications,
 // the audit trail with its proofs, a breach, backups and their drill.
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { DESK, DOCTOR, PASSWORD, URL_BASE, accessible, openBrowser, person, shoot, signIn, until } from '../lib/world.mjs';
@@ -252,6 +253,22 @@ test('applications: registered, changed, turned off; keys renewed', { timeout: 2
     await page.getByRole('link', { name: 'County laboratory' }).waitFor();
     await seen(page, 'secure-apps');
   });
+  await step('a system with keys of its own; private ones are refused here', async () => {
+    const key = { kty: 'EC', crv: 'P-384', kid: 'one', alg: 'ES384', use: 'sig' };
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+    const { x, y } = publicKey.export({ format: 'jwk' });
+    await page.goto('/admin/apps/new');
+    await page.getByRole('radio', { name: /A system/ }).check();
+    await page.getByLabel('Name', { exact: true }).fill('Registry');
+    await page.getByLabel('Its keys (JWK Set)').fill(JSON.stringify({ keys: [{ ...key, x, y, d: 'secret' }] }));
+    await page.getByRole('button', { name: 'Register' }).click();
+    await page.getByText('This holds private keys').first().waitFor();
+    await page.getByLabel('Its keys (JWK Set)').fill(JSON.stringify({ keys: [{ ...key, x, y }] }));
+    await page.getByText('1 public key').waitFor();
+    await page.getByRole('button', { name: 'Register' }).click();
+    await page.getByTestId('client-id').waitFor();
+    assert.equal(await page.getByTestId('client-secret').count(), 0);
+  });
   await step('signing keys are renewed', async () => {
     await page.goto('/admin/apps/grants');
     await page.getByText('Nothing granted').or(page.getByRole('table')).first().waitFor();
@@ -285,6 +302,13 @@ test('sign-in: rules, shared devices, providers, sealed codes', { timeout: 240_0
     assert.equal(json.kiosk_idle_minutes, 4);
     await call('PUT', '/api/v1/admin/security-policy', tokens.admin, { ...json, kiosk_idle_minutes: 5 });
   });
+  await step('nobody shuts herself out: passkeys only for administrators needs a passkey of one’s own', async () => {
+    const group = page.getByRole('group', { name: 'Only by passkey' });
+    await group.getByRole('checkbox', { name: 'Administrator' }).check();
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('Sign in with a passkey of your own first.').first().waitFor();
+    await page.getByRole('button', { name: 'Discard' }).click();
+  });
   await step('a device is registered, renamed and revoked', async () => {
     await page.goto('/admin/security/devices');
     await page.getByRole('button', { name: 'Make this device a shared one' }).click();
@@ -303,6 +327,10 @@ test('sign-in: rules, shared devices, providers, sealed codes', { timeout: 240_0
     await page.goto('/admin/security/providers');
     await page.getByRole('heading', { name: 'Sign-in', exact: true }).waitFor();
     await page.getByText(/No outside provider|Issuer/).first().waitFor();
+    if (await page.getByRole('button', { name: 'Ask now' }).isVisible()) {
+      await page.getByRole('button', { name: 'Ask now' }).click();
+      await page.getByText('Works', { exact: true }).waitFor();
+    }
     await seen(page, 'secure-providers');
   });
   const officer = await person(browser, DESK);

@@ -3,7 +3,7 @@
 use crate::support::*;
 use access::Role;
 use serde_json::json;
-use store::account::{self, NewAccount, Update};
+use store::account::{self, Kind, NewAccount, Update};
 use store::care_link::{self, Link};
 use store::one_time_code::{self, OneTimeCode};
 use store::session::{self, NewSession};
@@ -67,6 +67,27 @@ fn lifecycle(temp: &TempStore) {
             assert_eq!(account::list(tx, None, page.next.as_deref(), 2)?.rows.len(), 1);
             assert_eq!(account::list(tx, Some("OTIENO"), None, 2)?.rows.len(), 1);
             assert_eq!(account::list(tx, Some("nobody"), None, 2)?.rows.len(), 0);
+            let staff = account::list_of(tx, Kind::Staff, None, None, 9)?.rows;
+            assert_eq!(staff.iter().map(|one| one.id).collect::<Vec<_>>(), [second]);
+            assert_eq!(account::list_of(tx, Kind::Patients, None, None, 9)?.rows.len(), 2);
+            let some = account::some(tx, &[second, 999, id])?;
+            assert_eq!(some.iter().map(|one| one.id).collect::<Vec<_>>(), [id, second]);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    temp.store
+        .write_blocking(move |tx| {
+            let limits = (5, jiff::SignedDuration::from_mins(15), jiff::SignedDuration::from_hours(1));
+            for n in 0..6 {
+                store::credential::failed(tx, id, b"unknown", at(100 + n), limits)?;
+            }
+            store::credential::failed(tx, second, b"unknown", at(100), limits)?;
+            let guessed = store::credential::guessed(tx, at(90), 5, 9)?;
+            assert_eq!(
+                (guessed.len(), guessed[0].0, guessed[0].1.failures, guessed[0].1.last),
+                (1, id, 6, at(105))
+            );
+            assert_eq!(store::credential::guessed(tx, at(105), 5, 9)?, []);
             Ok::<_, Error>(())
         })
         .unwrap();
