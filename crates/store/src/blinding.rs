@@ -46,7 +46,7 @@ pub(crate) fn convert(tx: &mut dyn Tx) -> Result<()> {
     }
     let all = tx.all("SELECT id, text FROM word", &[], |row| Ok((row.int(0)?, row.string(1)?)))?;
     for (id, text) in all {
-        let word = blind::word(tx, &text)?.into_owned();
+        let word = blind::value(tx, "word.text", &text)?.into_owned();
         if word != text {
             tx.execute("UPDATE word SET text = $2 WHERE id = $1", params![id, &word])?;
         }

@@ -1,10 +1,15 @@
 //! The words of resources, for `_text` and `_content`: an index behind the changes.
 
+use crate::keys::blind;
 use crate::resource::{self, Stored};
 use crate::{Error, Result, Tx, params};
 use fhir::TypeId;
 use std::collections::BTreeMap;
 
+/// Where a word stands.
+const TEXT: &str = "word.text";
+/// Words of which those with a beginning are looked for.
+const MAX_ALIKE: usize = 100;
 /// Words of one resource beyond which no more are kept.
 const MAX_WORDS: usize = 5_000;
 
@@ -115,8 +120,42 @@ pub fn put(tx: &mut dyn Tx, batch: &Batch, words: &[Indexed]) -> Result<bool> {
     Ok(true)
 }
 
+/// The wanted words as they stand in the table, where they are encrypted: a word that stands for a beginning (`*` at its
+/// end) becomes those that begin so, at most [MAX_ALIKE] of each list.
+pub(crate) fn encrypted(tx: &mut dyn Tx, any: &[Vec<String>]) -> Result<Vec<Vec<String>>> {
+    let mut known: Option<Vec<String>> = None;
+    let mut all = Vec::new();
+    for words in any {
+        let mut lists = vec![Vec::with_capacity(words.len())];
+        for word in words {
+            let Some(start) = word.strip_suffix('*') else {
+                let word = blind::value(tx, TEXT, word)?.into_owned();
+                lists.iter_mut().for_each(|list| list.push(word.clone()));
+                continue;
+            };
+            if known.is_none() {
+                let vault = tx.sealing().vault.clone();
+                known = Some(tx.all("SELECT text FROM word", &[], |row| blind::read(&vault, TEXT, row.text(0)?))?);
+            }
+            let mut alike: Vec<&String> = known.iter().flatten().filter(|text| text.starts_with(start)).collect();
+            alike.sort_unstable();
+            let mut next = Vec::new();
+            for list in &lists {
+                for text in alike.iter().take(MAX_ALIKE / lists.len().max(1)) {
+                    let mut list = list.clone();
+                    list.push(blind::value(tx, TEXT, text)?.into_owned());
+                    next.push(list);
+                }
+            }
+            lists = next;
+        }
+        all.extend(lists);
+    }
+    Ok(all)
+}
+
 fn number_of(tx: &mut dyn Tx, word: &str) -> Result<i64> {
-    let word = &*crate::keys::blind::word(tx, word)?;
+    let word = &*blind::value(tx, TEXT, word)?;
     let find = "SELECT id FROM word WHERE text = $1";
     if let Some(number) = tx.one(find, params![word], |row| row.int(0))? {
         return Ok(number);

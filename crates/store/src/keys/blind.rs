@@ -22,8 +22,6 @@ const SEALED: &str = "enc1:";
 const BLIND: char = '~';
 /// Bytes of a blind index: enough that no two values meet.
 const BLIND_BYTES: usize = 16;
-/// A word with so many digits may be a phone or an identifier.
-const DIGITS: usize = 5;
 /// Numbers of a server's own search parameters are above this.
 const LAST_STANDARD: u16 = 19_999;
 
@@ -119,12 +117,6 @@ pub(crate) fn code<'t>(tx: &mut dyn Tx, text: &'t str) -> Result<Cow<'t, str>> {
         return Ok(Cow::Borrowed(text));
     }
     Ok(Cow::Owned(blind.index(text)))
-}
-
-/// A word of free text as the index has it: one that may be a number of somebody is not there as it is.
-pub(crate) fn word<'t>(tx: &mut dyn Tx, text: &'t str) -> Result<Cow<'t, str>> {
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    if digits < DIGITS { Ok(Cow::Borrowed(text)) } else { code(tx, text) }
 }
 
 /// Whether values of this parameter tell who somebody is: identifiers and ways to reach people, and whatever a server's own

@@ -207,10 +207,10 @@ fn blinded(tx: &mut dyn Tx, kind: TypeId, node: &mut Node) -> Result<()> {
             }
             Ok(())
         }
-        Node::Words { any, .. } => any.iter_mut().flatten().try_for_each(|word| {
-            *word = blind::word(tx, word)?.into_owned();
+        Node::Words { any, .. } => {
+            *any = crate::word::encrypted(tx, any)?;
             Ok(())
-        }),
+        }
         Node::All(nodes) | Node::Any(nodes) => nodes.iter_mut().try_for_each(|node| blinded(tx, kind, node)),
         Node::Not(node) => blinded(tx, kind, node),
         _ => Ok(()),

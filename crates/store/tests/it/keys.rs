@@ -611,7 +611,7 @@ fn people_in_tables(store: &Store) {
             let words = store::word::Indexed {
                 rid: row.rid,
                 kind: kind("Patient"),
-                content: vec![digits, "p1".into()],
+                content: vec![digits, "p1".into(), "zebrafinch".into(), "zebrawood".into()],
                 narrative: Vec::new(),
             };
             let batch = store::word::next(tx, 10)?;
@@ -630,6 +630,8 @@ fn found_again(store: &Store) {
         format!("identifier={NUMBER}"),
         format!("phone={PHONE}&_id=p1"),
         format!("_content={}", PHONE.trim_start_matches('+')),
+        "_content=zebraf*".to_owned(),
+        "_content=p1 zebra*".to_owned(),
     ];
     for text in searches {
         let wanted = parse("Patient", &text);
@@ -637,9 +639,12 @@ fn found_again(store: &Store) {
             store.read_blocking(move |tx| search::run(tx, &wanted, &search::Rights::everything(), at(0)));
         assert_eq!(rows.unwrap().rows.len(), 1, "{text}");
     }
-    let none = parse("Patient", "phone=%2B254798765433");
-    let rows = store.read_blocking(move |tx| search::run(tx, &none, &search::Rights::everything(), at(0)));
-    assert!(rows.unwrap().rows.is_empty());
+    for text in ["phone=+254798765433", "_content=zebrax*", "_content=zebra"] {
+        let none = parse("Patient", text);
+        let rows =
+            store.read_blocking(move |tx| search::run(tx, &none, &search::Rights::everything(), at(0)));
+        assert!(rows.unwrap().rows.is_empty(), "{text}");
+    }
     store
         .read_blocking(|tx| {
             for accounts in [
@@ -708,9 +713,27 @@ fn a_dump_of_postgres_shows_nobodys_numbers() {
     let Some(temp) = postgres() else { return };
     people_in_tables(&temp.store);
     found_again(&temp.store);
-    let canaries = [&PHONE[1..], EMAIL, NUMBER, "resourceType"];
+    let canaries = [&PHONE[1..], EMAIL, NUMBER, "resourceType", "zebrafinch"];
     let found = hits(&dump(&temp.store), &canaries);
     assert!(found.is_empty(), "{found:#?}");
+    // The files themselves, where this machine's user may look at them.
+    let place = temp.store.read_blocking(|tx| {
+        tx.one(
+            "SELECT current_setting('data_directory'), CAST(oid AS BIGINT) FROM pg_database WHERE datname = current_database()",
+            &[],
+            |row| Ok((row.string(0)?, row.int(1)?)),
+        )
+    });
+    let Ok(Some((folder, database))) = place else { return };
+    drop(temp.store.write_blocking(|tx| tx.execute("CHECKPOINT", &[])));
+    // Only this database's: the log and temporary files are shared with other tests.
+    for entry in std::fs::read_dir(format!("{folder}/base/{database}")).into_iter().flatten().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        for canary in canaries {
+            assert!(!text.contains(canary), "{canary} in {}", entry.path().display());
+        }
+    }
 }
 
 #[test]
