@@ -338,7 +338,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ends this session and its live connections. */
+        /** Ends this session and its live connections. 200: the provider that she signed in with has a session of its own. */
         post: operations["logout"];
         delete?: never;
         options?: never;
@@ -690,6 +690,211 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Outside providers to sign in with. */
+        get: operations["list_identity_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/providers/{id}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sends the browser to the provider. `?return=` is a path of ours to come back to. */
+        get: operations["start_provider"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/providers/{id}/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the provider sends the browser back to. Signs in, links or steps up, and sends it on. */
+        get: operations["finish_provider"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/providers/{id}/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The provider ended a session of its own (OpenID Connect Back-Channel Logout): ours that came of it ends. */
+        post: operations["provider_logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/providers/{id}/link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to link a person of the provider to the own account; she must have shown herself lately. */
+        post: operations["link_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/providers/{id}/step-up": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to show again by the provider who the caller is, for what answered `step-up-needed` with `outside`. */
+        post: operations["step_up_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/identities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** With whom the caller may sign in to her own account. */
+        get: operations["list_own_identities"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/identities/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes an identity from the own account, with the roles that its provider gave. */
+        delete: operations["remove_own_identity"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Outside providers of identities as they are set up. They are changed in the server's configuration. */
+        get: operations["list_provider_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/providers/{id}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks the provider for its document and keys now. */
+        post: operations["check_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/identities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** With whom somebody may sign in. */
+        get: operations["list_user_identities"];
+        put?: never;
+        /** Lets somebody at a provider sign in to this account; its owner is told. */
+        post: operations["add_user_identity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/identities/{identity}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes an identity from an account, with the roles that its provider gave and the sessions that came of it. */
+        delete: operations["remove_user_identity"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cashier/day": {
         parameters: {
             query?: never;
@@ -855,6 +1060,496 @@ export interface paths {
         put: operations["put_price"];
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/patients/{id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is held about a patient, who saw it, and to whom it was given. The patient, who acts for her, privacy officers. */
+        get: operations["get_access_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/patients/{id}/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was asked about this patient's data, newest first. The patient, who acts for her, privacy officers. */
+        get: operations["list_patient_requests"];
+        put?: never;
+        /** Asks that an entry be corrected, or that the record be erased. An erasure asks for a sign-in of the last five minutes. */
+        post: operations["make_data_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/patients/{id}/entries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Entries that can be named in a request for correction, newest first. The patient, who acts for her. */
+        get: operations["list_entries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/patients/{id}/corrections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Corrections that wait, of a patient in your care. Doctors and nurses. */
+        get: operations["list_corrections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/patients/{id}/statements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the patient holds against entries that stay as they are; whoever may read the entry. */
+        get: operations["list_statements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Requests of all patients. Privacy officer. */
+        get: operations["list_data_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/requests/{id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a request back, while it waits. */
+        post: operations["withdraw_data_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/requests/{id}/amended": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says that the entry was amended; it must have changed since. Who treats the patient, privacy officers. */
+        post: operations["answer_amended"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/requests/{id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuses a request on a legal ground. */
+        post: operations["refuse_data_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/requests/{id}/disagree": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Puts the patient's statement beside an entry whose correction was refused; once. */
+        post: operations["disagree_data_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Legal holds, those in force first. Privacy officer. */
+        get: operations["list_holds"];
+        put?: never;
+        /** Places a hold: nothing of the patient is erased while it is in force. Privacy officer. */
+        post: operations["place_hold"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/holds/{id}/lift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lifts a hold. Privacy officer, freshly signed in. */
+        post: operations["lift_hold"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long each class of record stays, and by which law. Privacy officer. */
+        get: operations["get_retention_rules"];
+        /** Changes a rule. Privacy officer, freshly signed in. */
+        put: operations["set_retention_rule"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/retention/due": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Records whose time is over, longest first. Privacy officer. */
+        get: operations["list_retention_due"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/retention/due/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Agrees that a record whose time is over is erased; another person carries it out. Privacy officer, freshly signed in. */
+        post: operations["approve_retention"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/retention/due/{id}/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps a record whose time is over until a day, for a reason. Privacy officer. */
+        post: operations["keep_retention"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/recipients": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Those to whom data may go, and those known who are not registered. Privacy officer. */
+        get: operations["list_recipients"];
+        put?: never;
+        /** Registers a recipient. Privacy officer, freshly signed in. */
+        post: operations["register_recipient"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/recipients/{id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** From now on nothing goes there. Privacy officer. */
+        post: operations["end_recipient"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/region": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The country of the record and where its copies are. Privacy officer, administrator. */
+        get: operations["get_region"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/region/agreements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Agrees that the record may be served from another country; two people are needed. Privacy officer, administrator;
+         *     freshly signed in.
+         */
+        post: operations["agree_region"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/requests/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Agrees to an erasure that was asked for; refused with what stands against it. Privacy officer, freshly signed in. */
+        post: operations["approve_erasure"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/requests/{id}/carry-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erases the record; cannot be taken back. Privacy officer or administrator, another one than who agreed, freshly signed
+         *     in.
+         */
+        post: operations["carry_out_erasure"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/retention/due/{id}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Erases a record whose time is over and that another person agreed to. As `requests/{id}/carry-out`. */
+        post: operations["erase_due"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was erased, newest first. Privacy officer. */
+        get: operations["list_erasures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/erasures/waiting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Erasures that one person agreed to. Privacy officer, administrator. */
+        get: operations["list_erasures_waiting"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/patients/{id}/copies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Your own copies of this patient's record, newest first. */
+        get: operations["list_copies"];
+        put?: never;
+        /**
+         * Begins a copy of everything: a ZIP with the record as a FHIR Bundle, the files in it, who saw it, and a page to read.
+         *     The patient, or who acts for her; freshly signed in. It is made in the background.
+         */
+        post: operations["make_copy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/copies/{id}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The finished copy, for an hour and once: when it has been fetched whole it is gone. Freshly signed in. */
+        get: operations["fetch_copy"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/privacy/copies/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes a copy away, finished or not. */
+        delete: operations["cancel_copy"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1639,6 +2334,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/people": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** People with an account, by name or number, to choose from and to name them. Administrator and privacy officer. */
+        get: operations["list_people"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/protection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What protects somebody's account, and whether an invitation is open. */
+        get: operations["get_user_protection"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/oauth-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The keys that sign id tokens, newest first. */
+        get: operations["list_oauth_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/audit/entries/{row}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One entry of the audit trail, with the versions before and after what it wrote. Administrator and privacy officer. */
+        get: operations["get_audit_entry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/attention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What waits for those who look after the clinic's security. Administrator, privacy officer, IT staff. */
+        get: operations["get_attention"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/clients": {
         parameters: {
             query?: never;
@@ -2408,91 +3188,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/admin/attention": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What waits for those who look after the clinic's security. Administrator, privacy officer, IT staff. */
-        get: operations["get_attention"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/audit/entries/{row}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** One entry of the audit trail, with the versions before and after what it wrote. Administrator and privacy officer. */
-        get: operations["get_audit_entry"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/oauth-keys": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The keys that sign id tokens, newest first. */
-        get: operations["list_oauth_keys"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/people": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** People with an account, by name or number, to choose from and to name them. Administrator and privacy officer. */
-        get: operations["list_people"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/admin/users/{id}/protection": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What protects somebody's account, and whether an invitation is open. */
-        get: operations["get_user_protection"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -2614,6 +3309,10 @@ export interface components {
         };
         Allocation: {
             invoice_id: string;
+        };
+        AnswerWords: {
+            /** @description To the patient; may be empty. */
+            text?: string;
         };
         /** @description A booked visit. */
         Appointment: {
@@ -3077,6 +3776,150 @@ export interface components {
             until?: string | null;
             prescriber: string;
         };
+        DataBesides: {
+            /** Format: int64 */
+            accounts: number;
+            /** Format: int64 */
+            messages: number;
+            /** Format: int64 */
+            payments: number;
+            /** Format: int64 */
+            proxies: number;
+            /** Format: int64 */
+            requests: number;
+        };
+        DataGiven: {
+            /** @description `client/abc` */
+            agent: string;
+            name: string;
+            /** @description ISO 3166-1; empty where the recipient is not registered. */
+            country: string;
+            basis: string;
+            /** Format: int64 */
+            times: number;
+            /** Format: date-time */
+            first_at: string;
+            /** Format: date-time */
+            last_at: string;
+        };
+        DataHeld: {
+            /** @description FHIR type, e.g. `Observation`. */
+            kind: string;
+            /** @description Class of the table of rights. */
+            class: string;
+            /** @description Class of the retention table. */
+            retention: string;
+            /** Format: int64 */
+            count: number;
+            /** Format: date-time */
+            changed_at: string;
+        };
+        DataRecipient: {
+            id: string;
+            /** @description `client|endpoint|gateway|backup` */
+            kind: string;
+            name: string;
+            title: string;
+            country: string;
+            /** @description Code of the basis of a transfer to another country. */
+            basis: string;
+            note: string;
+            /** @description Another country than that of the installation. */
+            abroad: boolean;
+            /** Format: date-time */
+            registered_at: string;
+            registered_by: string;
+            /** Format: date-time */
+            ended_at?: string | null;
+        };
+        DataRecipients: {
+            region?: string | null;
+            items: components["schemas"]["DataRecipient"][];
+            /** @description Known to the installation, and not in the register: nothing goes to programs, endpoints and the like among them. */
+            unregistered: components["schemas"]["UnregisteredRecipient"][];
+            /** @description Bases to choose from. */
+            bases: string[];
+        };
+        DataReport: {
+            patient: components["schemas"]["PatientRef"];
+            /** Format: date-time */
+            made_at: string;
+            clinic: string;
+            held: components["schemas"]["DataHeld"][];
+            besides: components["schemas"]["DataBesides"];
+            given: components["schemas"]["DataGiven"][];
+            /** @description Newest first. */
+            seen: components["schemas"]["DataSeen"][];
+            /** @description There are more accesses than `seen` has; "who saw my record" lists them all. */
+            more: boolean;
+        };
+        /** @description A request about somebody's data. */
+        DataRequest: {
+            id: string;
+            /** @description `correction|erasure` */
+            kind: string;
+            /** @description `open|approved|answered|withdrawn`; `approved`: one person agreed, a second one must carry it out. */
+            state: string;
+            patient_id: string;
+            patient?: components["schemas"]["PatientRef"] | null;
+            /** Format: date-time */
+            asked_at: string;
+            /**
+             * Format: date-time
+             * @description By when it must be answered.
+             */
+            due_at: string;
+            overdue: boolean;
+            /** @description `Type/id` of the entry that is wrong. */
+            entry?: string | null;
+            /** @description What the entry is about, for who may read it. */
+            entry_title?: string | null;
+            text?: string | null;
+            /** Format: date-time */
+            approved_at?: string | null;
+            /** @description Name of who agreed. */
+            approved_by?: string | null;
+            /** @description You are the one who agreed: somebody else must carry it out. */
+            approved_by_you: boolean;
+            /** @description `amended|erased|refused` */
+            answer?: string | null;
+            /** @description Code of the legal ground of a refusal. */
+            ground?: string | null;
+            /** Format: date-time */
+            answered_at?: string | null;
+            answered_by?: string | null;
+            answer_text?: string | null;
+            /** @description The patient's statement that stands beside the entry. */
+            disagreement?: string | null;
+            /** @description What stands against an erasure that waits. */
+            obstacles: components["schemas"]["ErasureObstacle"][];
+        };
+        DataRequestList: {
+            items: components["schemas"]["DataRequest"][];
+        };
+        DataRequestMade: {
+            id: string;
+            /** Format: date-time */
+            due_at: string;
+        };
+        DataRequestNew: {
+            /** @description `correction|erasure` */
+            kind: string;
+            /** @description `Type/id` of the entry that is wrong; of corrections. */
+            entry?: string | null;
+            /** @description What is wrong and what would be right; of an erasure it may be empty. */
+            text?: string;
+        };
+        DataSeen: {
+            /** Format: date-time */
+            at: string;
+            name: string;
+            role: string;
+            action: string;
+            outcome: string;
+            what: string;
+            purpose: string;
+        };
         /** @enum {string} */
         Day: "mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun";
         DayPayment: {
@@ -3112,6 +3955,9 @@ export interface components {
         DevicePerson: {
             account_id: string;
             display: string;
+        };
+        DisagreementNew: {
+            text: string;
         };
         DocumentLink: {
             id: string;
@@ -3237,6 +4083,40 @@ export interface components {
              */
             minutes?: number | null;
         };
+        EntryStatement: {
+            /** @description `Type/id` */
+            entry: string;
+            text: string;
+            /** Format: date-time */
+            at: string;
+        };
+        EntryStatementList: {
+            items: components["schemas"]["EntryStatement"][];
+        };
+        /** @description What stands against an erasure. */
+        ErasureObstacle: {
+            /** @description `legal-hold|retention|erased` */
+            kind: string;
+            /** @description Class of record, of `retention`. */
+            class?: string | null;
+            /** Format: date-time */
+            until?: string | null;
+            law?: string | null;
+        };
+        /** @description An erasure that waits for its second person; the patient is named by id alone. */
+        ErasureWaiting: {
+            /** @description Of the request; missing where the record's time is over. */
+            id?: string | null;
+            patient_id: string;
+            /** Format: date-time */
+            approved_at: string;
+            approved_by: string;
+            approved_by_you: boolean;
+            law: string;
+        };
+        ErasureWaitingList: {
+            items: components["schemas"]["ErasureWaiting"][];
+        };
         /** @description One day that differs. Without times it is the whole day. What is not available wins over what is. */
         Exception: {
             /** Format: date */
@@ -3321,6 +4201,74 @@ export interface components {
             urls: string[];
             username?: string | null;
             credential?: string | null;
+        };
+        /** @description Somebody at an outside provider who may sign in to an account here. */
+        IdentityInfo: {
+            id: string;
+            /** @description Absent if the provider is not set up any more. */
+            provider_id?: string | null;
+            /** @description Of the provider, or its issuer. */
+            provider_name: string;
+            /** @description The person's `sub`. */
+            subject: string;
+            /** @description Given by the provider; they change with each sign-in. */
+            roles: components["schemas"]["RoleName"][];
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            last_used_at?: string | null;
+        };
+        /** @description An outside provider, as the operator set it up. */
+        IdentityProviderInfo: {
+            id: string;
+            name: string;
+            issuer: string;
+            client_id: string;
+            /** @description To be registered there. */
+            redirect_uri: string;
+            /** @description To be registered there as back-channel logout URI. */
+            logout_uri: string;
+            scopes: string[];
+            creates_accounts: boolean;
+            may_give_administrator: boolean;
+            /** @description Taken for a second factor. */
+            trusted_acr: string[];
+            trusted_amr: string[];
+            /** @description Taken for a passkey. */
+            passkey_acr: string[];
+            passkey_amr: string[];
+            roles: components["schemas"]["IdentityRoleRule"][];
+            /**
+             * Format: int64
+             * @description People of it with an account here.
+             */
+            accounts: number;
+            /** Format: date-time */
+            last_used_at?: string | null;
+            state: components["schemas"]["IdentityProviderState"];
+            error?: string | null;
+        };
+        IdentityProviderList: {
+            items: components["schemas"]["IdentityProviderInfo"][];
+        };
+        /** @description A provider to sign in with. */
+        IdentityProviderName: {
+            id: string;
+            name: string;
+        };
+        IdentityProviderNames: {
+            items: components["schemas"]["IdentityProviderName"][];
+        };
+        /**
+         * @description How the last contact with a provider went.
+         * @enum {string}
+         */
+        IdentityProviderState: "ready" | "unknown" | "failing";
+        /** @description People with this claim get this role. */
+        IdentityRoleRule: {
+            claim: string;
+            value: string;
+            role: components["schemas"]["RoleName"];
         };
         Integration: {
             name: string;
@@ -3447,6 +4395,30 @@ export interface components {
             credit: components["schemas"]["Money"];
             /** @description At the end of the day, debits positive. */
             balance: components["schemas"]["Money"];
+        };
+        LegalHold: {
+            id: string;
+            patient_id: string;
+            patient?: components["schemas"]["PatientRef"] | null;
+            reason: string;
+            /** Format: date-time */
+            placed_at: string;
+            placed_by: string;
+            /** Format: date-time */
+            lifted_at?: string | null;
+            lifted_by?: string | null;
+            lift_reason?: string | null;
+        };
+        LegalHoldLift: {
+            reason: string;
+        };
+        LegalHoldList: {
+            items: components["schemas"]["LegalHold"][];
+        };
+        LegalHoldNew: {
+            patient_id: string;
+            /** @description e.g. the number of the case. */
+            reason: string;
         };
         Line: {
             code: string;
@@ -3995,6 +4967,11 @@ export interface components {
             /** @description e.g. `Tablet, ward 3` */
             name: string;
         };
+        NewIdentity: {
+            provider_id: string;
+            /** @description The person's `sub` as the provider shows it. */
+            subject: string;
+        };
         NewLaunch: {
             client_id: string;
             patient_id?: string | null;
@@ -4130,6 +5107,11 @@ export interface components {
              */
             failed_messages: number;
         };
+        OwnIdentities: {
+            items: components["schemas"]["IdentityInfo"][];
+            /** @description Providers that none of `items` is of. */
+            linkable: components["schemas"]["IdentityProviderName"][];
+        };
         PasskeyEntry: {
             /** @description What `navigator.credentials.get` gave, by `toJSON`. */
             credential: Record<string, never>;
@@ -4235,14 +5217,15 @@ export interface components {
             address?: components["schemas"]["PatientAddress"] | null;
             next_of_kin?: components["schemas"]["NextOfKin"] | null;
         };
-        /** @description Enough to know whom a row is about. */
+        /** @description A patient as lists show her. */
         PatientRef: {
             id: string;
             name: components["schemas"]["PersonName"];
-            /** @description `female`, `male`, `other` or `unknown` */
+            /** @description `female|male|other|unknown` */
             sex: string;
-            /** @description `YYYY-MM-DD`; as precise as it is known. */
+            /** @description `YYYY-MM-DD` or a part of it; empty if not known. */
             birth_date: string;
+            /** @description e.g. `UZ-000123`; empty before one was given. */
             record_number: string;
         };
         /** @description A patient as lists show her. */
@@ -4332,6 +5315,33 @@ export interface components {
             /** @description Six digits. */
             pin: string;
         };
+        PortableCopy: {
+            id: string;
+            /** @description `making|ready|failed` */
+            state: string;
+            /** Format: date-time */
+            asked_at: string;
+            /**
+             * Format: date-time
+             * @description Until when a ready one can be fetched.
+             */
+            until?: string | null;
+            /**
+             * Format: int64
+             * @description Resources written.
+             */
+            resources: number;
+            /** Format: int64 */
+            total: number;
+            /**
+             * Format: int64
+             * @description Of the file; 0 while it is made.
+             */
+            bytes: number;
+        };
+        PortableCopyList: {
+            items: components["schemas"]["PortableCopy"][];
+        };
         Prescription: {
             id: string;
             consultation_id: string;
@@ -4420,6 +5430,18 @@ export interface components {
             next_free: components["schemas"]["NextFree"][];
             fee: components["schemas"]["Fees"];
         };
+        ProviderAddress: {
+            /** @description For `location.assign`. */
+            location: string;
+        };
+        ProviderErrand: {
+            /** @description Path of ours to come back to; `?provider-done=` or `?provider-error=` is added. */
+            return: string;
+        };
+        ProviderLogout: {
+            /** @description Where the browser goes next, so that the provider's session ends as well. */
+            provider_logout: string;
+        };
         ProviderName: {
             given: string;
             family: string;
@@ -4502,6 +5524,30 @@ export interface components {
         };
         /** @enum {string} */
         QualityLevel: "good" | "fair" | "poor";
+        RecipientNew: {
+            /** @description `client|endpoint|gateway|backup` */
+            kind: string;
+            /** @description Id of the client, host of the endpoint, name of the gateway. */
+            name: string;
+            title: string;
+            /** @description ISO 3166-1, two letters. */
+            country: string;
+            /** @description Needed for another country. */
+            basis?: string;
+            note?: string;
+        };
+        RecordEntry: {
+            /** @description `Type/id` */
+            entry: string;
+            kind: string;
+            /** @description Its own words; may be empty. */
+            title: string;
+            /** @description As written; may be empty. */
+            date: string;
+        };
+        RecordEntryList: {
+            items: components["schemas"]["RecordEntry"][];
+        };
         /** @description Shown once; empty where there were some already. */
         RecoveryCodes: {
             recovery_codes: string[];
@@ -4509,6 +5555,31 @@ export interface components {
         Redirect: {
             /** @description Go there with the browser. */
             redirect_to: string;
+        };
+        RegionAgreement: {
+            /** @description Two letters, or `--` for no pin. */
+            region: string;
+            name: string;
+            reason: string;
+            /** Format: date-time */
+            at: string;
+        };
+        RegionAgreementNew: {
+            /** @description Two letters, or `--` for no pin. */
+            region: string;
+            reason: string;
+        };
+        RegionState: {
+            /** @description The country the record is pinned to. */
+            region?: string | null;
+            database?: string | null;
+            /** @description Where backups lie, as configured. */
+            backup?: string | null;
+            backup_region?: string | null;
+            /** @description `backup-abroad|backup-somewhere` */
+            alarms: string[];
+            /** @description Agreements to a move that is not done yet. */
+            agreements: components["schemas"]["RegionAgreement"][];
         };
         Registration: {
             given: string;
@@ -4532,6 +5603,15 @@ export interface components {
             /** Format: int32 */
             resend_after_s: number;
         };
+        RequestRefusal: {
+            /**
+             * @description Of corrections `entry-correct|professional-opinion|record-of-others|not-the-person`; of erasures
+             *     `retention|legal-hold|legal-duty|public-health|legal-claim|not-the-person`.
+             */
+            ground: string;
+            /** @description Why, to the patient. */
+            text: string;
+        };
         ResetBegun: {
             reset_id: string;
             /** Format: date-time */
@@ -4546,6 +5626,77 @@ export interface components {
         ResetRequest: {
             /** @description Phone in any form, e-mail or user name. */
             login: string;
+        };
+        RetentionDue: {
+            patient_id: string;
+            patient?: components["schemas"]["PatientRef"] | null;
+            /**
+             * Format: date-time
+             * @description When the time of the class that is kept longest was over.
+             */
+            since: string;
+            class: string;
+            law: string;
+            /** Format: date-time */
+            approved_at?: string | null;
+            approved_by?: string | null;
+            approved_by_you: boolean;
+        };
+        RetentionDueList: {
+            items: components["schemas"]["RetentionDue"][];
+        };
+        RetentionKeep: {
+            /**
+             * Format: date-time
+             * @description RFC 3339, within five years.
+             */
+            until: string;
+            reason: string;
+        };
+        RetentionRule: {
+            /** @description `clinical|billing|consent|appointment|message|identity|audit` */
+            class: string;
+            /**
+             * Format: int32
+             * @description After the last entry of the class.
+             */
+            years: number;
+            /**
+             * Format: int32
+             * @description Of entries about a child: at least until this birthday.
+             */
+            minor_age?: number | null;
+            /** @description The law asks for it: nothing goes earlier, even on request. */
+            duty: boolean;
+            law: string;
+            /** @description Counsel has looked at it. */
+            checked: boolean;
+            /** Format: date-time */
+            changed_at?: string | null;
+            changed_by?: string | null;
+            /** @description A floor that no interface goes below. */
+            fixed: boolean;
+        };
+        RetentionRuleChange: {
+            class: string;
+            /**
+             * Format: int32
+             * @description 0 to 100.
+             */
+            years: number;
+            /**
+             * Format: int32
+             * @description Up to 40.
+             */
+            minor_age?: number | null;
+            duty: boolean;
+            law: string;
+            checked: boolean;
+        };
+        RetentionRules: {
+            /** @description Country whose rules are the starting point; missing where the installation is not pinned to one. */
+            region?: string | null;
+            items: components["schemas"]["RetentionRule"][];
         };
         RightsCell: {
             role: components["schemas"]["RoleName"];
@@ -4666,6 +5817,8 @@ export interface components {
             second_factor: components["schemas"]["SecondFactorRule"];
             /** @description These need one whatever `second_factor` says. */
             required_roles: components["schemas"]["RoleName"][];
+            /** @description These must sign in by a passkey; nothing else is enough. */
+            passkey_roles: components["schemas"]["RoleName"][];
             /** Format: int32 */
             staff_idle_minutes: number;
             /** Format: int32 */
@@ -4694,6 +5847,8 @@ export interface components {
             idle_expires_at: string;
             /** @description Must be done before anything else works: `password-change-needed` or `second-factor-needed`. */
             due?: string | null;
+            /** @description With `second-factor-needed`: only a passkey will do. */
+            passkey_needed: boolean;
             /** @description The clinic asks this person to set up a second factor. */
             second_factor_asked: boolean;
             /** @description Only with `?token=true`; send it as `Authorization: Bearer`. */
@@ -4738,7 +5893,21 @@ export interface components {
             /** @description On a shared device of the clinic. */
             shared_device: boolean;
             due?: string | null;
+            /** @description With `second-factor-needed`: only a passkey will do. */
+            passkey_needed: boolean;
             second_factor_asked: boolean;
+            /**
+             * Format: int64
+             * @description Seconds without a request after which this session ends; for clients whose clock is wrong.
+             */
+            idle_limit_s: number;
+            /**
+             * Format: int64
+             * @description Seconds until it ends whatever happens.
+             */
+            left_s: number;
+            /** @description The outside provider that she signed in with. */
+            provider_id?: string | null;
         };
         /** @enum {string} */
         Sex: "female" | "male" | "other" | "unknown";
@@ -4805,6 +5974,30 @@ export interface components {
             display: string;
             system: string;
         };
+        /** @description What stays of a record that was erased. */
+        Tombstone: {
+            patient_id: string;
+            /** Format: date-time */
+            at: string;
+            /** @description The request; missing where its time was over. */
+            request_id?: string | null;
+            approved_by: string;
+            carried_out_by: string;
+            law: string;
+            /**
+             * Format: int64
+             * @description Entries that lost their content.
+             */
+            resources: number;
+            /**
+             * Format: date-time
+             * @description Missing while something may still be readable: it goes on by itself.
+             */
+            done_at?: string | null;
+        };
+        TombstoneList: {
+            items: components["schemas"]["Tombstone"][];
+        };
         TotpConfirmation: {
             /** @description Six digits. */
             code: string;
@@ -4832,6 +6025,11 @@ export interface components {
             /** @description The invoice it came for, if one was named. */
             invoice_id?: string | null;
         };
+        UnregisteredRecipient: {
+            kind: string;
+            name: string;
+            title: string;
+        };
         UserChange: {
             roles?: components["schemas"]["RoleName"][] | null;
             disabled?: boolean | null;
@@ -4841,6 +6039,9 @@ export interface components {
             user: components["schemas"]["UserRow"];
             /** @description Shown once. */
             one_time_password: string;
+        };
+        UserIdentities: {
+            items: components["schemas"]["IdentityInfo"][];
         };
         /** @description A passkey of somebody else. */
         UserPasskey: {
@@ -4871,7 +6072,7 @@ export interface components {
              * @description Until when the open invitation works.
              */
             invited_until?: string | null;
-            wrong_passwords?: null | components["schemas"]["WrongPasswords"];
+            wrong_passwords?: components["schemas"]["WrongPasswords"] | null;
         };
         UserRow: {
             id: string;
@@ -5732,6 +6933,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderLogout"];
+                };
+            };
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -6454,6 +7663,406 @@ export interface operations {
             };
         };
     };
+    list_identity_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProviderNames"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_provider: {
+        parameters: {
+            query?: {
+                return?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    finish_provider: {
+        parameters: {
+            query?: {
+                code?: string;
+                state?: string;
+                iss?: string;
+                error?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    provider_logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    link_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderErrand"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderAddress"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    step_up_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderErrand"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderAddress"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_own_identities: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnIdentities"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_own_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_provider_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProviderList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProviderInfo"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_user_identities: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserIdentities"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_user_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewIdentity"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityInfo"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_user_identity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                identity: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     cashier_day: {
         parameters: {
             query?: {
@@ -6760,6 +8369,995 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Price"];
                 };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_access_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataReport"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_patient_requests: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataRequestList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    make_data_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DataRequestNew"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataRequestMade"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_entries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordEntryList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_corrections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataRequestList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_statements: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EntryStatementList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_data_requests: {
+        parameters: {
+            query?: {
+                /** @description `true`: also what is answered, newest first. Else what waits, the nearest deadline first. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataRequestList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_data_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    answer_amended: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnswerWords"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refuse_data_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RequestRefusal"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    disagree_data_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DisagreementNew"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_holds: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LegalHoldList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    place_hold: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LegalHoldNew"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LegalHold"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    lift_hold: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LegalHoldLift"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_retention_rules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionRules"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_retention_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionRuleChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionRules"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_retention_due: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionDueList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    keep_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionKeep"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_recipients: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataRecipients"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    register_recipient: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RecipientNew"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataRecipient"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_recipient: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_region: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegionState"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agree_region: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RegionAgreementNew"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RegionState"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_erasure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    carry_out_erasure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tombstone"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    erase_due: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tombstone"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_erasures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TombstoneList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_erasures_waiting: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureWaitingList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_copies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortableCopyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    make_copy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PortableCopy"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    fetch_copy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": number[];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_copy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Any error */
             default: {
@@ -8576,6 +11174,160 @@ export interface operations {
             };
         };
     };
+    list_people: {
+        parameters: {
+            query?: {
+                /** @description Name, user name or phone. */
+                q?: string;
+                /** @description Exactly these, comma separated; at most 200. Nothing else counts then. */
+                ids?: string;
+                /** @description `staff` if not given. */
+                kind?: "staff" | "patients" | "all";
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Person"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_user_protection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserProtection"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_oauth_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OauthKeyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_audit_entry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `seq` of the entry */
+                row: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditEntryDetail"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_attention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Attention"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_clients: {
         parameters: {
             query?: never;
@@ -10152,160 +12904,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Overview"];
-                };
-            };
-            /** @description Any error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_attention: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Attention"];
-                };
-            };
-            /** @description Any error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_audit_entry: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description `seq` of the entry */
-                row: number;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["AuditEntryDetail"];
-                };
-            };
-            /** @description Any error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    list_oauth_keys: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["OauthKeyList"];
-                };
-            };
-            /** @description Any error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    list_people: {
-        parameters: {
-            query?: {
-                /** @description Name, user name or phone. */
-                q?: string;
-                /** @description Exactly these, comma separated; at most 200. Nothing else counts then. */
-                ids?: string;
-                /** @description `staff` if not given. */
-                kind?: "staff" | "patients" | "all";
-                limit?: number;
-                cursor?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["List_Person"];
-                };
-            };
-            /** @description Any error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_user_protection: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["UserProtection"];
                 };
             };
             /** @description Any error */
