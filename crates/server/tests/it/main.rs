@@ -41,6 +41,7 @@ mod operations_patient;
 mod outside;
 mod oversight;
 mod payments;
+mod people;
 mod postgres;
 mod privacy;
 mod rest;
