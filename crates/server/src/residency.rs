@@ -58,15 +58,27 @@ fn is_here(url: Option<&Secret>) -> bool {
         return true;
     }
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = match host.strip_prefix('[') {
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let in_authority = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
     };
-    host.is_empty()
-        || host.starts_with("%2F")
-        || host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    // libpq's other way to name the host, which goes before.
+    let parameters = rest.split_once('?').map_or("", |(_, query)| query).split('&');
+    let named = parameters
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| matches!(*name, "host" | "hostaddr"));
+    let mut hosts: Vec<&str> = named.map(|(_, host)| host).collect();
+    if hosts.is_empty() {
+        hosts.push(in_authority);
+    }
+    hosts.iter().all(|host| {
+        host.is_empty()
+            || host.starts_with('/')
+            || host.to_ascii_uppercase().starts_with("%2F")
+            || *host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
 }
 
 #[cfg(test)]
@@ -83,6 +95,9 @@ mod tests {
             ("postgres://uzima@[::1]:5432/x", true),
             ("postgres://uzima@db.example.org/x", false),
             ("postgres://localhost@db.example.org/x", false),
+            ("postgres://localhost/x?host=db.example.org", false),
+            ("postgres:///x?sslmode=disable&hostaddr=10.0.0.9", false),
+            ("postgres://uzima@%2Frun%2Fpostgresql/x", true),
             ("sqlite:/var/lib/uzima/uzima.db", true),
         ] {
             assert_eq!(is_here(Some(&Secret::new(url))), here, "{url}");
