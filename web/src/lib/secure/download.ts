@@ -66,6 +66,12 @@ export async function fetchFile(
   return new Blob(parts, { type: response.headers.get('content-type') ?? accept });
 }
 
+/** Reads what may take the server longer than a usual request waits: a whole trail is gone through. */
+export async function fetchPatiently<T>(path: string, query: Record<string, QueryValue>, signal: AbortSignal): Promise<T> {
+  const file = await fetchFile(path, query, 'application/json', () => undefined, signal);
+  return JSON.parse(await file.text()) as T;
+}
+
 /** `1.2 MB`; powers of 1,000 as disks are sold. */
 export function bytesText(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
