@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { DESK, DOCTOR, PASSWORD, URL_BASE, accessible, openBrowser, person, shoot, signIn, until } from '../lib/world.mjs';
+import { DESK, DOCTOR, PASSWORD, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
 
 const NEW_PASSWORD = 'mvua-kubwa-leo-2026';
 let browser;
@@ -117,6 +117,18 @@ test('people: invited, seen, signed out, invited once more and not at all', { ti
     await page.getByText('Not signed in anywhere').waitFor();
     await until('end of the session', async () => (await call('GET', '/api/v1/me', accepted.json.token)).status === 401, 5_000);
     await seen(page, 'secure-person');
+  });
+  await step('a colleague is invited by SMS', async () => {
+    await page.goto('/admin/users/new');
+    await page.getByRole('checkbox', { name: /^Cashier/ }).check();
+    await page.getByLabel('Name', { exact: true }).fill(`Faith Cheruto${NUMBER}`);
+    await page.getByRole('textbox', { name: 'Phone' }).fill('0712 345 698');
+    assert.ok(await page.getByRole('radio', { name: /By SMS/ }).isChecked(), 'the best way there is');
+    await page.getByRole('button', { name: 'Send the invitation' }).click();
+    await page.getByText(/^Sent to \+254/).waitFor();
+    const message = await sms('254712345698', /welcome#/);
+    const { json } = await call('POST', '/api/v1/auth/link', undefined, { token: /welcome#(\S+)/.exec(message.text)[1] });
+    assert.equal(json.display, `Faith Cheruto${NUMBER}`);
   });
   await step('nobody gives herself a role that reads patients’ facts', async () => {
     await page.goto('/admin/users');
