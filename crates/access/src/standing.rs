@@ -52,3 +52,12 @@ impl Standing {
         }
     }
 }
+
+impl crate::User {
+    /// Whether this is the person's own record, or one that she acts on in this class now.
+    pub fn acts_for(&self, patient: &str, class: Class, now: Timestamp) -> bool {
+        let own = self.patient.as_ref().is_some_and(|own| own.id == patient);
+        own || self.roles.contains(&Role::Proxy)
+            && self.standing.proxied_at(now).any(|p| p.patient == patient && p.classes.contains(&class))
+    }
+}

@@ -295,7 +295,9 @@ impl Billing {
     }
 
     fn may_pay(&self, ctx: &Ctx, invoice: &Invoice) -> bool {
-        let own = ctx.user().and_then(|u| u.patient.as_ref()) == Some(&invoice.patient);
+        let own = ctx
+            .user()
+            .is_some_and(|user| user.acts_for(&invoice.patient.id, access::Class::Billing, ctx.now));
         own || may(ctx, Capability::TakePayment)
     }
 

@@ -10,7 +10,7 @@ use crate::element::key;
 use crate::schedule::{self, Kind};
 use crate::slot::Span;
 use crate::{ATTEMPTS_MAX, consultation, load, new_id, provider, rule};
-use access::{Ctx, Role};
+use access::{Class, Ctx, Role};
 use fhir::{Resource, ResourceKey};
 use jiff::{SignedDuration, Timestamp};
 use record::{ChangeSet, Error, Record, Rule};
@@ -27,13 +27,16 @@ pub(crate) fn is_staff(ctx: &Ctx) -> bool {
     }
 }
 
-/// Whose record this is about: patients their own; staff must name one.
+/// Whose record this is about: patients their own, or whom they act for; staff must name one.
 fn patient_of(ctx: &Ctx, asked: Option<&str>) -> Result<ResourceKey, Error> {
     let own = ctx.user().and_then(|user| user.patient.clone());
     match (asked, own) {
         (None, Some(own)) => Ok(own),
         (Some(id), Some(own)) if own.id == id => Ok(own),
         (Some(id), _) if is_staff(ctx) => Ok(key("Patient", id)),
+        (Some(id), _) if ctx.user().is_some_and(|u| u.acts_for(id, Class::Appointment, ctx.now)) => {
+            Ok(key("Patient", id))
+        }
         (Some(_), _) => Err(Error::Denied),
         (None, None) => Err(rule::refuse(Rule::new("required", "Say which patient.").at("/patient_id"))),
     }

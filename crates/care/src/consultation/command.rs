@@ -7,7 +7,7 @@ use crate::clinic::Clinic;
 use crate::element::key;
 use crate::texts::Notice;
 use crate::{ATTEMPTS_MAX, load, rule};
-use access::{Ctx, Principal, Role};
+use access::{Class, Ctx, Principal, Role};
 use fhir::Resource;
 use record::{ChangeSet, Error, Record, Rule};
 
@@ -21,15 +21,26 @@ pub(crate) fn require_clinician(ctx: &Ctx) -> Result<(), Error> {
     if is_clinician(ctx) { Ok(()) } else { Err(Error::Denied) }
 }
 
-/// Whether this is the caller's own record.
+/// Whether the caller comes to visits as this patient: her own, or those of whom she acts for.
 pub(crate) fn is_own(ctx: &Ctx, patient: &str) -> bool {
-    ctx.user().and_then(|user| user.patient.as_ref()).is_some_and(|own| own.id == patient)
+    ctx.user().is_some_and(|user| user.acts_for(patient, Class::Visit, ctx.now))
 }
 
+/// What a summary of a record is made of.
+const SUMMARY: [Class; 6] = [
+    Class::Visit,
+    Class::Allergy,
+    Class::Prescription,
+    Class::Medicine,
+    Class::Result,
+    Class::Clinical,
+];
+
 /// A summary that lacks what the caller may not see would read as "nothing there". Errors: `Denied` for everybody
-/// but clinicians and the patient.
+/// but clinicians, the patient, and who acts for her in all of it.
 pub(crate) fn require_whole_view(ctx: &Ctx, patient: &str) -> Result<(), Error> {
-    if is_clinician(ctx) || is_own(ctx, patient) { Ok(()) } else { Err(Error::Denied) }
+    let acts = |class: &Class| ctx.user().is_some_and(|user| user.acts_for(patient, *class, ctx.now));
+    if is_clinician(ctx) || SUMMARY.iter().all(acts) { Ok(()) } else { Err(Error::Denied) }
 }
 
 /// Loads, plans and commits, again when somebody else was faster.

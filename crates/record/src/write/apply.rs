@@ -6,6 +6,7 @@ use super::prepare::same_content;
 use super::{Prepared, Put, Request, Stop, criteria, effect, finished, merged, time};
 use crate::change::ABSENT;
 use crate::rights::Version;
+use crate::rights::derived::Writer;
 use crate::rights::veil::{Lens, Row, Shown, Veil};
 use crate::{Committed, Error, Record, Rule, Written};
 use access::policy;
@@ -273,7 +274,7 @@ impl Job {
             return Err(tx.conflict().into());
         };
         self.links(tx, &put.key, &put.links)?;
-        crate::rights::derived::after_write(tx, Some(&self.ctx), put, written.rid, before.as_ref())?;
+        crate::rights::derived::after_write(tx, Some(self.writer(&put.key)), put, written.rid, before.as_ref())?;
         self.record(tx, "update", &put.key, &put.patients)?;
         let (topic, created) =
             if current.deleted { ("resource.created", true) } else { ("resource.updated", false) };
@@ -296,7 +297,7 @@ impl Job {
         if !put.links.is_empty() {
             self.links(tx, &put.key, &put.links)?;
         }
-        crate::rights::derived::after_write(tx, Some(&self.ctx), put, written.rid, None)?;
+        crate::rights::derived::after_write(tx, Some(self.writer(&put.key)), put, written.rid, None)?;
         self.record(tx, "create", &put.key, &put.patients)?;
         self.announce(tx, "resource.created", &put.key, &put.patients, &written)?;
         Ok(Written {
@@ -368,6 +369,10 @@ impl Job {
         self.record(tx, "delete", key, &current.patients)?;
         self.announce(tx, "resource.deleted", key, &current.patients, &written)?;
         Ok(done(written.version, written.seq, self.now, false))
+    }
+
+    fn writer(&self, key: &ResourceKey) -> Writer<'_> {
+        Writer { ctx: &self.ctx, blind: self.request.restored.contains(key) }
     }
 
     /// Nobody replaces what she sees only a part of: the rest would be lost.

@@ -167,12 +167,16 @@ async fn what_is_hidden_in_part_is_not_written_back() {
         // The program's own steps change the rest and leave the hidden part alone.
         let (mut resource, version) = bench.record.load(&doctor, &target).await.unwrap().unwrap();
         resource.set("status", json!("onleave"));
-        let change = record::Change::Update { resource: resource.clone(), if_match: Some(version) };
+        resource.set("participant", json!([{"individual": {"reference": "Practitioner/d1"}}]));
+        let change = record::Change::Update { resource, if_match: Some(version) };
         bench.record.command(&doctor, "test.step", set(vec![change])).await.unwrap();
         let stored = bench.record.read(&bench.system(), &target).await.unwrap().parse().unwrap();
         assert_eq!(stored.text("status"), Some("onleave"));
         assert_eq!(stored.value()["reasonCode"][0]["text"], WORD);
         assert!(!stored.to_json().contains("SUBSETTED"));
+        let shown = bench.record.read(&doctor, &target).await.unwrap().parse().unwrap();
+        assert!(!shown.to_json().contains(WORD), "writing the rest opens nothing");
+        let (mut resource, _) = bench.record.load(&doctor, &target).await.unwrap().unwrap();
         resource.set("reasonCode", json!([{"text": "another"}]));
         let change = record::Change::Update { resource, if_match: None };
         let error = bench.record.command(&doctor, "test.step", set(vec![change])).await.unwrap_err();

@@ -130,8 +130,9 @@ struct JoinGrant {
 /// In what capacity the caller takes part in this visit.
 fn role_of(caller: &Caller, visit: &Consultation) -> reach::consult::protocol::Role {
     use reach::consult::protocol::Role;
-    let own = caller.0.user().and_then(|user| user.patient.as_ref());
-    if own.is_some_and(|key| key.id == visit.patient.id) { Role::Patient } else { Role::Clinician }
+    let own =
+        caller.0.user().is_some_and(|u| u.acts_for(&visit.patient.id, access::Class::Visit, caller.0.now));
+    if own { Role::Patient } else { Role::Clinician }
 }
 
 /// Servers for the connection; empty where no relay is configured.
