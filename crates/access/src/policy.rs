@@ -572,9 +572,8 @@ impl Predicate {
             Predicate::Consented(asker) => {
                 let judge = Judge { consents: row.consents, now: row.now };
                 let kind = row.key.kind;
-                let denied = |one: &&crate::seal::Category| {
-                    judge.denies(asker, kind, row.seals.with(one.seals))
-                };
+                let denied =
+                    |one: &&crate::seal::Category| judge.denies(asker, kind, row.seals.with(one.seals));
                 let all = parts.categories().filter(denied);
                 all.fold(Seals::NONE, |closed, one| closed.with(one.seals))
             }

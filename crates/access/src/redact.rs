@@ -5,8 +5,8 @@
 //! people can read (narrative, notes, files), because nothing tells which of it speaks of the part. Such a version is
 //! refused when it is written back. What is not readable for everybody is not in the index either, so no search tells.
 
-use crate::sensitivity::is_part;
 use crate::seal::Seals;
+use crate::sensitivity::is_part;
 use fhir::{Resource, ResourceKey};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -92,9 +92,7 @@ pub(crate) fn label_part(part: &mut Map<String, Value>, seals: Seals) {
     }
     let list = part.entry("extension").or_insert_with(|| json!([]));
     if let Some(list) = list.as_array_mut() {
-        list.extend(
-            missing.codings().into_iter().map(|c| json!({"url": INLINE_LABEL, "valueCoding": c})),
-        );
+        list.extend(missing.codings().into_iter().map(|c| json!({"url": INLINE_LABEL, "valueCoding": c})));
     }
 }
 

@@ -59,7 +59,9 @@ pub fn added(before: &Value, after: &Value) -> Vec<Added> {
             None => exact.push(code),
         }
     }
-    all.into_iter().map(|((system, seals), (prefixes, exact))| (system, prefixes, exact, Seals(seals))).collect()
+    all.into_iter()
+        .map(|((system, seals), (prefixes, exact))| (system, prefixes, exact, Seals(seals)))
+        .collect()
 }
 
 fn flat(rules: &Value) -> Vec<(String, String, u32)> {
@@ -211,12 +213,7 @@ impl Rules {
     }
 
     /// Of all members but one.
-    fn look_in(
-        &self,
-        object: &Map<String, Value>,
-        but: &str,
-        contained: &HashMap<String, Seals>,
-    ) -> Seals {
+    fn look_in(&self, object: &Map<String, Value>, but: &str, contained: &HashMap<String, Seals>) -> Seals {
         if object.get("system").is_some_and(Value::is_string) {
             return self.look(&Value::Object(object.clone()), contained).seals;
         }

@@ -41,6 +41,7 @@ pub mod lock;
 pub mod merge;
 pub mod message;
 pub mod migrate;
+pub mod notice;
 pub mod oauth;
 pub mod one_time_code;
 pub mod outbox;

@@ -11,6 +11,11 @@ use uuid::Uuid;
 const PAYMENT: i64 = 1;
 const MESSAGE: i64 = 2;
 const QUANTUM: i64 = 3;
+const EMERGENCY: i64 = 4;
+const PROXY: i64 = 5;
+/// Rows that follow the patient by their id.
+const FOLLOW: [(i64, &str); 4] =
+    [(PAYMENT, "payment"), (MESSAGE, "message"), (EMERGENCY, "emergency"), (PROXY, "proxy")];
 
 /// A merge to write down.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,15 +57,15 @@ pub fn in_force(tx: &mut dyn Tx, source: &ResourceKey) -> Result<Vec<Merge>> {
     )
 }
 
-/// Writes the merge down and moves payments, messages and held time from source to target. Time that the target holds
-/// already for something else stays the target's.
+/// Writes the merge down and moves payments, messages, emergencies, proxies, keys of seals and held time from source to
+/// target. Time that the target holds already for something else stays the target's.
 pub fn apply(tx: &mut dyn Tx, new: &New) -> Result<()> {
     let (source, target) = (encode_key(&new.source), encode_key(&new.target));
     tx.execute(
         "INSERT INTO merge (id, source, target, at_us, undone_us, content) VALUES ($1, $2, $3, $4, NULL, $5)",
         params![&new.id, &source, &target, new.at, Content::new(&new.content).stored()],
     )?;
-    for (kind, table) in [(PAYMENT, "payment"), (MESSAGE, "message")] {
+    for (kind, table) in FOLLOW {
         let sql = format!("SELECT id FROM {table} WHERE patient = $1");
         for id in tx.all(&sql, params![&source], |row| Ok(row.bytes(0)?.to_vec()))? {
             remember(tx, &new.id, kind, &id, 0)?;
@@ -70,6 +75,12 @@ pub fn apply(tx: &mut dyn Tx, new: &New) -> Result<()> {
             params![&source, &target],
         )?;
     }
+    // Whoever may see a row by its key goes on seeing it.
+    tx.execute(
+        "INSERT INTO seal_key (practitioner, patient, rid, seals, whole) SELECT practitioner, $2, rid, seals, whole \
+         FROM seal_key WHERE patient = $1 ON CONFLICT DO NOTHING",
+        params![&source, &target],
+    )?;
     let held = tx.all(
         "SELECT quantum, holder FROM claim WHERE actor = $1 ORDER BY quantum",
         params![&source],
@@ -102,7 +113,7 @@ pub fn undo(tx: &mut dyn Tx, id: &Uuid, at: Timestamp) -> Result<bool> {
     let found = tx.one(&sql, params![id], |row| Ok((row.bytes(0)?.to_vec(), row.bytes(1)?.to_vec())))?;
     let Some((source, target)) = found else { return Ok(false) };
     tx.execute("UPDATE merge SET undone_us = $2 WHERE id = $1", params![id, at])?;
-    for (kind, table) in [(PAYMENT, "payment"), (MESSAGE, "message")] {
+    for (kind, table) in FOLLOW {
         let sql = format!(
             "UPDATE {table} SET patient = $1 WHERE patient = $2 AND id IN \
              (SELECT item FROM merge_row WHERE merge = $3 AND kind = {kind})"

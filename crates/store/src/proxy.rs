@@ -94,6 +94,15 @@ pub fn of_patient(tx: &mut dyn Tx, patient: &str) -> Result<Vec<Proxy>> {
     tx.all(&sql, params![&encode_target(TypeId::PATIENT, patient)], read)
 }
 
+/// Grants in force that end by themselves between these two moments, at most 200.
+pub fn ending(tx: &mut dyn Tx, from: Timestamp, until: Timestamp) -> Result<Vec<Proxy>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM proxy WHERE until_us > $1 AND until_us <= $2 AND ended_us IS NULL \
+         ORDER BY until_us, id LIMIT {MAX_ROWS}"
+    );
+    tx.all(&sql, params![from, until], read)
+}
+
 /// Takes it back. `false`: it is over already.
 pub fn end(tx: &mut dyn Tx, id: &Uuid, by: Option<i64>, now: Timestamp) -> Result<bool> {
     let done = tx.execute(

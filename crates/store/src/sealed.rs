@@ -156,7 +156,8 @@ pub fn veiled_among(tx: &mut dyn Tx, rids: &[i64]) -> Result<Vec<i64>> {
     const CHUNK: usize = 200;
     let mut found = Vec::new();
     for chunk in rids.chunks(CHUNK) {
-        let sql = format!("SELECT rid FROM veiled WHERE rid IN ({})", crate::sql::placeholders(1, chunk.len()));
+        let sql =
+            format!("SELECT rid FROM veiled WHERE rid IN ({})", crate::sql::placeholders(1, chunk.len()));
         let values: Vec<crate::Param<'_>> = chunk.iter().map(|rid| (*rid).into()).collect();
         found.extend(tx.all(&sql, &values, |row| row.int(0))?);
     }
@@ -169,8 +170,9 @@ pub fn sealed_of(tx: &mut dyn Tx, keys: &[&ResourceKey]) -> Result<Vec<ResourceK
     let mut found = Vec::new();
     for chunk in keys.chunks(CHUNK) {
         let ids: Vec<Vec<u8>> = chunk.iter().map(|key| encode_id(&key.id)).collect();
-        let each: Vec<String> =
-            (0..chunk.len()).map(|n| format!("(r.type_id = ${} AND r.id = ${})", 2 * n + 1, 2 * n + 2)).collect();
+        let each: Vec<String> = (0..chunk.len())
+            .map(|n| format!("(r.type_id = ${} AND r.id = ${})", 2 * n + 1, 2 * n + 2))
+            .collect();
         let sql = format!(
             "SELECT r.type_id, r.id FROM resource r WHERE ({}) AND EXISTS (SELECT 1 FROM sealed s WHERE s.rid = r.rid)",
             each.join(" OR ")
@@ -182,7 +184,8 @@ pub fn sealed_of(tx: &mut dyn Tx, keys: &[&ResourceKey]) -> Result<Vec<ResourceK
         }
         let rows = tx.all(&sql, &values, |row| Ok((row.int(0)?, row.bytes(1)?.to_vec())))?;
         for (kind, id) in rows {
-            let same = |key: &&&ResourceKey| i64::from(key.kind.0) == kind && encode_id(&key.id)[..] == id[..];
+            let same =
+                |key: &&&ResourceKey| i64::from(key.kind.0) == kind && encode_id(&key.id)[..] == id[..];
             found.extend(chunk.iter().find(same).map(|key| (*key).clone()));
         }
     }
@@ -191,7 +194,9 @@ pub fn sealed_of(tx: &mut dyn Tx, keys: &[&ResourceKey]) -> Result<Vec<ResourceK
 
 /// The next rows behind `after`, deleted ones too.
 pub fn next_rids(tx: &mut dyn Tx, after: i64, limit: u32) -> Result<Vec<i64>> {
-    tx.all("SELECT rid FROM resource WHERE rid > $1 ORDER BY rid LIMIT $2", params![after, limit], |row| row.int(0))
+    tx.all("SELECT rid FROM resource WHERE rid > $1 ORDER BY rid LIMIT $2", params![after, limit], |row| {
+        row.int(0)
+    })
 }
 
 /// Rows of all types.
@@ -203,7 +208,13 @@ pub fn count_rows(tx: &mut dyn Tx) -> Result<u64> {
 const SEAL_FOUND: &str = "ON CONFLICT (rid) DO UPDATE SET seals = sealed.seals | excluded.seals";
 
 /// Seals whatever row of the type has one of these codes of the system in the index, beside what it is sealed as.
-pub fn seal_by_codes(tx: &mut dyn Tx, kind: TypeId, system: &str, codes: &[String], seals: Seals) -> Result<()> {
+pub fn seal_by_codes(
+    tx: &mut dyn Tx,
+    kind: TypeId,
+    system: &str,
+    codes: &[String],
+    seals: Seals,
+) -> Result<()> {
     let Some(term) = system_number(tx, system)? else { return Ok(()) };
     if codes.is_empty() {
         return Ok(());

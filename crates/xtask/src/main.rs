@@ -3,6 +3,7 @@
 mod bench;
 mod codegen;
 mod demo;
+mod differential;
 mod faults;
 mod postgres;
 mod prerequisites;
@@ -40,6 +41,8 @@ enum Task {
     Check,
     /// What must not lose anything: kill -9, full disk, dying database, clock jumps, overload; for as long as asked.
     Faults(faults::Options),
+    /// Random queries of random callers against databases without the rows they may not see; nightly with 100,000.
+    Differential(differential::Options),
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
     Bench(bench::Options),
     /// The crate rules of docs/ARCHITECTURE.md.
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Task::Clients => suite::clients(),
         Task::Check => suite::check(),
         Task::Faults(options) => faults::run_all(&options),
+        Task::Differential(options) => differential::run_all(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
         Task::Deny => supply::check(),

@@ -128,7 +128,8 @@ fn what_a_resource_is_about_seals_it_whole() {
         assert_eq!(sealing.whole, Seals::HIV);
     }
     // What the definitions say is about nobody.
-    let (_, sealing) = labelled(json!({"resourceType": "PlanDefinition", "status": "active", "topic": [hiv()]}));
+    let (_, sealing) =
+        labelled(json!({"resourceType": "PlanDefinition", "status": "active", "topic": [hiv()]}));
     assert_eq!(sealing, Sealing::default());
 }
 
@@ -152,7 +153,8 @@ fn references_to_sealed_rows_are_hidden_with_what_stands_around_them() {
 #[test]
 fn labels_of_the_sender_count() {
     let label = json!([{"url": INLINE_LABEL, "valueCoding": {"system": seal::ACT_CODE, "code": "SDV"}}]);
-    let (stored, sealing) = labelled(json!({"resourceType": "Encounter", "status": "finished", "class": {"code": "AMB"},
+    let (stored, sealing) =
+        labelled(json!({"resourceType": "Encounter", "status": "finished", "class": {"code": "AMB"},
         "serviceType": {"text": WORD, "extension": label}, "language": "en",
         "location": [{"location": {"display": WORD}, "extension": label}]}));
     assert_eq!(sealing, Sealing { whole: Seals::NONE, parts: Seals::GBV });

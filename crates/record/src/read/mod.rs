@@ -4,6 +4,7 @@ mod describe;
 mod directory;
 mod history;
 mod prepare;
+mod reach;
 mod search;
 mod words;
 

@@ -2,9 +2,10 @@
 
 use crate::terminology::{Expand, Source};
 use crate::{Error, Record};
-use access::Ctx;
+use access::policy::is_sealable;
+use access::{Class, Ctx};
 use fhir::search::{Condition, Filter, Operand, Params, Query};
-use fhir::{IssueCode, Outcome, ParamId};
+use fhir::{IssueCode, Outcome, ParamId, ResourceKey};
 use store::Tx;
 
 /// Codes that a value set or a hierarchy may bring into one search.
@@ -43,10 +44,73 @@ fn all_open(query: &mut Query) -> Vec<&mut Filter> {
     open
 }
 
+/// The operands that name one row of a type that can be sealed.
+fn named(query: &mut Query) -> Vec<&mut Operand> {
+    let mut filters: Vec<&mut Filter> = query.filters.iter_mut().collect();
+    for condition in &mut query.conditions {
+        all_filters(condition, &mut filters);
+    }
+    filters
+        .into_iter()
+        .flat_map(|filter| &mut filter.any)
+        .filter(|operand| key_of(operand).is_some())
+        .collect()
+}
+
+fn all_filters<'q>(condition: &'q mut Condition, found: &mut Vec<&'q mut Filter>) {
+    match condition {
+        Condition::Filter(filter) => found.push(filter),
+        Condition::Chain { condition, .. }
+        | Condition::Has { condition, .. }
+        | Condition::CanonicalChain { condition, .. }
+        | Condition::Not(condition) => all_filters(condition, found),
+        Condition::All(all) | Condition::Any(all) => all.iter_mut().for_each(|one| all_filters(one, found)),
+        Condition::Ids(_)
+        | Condition::LastUpdated { .. }
+        | Condition::Compartment(_)
+        | Condition::Words { .. } => {}
+    }
+}
+
+fn key_of(operand: &Operand) -> Option<ResourceKey> {
+    match operand {
+        Operand::Reference { kinds, id } => match kinds.as_slice() {
+            [kind] if is_sealable(Class::of(*kind)) => Some(ResourceKey::new(*kind, id.clone())),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 impl Record {
-    /// Puts codes in the place of value sets (`:in`) and hierarchies (`:below`). Errors: `Malformed` for a value set that
+    /// A reference to a sealed row that the caller may not know leads nowhere in what she reads, so it does in what she
+    /// asks.
+    async fn forget_hidden(&self, ctx: &Ctx, query: &mut Query) -> Result<(), Error> {
+        if matches!(ctx.principal, access::Principal::System(_)) {
+            return Ok(());
+        }
+        let keys: Vec<ResourceKey> = named(query).iter().filter_map(|operand| key_of(operand)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut veil = self.veil(ctx).await?;
+        let hidden = self.reading(move |tx| veil.hidden_among(tx, &keys.iter().collect::<Vec<_>>())).await?;
+        for operand in named(query) {
+            if key_of(operand).is_some_and(|key| hidden.contains(&key))
+                && let Operand::Reference { kinds, .. } = operand
+            {
+                kinds.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts codes in the place of value sets (`:in`) and hierarchies (`:below`). Errors: `Denied` where the query asks about
+    /// types of which the caller may see nothing at all; `Malformed` for a value set that
     /// is not known or has more than [MAX_CODES] codes.
-    pub(crate) async fn prepare_query(&self, _ctx: &Ctx, query: &mut Query) -> Result<(), Error> {
+    pub(crate) async fn prepare_query(&self, ctx: &Ctx, query: &mut Query) -> Result<(), Error> {
+        super::reach::check(ctx, &self.params(), query)?;
+        self.forget_hidden(ctx, query).await?;
         let params = self.params();
         let wanted: Vec<Operand> =
             all_open(query).iter().flat_map(|filter| filter.any.clone()).filter(is_open).collect();

@@ -151,14 +151,7 @@ impl Record {
         patients.sort();
         patients.dedup();
         self.audit_read(ctx, "query", what, &patients).await?;
-        Ok(SearchPage {
-            items,
-            included,
-            included_cut,
-            next: page.next,
-            total: page.total,
-            words_behind,
-        })
+        Ok(SearchPage { items, included, included_cut, next: page.next, total: page.total, words_behind })
     }
 
     /// For planners: a search by name and value as in a URL, e.g.

@@ -69,7 +69,8 @@ fn holders(tx: &mut dyn Tx, writer: Option<Writer<'_>>, put: &Put) -> Result<Vec
     let is_person = |key: &ResourceKey| Some(key.kind) == practitioner;
     let mut named: BTreeSet<String> =
         put.targets.iter().filter(|(_, key)| is_person(key)).map(|(_, key)| key.id.clone()).collect();
-    let own = writer.and_then(|w| w.ctx.user()).and_then(|u| u.practitioner.as_ref()).map(|key| key.id.clone());
+    let own =
+        writer.and_then(|w| w.ctx.user()).and_then(|u| u.practitioner.as_ref()).map(|key| key.id.clone());
     let blind = writer.is_some_and(|w| w.blind);
     let vouched = !blind && gives_care(put.key.kind) && vouches(tx, writer.map(|w| w.ctx), put)?;
     let mut whole: BTreeSet<String> = BTreeSet::new();

@@ -1,8 +1,10 @@
 //! Rows of rights that change in the write path's transaction.
 
+use super::notice::Told;
 use crate::{Error, Rule};
 use access::matrix::Cell;
 use jiff::Timestamp;
+use serde_json::json;
 use store::Tx;
 use uuid::Uuid;
 
@@ -37,8 +39,48 @@ pub enum RightsEffect {
     },
 }
 
-/// Errors: `Duplicate` for what somebody else settled meanwhile.
+/// Whoever watches over rights is told in the same transaction. Errors: `Duplicate` for what somebody else settled
+/// meanwhile.
 pub(crate) fn run(tx: &mut dyn Tx, effect: &RightsEffect) -> Result<(), Error> {
+    change(tx, effect)?;
+    let notice = match effect {
+        RightsEffect::EmergencyBegin(one) => Some(
+            Told::officers("emergency.begun", one.at, one.id)
+                .of(&one.patient)
+                .with(json!({"account": one.account, "reason": one.reason, "until": one.until.to_string()})),
+        ),
+        RightsEffect::EmergencyReview { id, review } => Some(
+            Told::officers("emergency.reviewed", review.at, *id)
+                .with(json!({"account": review.by, "verdict": review.verdict})),
+        ),
+        RightsEffect::RightsDone(change) => Some(about_cell("rights.changed", change)),
+        RightsEffect::RightsAsk(change) => Some(about_cell("rights.asked", change)),
+        RightsEffect::RightsDecide { id, cell, by, at } => {
+            let topic = if cell.is_some() { "rights.agreed" } else { "rights.refused" };
+            Some(Told::officers(topic, *at, *id).with(json!({"account": by})))
+        }
+        RightsEffect::ProxyGrant(one) => Some(
+            Told::person("proxy.granted", one.made, one.id, one.account)
+                .of(&one.patient)
+                .with(json!({"until": one.until.to_string()})),
+        ),
+        RightsEffect::EmergencyEnd { .. } | RightsEffect::ProxyEnd { .. } => None,
+    };
+    match notice {
+        Some(told) => told.write(tx),
+        None => Ok(()),
+    }
+}
+
+fn about_cell(topic: &'static str, change: &store::rights::Change) -> Told {
+    let cell = &change.cell;
+    Told::officers(topic, change.at, change.id).with(json!({
+        "account": change.account, "role": cell.role.code(), "class": cell.class.code(), "verb": cell.verb.code(),
+        "before": change.before.code(), "after": cell.reach.code(),
+    }))
+}
+
+fn change(tx: &mut dyn Tx, effect: &RightsEffect) -> Result<(), Error> {
     let settled = |text: &str| Error::Duplicate(Rule::new("already-settled", text));
     match effect {
         RightsEffect::EmergencyBegin(new) => {

@@ -4,6 +4,7 @@
 //! somebody else looks at it afterwards.
 
 use super::RightsEffect;
+use super::notice::Told;
 use crate::{ChangeSet, Effect, Error, Event, Record, Rule};
 use access::policy::{self, Capability};
 use access::{Ctx, Purpose, Role};
@@ -198,7 +199,16 @@ impl Record {
     pub async fn remind_of_reviews(&self) -> Result<usize, Error> {
         let now = self.now();
         let before = now.checked_sub(REVIEW_WITHIN).unwrap_or(Timestamp::MIN);
-        let overdue = self.writing(move |tx| Ok(store::emergency::overdue(tx, before, now)?)).await?;
+        let overdue = self
+            .writing(move |tx| {
+                let overdue = store::emergency::overdue(tx, before, now)?;
+                for one in &overdue {
+                    let data = json!({"account": one.account, "at": one.at.to_string()});
+                    Told::officers("emergency.overdue", now, one.id).of(&one.patient).with(data).write(tx)?;
+                }
+                Ok(overdue)
+            })
+            .await?;
         if overdue.is_empty() {
             return Ok(0);
         }

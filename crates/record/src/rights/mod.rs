@@ -6,6 +6,7 @@ pub(crate) mod derived;
 mod effect;
 pub mod emergency;
 mod names;
+pub mod notice;
 pub mod proxy;
 pub(crate) mod relabel;
 mod row;

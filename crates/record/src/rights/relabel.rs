@@ -109,7 +109,8 @@ impl Record {
         if begun && from.is_some_and(|from| now.duration_since(from) < SETTLE) {
             return Ok(0);
         }
-        let count = |field: &str| if begun { walk.get(field).and_then(Value::as_i64).unwrap_or(0) } else { 0 };
+        let count =
+            |field: &str| if begun { walk.get(field).and_then(Value::as_i64).unwrap_or(0) } else { 0 };
         let (after, done, labelled) = (count("after"), count("done"), count("labelled"));
         // The rules of this process may be older than the setting.
         *self.inner.sensitivity.lock() = None;

@@ -1,9 +1,10 @@
 //! The rules by which facts are sealed as they are written: those that come with the program and the clinic's own.
 
+use super::notice::Told;
+use super::veil::Lens;
 use crate::{Error, Record, Rule};
 use access::sensitivity::Rules;
 use access::{Ctx, Role};
-use super::veil::Lens;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -39,11 +40,11 @@ impl Record {
         {
             return Ok(lens.clone());
         }
-        let (own, settled) = self
+        let (own, settled, empty) = self
             .reading(|tx| {
                 let own = store::setting::get(tx, SETTING)?.unwrap_or_default();
                 let settled = super::relabel::is_settled(tx, &own)?;
-                Ok((own, settled))
+                Ok((own, settled, !settled && store::sealed::next_rids(tx, 0, 1)?.is_empty()))
             })
             .await?;
         let rules = match known {
@@ -55,12 +56,12 @@ impl Record {
                     .map_err(|e| Error::Internal(format!("setting {SETTING}: {e}")))?,
             ),
         };
-        let settled = match settled {
-            true => true,
-            false => {
+        let settled = match empty {
+            true => {
                 let own = own.clone();
                 self.writing(move |tx| super::relabel::begin(tx, &own)).await?
             }
+            false => settled,
         };
         let lens = Lens { rules, settled };
         *self.inner.sensitivity.lock() = Some((now, own, lens.clone()));
@@ -88,11 +89,14 @@ impl Record {
         self.require_fresh(ctx, 15, true)?;
         Rules::built_in().and(&rules).map_err(|e| Error::Rule(Rule::new("rules-wrong", e.to_string())))?;
         let event = self.audit_event(ctx, "sensitivity.change", store::audit::Outcome::Success, SETTING, &[]);
-        let now = self.now();
+        let (now, account) = (self.now(), ctx.user().map(|user| user.account));
         self.writing(move |tx| {
             let before = store::setting::get(tx, SETTING)?.unwrap_or_default();
             store::setting::put(tx, SETTING, &rules)?;
             super::relabel::changed(tx, &before, &rules, now)?;
+            Told::officers("sensitivity.changed", now, SETTING)
+                .with(serde_json::json!({"account": account}))
+                .write(tx)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })

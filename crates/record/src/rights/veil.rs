@@ -95,7 +95,10 @@ impl Veil {
         rows: Vec<store::resource::Stored>,
     ) -> Result<Vec<Stored>, Error> {
         let rids: Vec<i64> = rows.iter().map(|row| row.rid).collect();
-        if !rids.is_empty() && self.lens.settled && !matches!(self.ctx.principal, access::Principal::System(_)) {
+        if !rids.is_empty()
+            && self.lens.settled
+            && !matches!(self.ctx.principal, access::Principal::System(_))
+        {
             self.expect(tx, &rids)?;
         }
         let mut shown = Vec::with_capacity(rows.len());
@@ -173,11 +176,20 @@ impl Veil {
     fn hidden(&mut self, tx: &mut dyn Tx, resource: &Resource) -> Result<HashSet<ResourceKey>, Error> {
         let targets = local_targets(resource);
         let keys: Vec<&ResourceKey> = targets.iter().filter(|key| is_sealable(Class::of(key.kind))).collect();
+        self.hidden_among(tx, &keys)
+    }
+
+    /// Those of these rows that are sealed and closed to the caller.
+    pub fn hidden_among(
+        &mut self,
+        tx: &mut dyn Tx,
+        keys: &[&ResourceKey],
+    ) -> Result<HashSet<ResourceKey>, Error> {
         let mut hidden = HashSet::new();
         if keys.is_empty() {
             return Ok(hidden);
         }
-        for key in store::sealed::sealed_of(tx, &keys)? {
+        for key in store::sealed::sealed_of(tx, keys)? {
             let Some(head) = store::resource::head(tx, &key)? else { continue };
             let predicate = self.predicate(Action::Read, key.kind);
             if !self.facts.hold(tx, &predicate, &key, &head.patients, Version::Current)? {

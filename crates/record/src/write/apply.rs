@@ -274,7 +274,13 @@ impl Job {
             return Err(tx.conflict().into());
         };
         self.links(tx, &put.key, &put.links)?;
-        crate::rights::derived::after_write(tx, Some(self.writer(&put.key)), put, written.rid, before.as_ref())?;
+        crate::rights::derived::after_write(
+            tx,
+            Some(self.writer(&put.key)),
+            put,
+            written.rid,
+            before.as_ref(),
+        )?;
         self.record(tx, "update", &put.key, &put.patients)?;
         let (topic, created) =
             if current.deleted { ("resource.created", true) } else { ("resource.updated", false) };

@@ -162,14 +162,18 @@ pub(crate) fn prepare_put(
     }
     let mut outcome = Outcome { issues: if own { Vec::new() } else { problems(&resource) } };
     if resource.kind() == fhir::TypeId::SEARCH_PARAMETER
+        && !own
         && !outcome.has_errors()
         && let Err(problems) = fhir::search::Definition::read(params, &resource)
     {
         outcome.issues.extend(problems.issues);
     }
     let consent = access::consent::rules(&resource).unwrap_or_else(|problem| {
-        let code = fhir::IssueCode::NotSupported;
-        outcome.issues.push(fhir::Issue::error(code, problem.expression, problem.text));
+        // One that was stored before it could be enforced goes on without rules: it is not new.
+        if !own {
+            let code = fhir::IssueCode::NotSupported;
+            outcome.issues.push(fhir::Issue::error(code, problem.expression, problem.text));
+        }
         Vec::new()
     });
     let key = resource.key().filter(|k| fhir::resource::valid_id(&k.id));

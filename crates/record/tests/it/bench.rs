@@ -62,6 +62,22 @@ where
 }
 
 impl Bench {
+    /// Nothing in it, on SQLite.
+    pub async fn empty() -> Bench {
+        let first = tokio::task::spawn_blocking(store::test_support::sqlite).await.unwrap();
+        let now_us =
+            Arc::new(AtomicI64::new("2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap().as_microsecond()));
+        let clock = now_us.clone();
+        let database = Database(Some(first));
+        let store = database.0.as_ref().unwrap().store.clone();
+        let record = Record::new(
+            store,
+            Arc::new(move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap()),
+        );
+        record.load_search_parameters().await.unwrap();
+        Bench { record, now_us, _database: database }
+    }
+
     /// Patients p1 and p2, practitioners d1 and d2; d1 has an appointment with p1.
     async fn furnish(&self) {
         let people = set(vec![

@@ -255,19 +255,28 @@ async fn rules_of_today_do_not_hold_up_what_moves() {
             (0..10_001).map(|n| json!({"system": "urn:x", "value": n.to_string()})).collect();
         let large = resource(json!({"resourceType": "Basic", "id": "large", "code": {"text": "x"},
             "subject": {"reference": "Patient/p2"}, "identifier": numbers}));
+        // And a consent that could not be enforced if it were new.
+        let consent = resource(json!({"resourceType": "Consent", "id": "vague", "status": "active",
+            "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope",
+                "code": "patient-privacy"}]}, "category": [{"text": "x"}], "policyRule": {"text": "x"},
+            "patient": {"reference": "Patient/p2"}, "provision": {"purpose": [{"code": "TREAT"}]}}));
+        let refused = set(vec![Change::Create { resource: consent.clone() }]);
+        assert!(matches!(bench.record.write(&bench.system(), refused).await, Err(Error::Invalid(_))));
         let now = bench.record.now();
-        let insert = bench.record.store().write(move |tx| {
-            let entries = extract(&Params::standard(), &large);
-            let new = store::resource::New {
-                key: &large.key().unwrap(),
-                last_updated: now,
-                content: &store::Content::new(&large.to_json()),
-                entries: &entries,
-                patients: &["p2".to_owned()],
-            };
-            store::resource::insert(tx, &new)
-        });
-        assert!(insert.await.unwrap().is_some());
+        for old in [large, consent] {
+            let insert = bench.record.store().write(move |tx| {
+                let entries = extract(&Params::standard(), &old);
+                let new = store::resource::New {
+                    key: &old.key().unwrap(),
+                    last_updated: now,
+                    content: &store::Content::new(&old.to_json()),
+                    entries: &entries,
+                    patients: &["p2".to_owned()],
+                };
+                store::resource::insert(tx, &new)
+            });
+            assert!(insert.await.unwrap().is_some());
+        }
 
         let desk = bench.staff(Role::FrontDesk);
         let mut asked = merge("Patient/p2", "Patient/p1");
@@ -278,7 +287,7 @@ async fn rules_of_today_do_not_hold_up_what_moves() {
         assert!(matches!(refused, Error::Invalid(_)), "{refused}");
 
         let done = bench.record.merge_patients(&desk, &merge("Patient/p2", "Patient/p1")).await.unwrap();
-        assert_eq!(done.moved.values().sum::<usize>(), 2, "{:?}", done.moved);
+        assert_eq!(done.moved.values().sum::<usize>(), 3, "{:?}", done.moved);
         for what in ["Observation/bare", "Basic/large"] {
             assert_eq!(content(&bench, what).await["subject"]["reference"], "Patient/p1");
         }
@@ -324,6 +333,69 @@ async fn a_merge_waits_for_the_index() {
         while bench.record.index_search_parameters().await.unwrap() > 0 {}
         bench.record.unmerge_patients(&desk, &key("Patient/p2"), None).await.unwrap();
         assert_eq!(content(&bench, "Basic/basic").await["extension"], about);
+    })
+    .await;
+}
+
+/// Who acts for a record that was merged away acts for the one that stays; so do broken glasses and keys to what is
+/// sealed; and all of it goes back.
+#[tokio::test]
+async fn those_who_may_see_the_record_go_along() {
+    each_engine(|bench| async move {
+        let sealed = |id: &str| {
+            json!({"resourceType": "Condition", "id": id, "subject": {"reference": "Patient/p2"},
+                "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "B20"}]},
+                "recorder": {"reference": "Practitioner/d2"}})
+        };
+        bench.seed(set(vec![create(sealed("known"))])).await;
+        let new = |patient: &str| record::rights::emergency::NewEmergency {
+            patient: patient.into(),
+            reason: "unconscious".into(),
+            explanation: "Brought in after an accident".into(),
+            minutes: None,
+        };
+        let doctor = bench.other_doctor();
+        bench.record.begin_emergency(&doctor, new("p2")).await.unwrap();
+        let proxy = store::proxy::Proxy {
+            id: uuid::Uuid::now_v7(),
+            account: 77,
+            patient: "p2".into(),
+            related_person: "r1".into(),
+            basis: "parent".into(),
+            classes: vec![access::Class::Clinical],
+            seals: access::Seals::NONE,
+            from: bench.record.now(),
+            until: "2030-01-01T00:00:00Z".parse().unwrap(),
+            made: bench.record.now(),
+            made_by: None,
+            ended: None,
+        };
+        bench.record.store().write(move |tx| store::proxy::insert(tx, &proxy)).await.unwrap();
+        let state = async || {
+            bench
+                .record
+                .store()
+                .read(|tx| {
+                    let now = "2026-11-21T09:00:00Z".parse().unwrap();
+                    let proxies = store::proxy::of_account(tx, 77, now)?;
+                    let emergencies = store::emergency::running(tx, 2, now)?;
+                    let rid = store::resource::head(tx, &key("Condition/known"))?.unwrap().rid;
+                    let whose = emergencies[0].patient.clone();
+                    let keys = store::sealed::keys(tx, "d2", rid, std::slice::from_ref(&whose))?;
+                    Ok::<_, store::Error>((proxies[0].patient.clone(), whose, keys))
+                })
+                .await
+                .unwrap()
+        };
+        let at = |patient: &str| (patient.to_owned(), patient.to_owned(), access::Seals::HIV);
+        assert_eq!(state().await, at("p2"));
+        let desk = bench.staff(Role::FrontDesk);
+        bench.record.merge_patients(&desk, &merge("Patient/p2", "Patient/p1")).await.unwrap();
+        assert_eq!(state().await, at("p1"));
+        let ctx = bench.record.current(&doctor).await.unwrap();
+        assert!(bench.record.read(&ctx, &key("Condition/known")).await.is_ok());
+        bench.record.unmerge_patients(&desk, &key("Patient/p2"), None).await.unwrap();
+        assert_eq!(state().await, at("p2"));
     })
     .await;
 }

@@ -160,7 +160,8 @@ async fn what_is_hidden_in_part_is_not_written_back() {
             json!([{"op": "test", "path": "/reasonCode/0/coding/0/code", "value": "B21"}]),
             json!([{"op": "replace", "path": "/status", "value": "finished"}]),
         ] {
-            let change = record::Change::Patch { key: target.clone(), patch: Patch::Json(patch), if_match: None };
+            let change =
+                record::Change::Patch { key: target.clone(), patch: Patch::Json(patch), if_match: None };
             let error = bench.record.write(&doctor, set(vec![change])).await.unwrap_err();
             assert_eq!(name(&error), "Duplicate hidden-parts");
         }
@@ -189,7 +190,10 @@ async fn what_is_hidden_in_part_is_not_written_back() {
         };
         let found = bench
             .record
-            .write(&bench.client(&["system/*.cruds"]), set(vec![record::Change::Conditional(Box::new(conditional))]))
+            .write(
+                &bench.client(&["system/*.cruds"]),
+                set(vec![record::Change::Conditional(Box::new(conditional))]),
+            )
             .await
             .unwrap();
         let text = found.written[0].resource.as_ref().unwrap().to_json();
@@ -211,7 +215,8 @@ async fn parts_open_as_rows_do() {
         let mut own = visit("0192a0de-7000-7000-8000-000000000011");
         own["text"] = Value::Null;
         own.as_object_mut().unwrap().remove("text");
-        let own = bench.record.write(&doctor, set(vec![create(own)])).await.unwrap().written[0].key.to_string();
+        let own =
+            bench.record.write(&doctor, set(vec![create(own)])).await.unwrap().written[0].key.to_string();
         assert!(sees(&doctor, &own).await, "whoever wrote it");
         assert!(!sees(&doctor, "Encounter/v").await);
         let consent = NewConsent {

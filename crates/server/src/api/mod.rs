@@ -37,6 +37,7 @@ pub mod directory;
 pub mod duplicates;
 pub mod emergency;
 pub mod invoices;
+mod notices;
 pub mod oauth;
 pub mod oversight;
 pub mod patients;
@@ -116,6 +117,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(consents::routes())
         .merge(emergency::routes())
         .merge(rights::routes())
+        .merge(notices::routes())
         .merge(audit::routes())
         .merge(sightings::routes())
         .merge(audit_tree::routes())

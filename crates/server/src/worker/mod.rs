@@ -20,6 +20,7 @@ mod billing;
 mod bulk;
 mod care;
 mod keys;
+mod labels;
 mod messages;
 mod prune;
 mod registry;
@@ -41,6 +42,7 @@ pub fn registry() -> Registry {
     messages::register(&mut registry);
     search_parameters::register(&mut registry);
     subscriptions::register(&mut registry);
+    labels::register(&mut registry);
     words::register(&mut registry);
     registry
 }

@@ -389,6 +389,38 @@ pub(crate) fn all_pages(
     }
 }
 
+/// What goes wrong when the query is answered from each source that can: every one must give the wanted ids, in the wanted
+/// order where there is one, and their number.
+pub(crate) fn disagreements(
+    temp: &TempStore,
+    query: &Query,
+    predicate: &Predicate,
+    mut wanted: Vec<String>,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    let mut tags: Vec<Option<String>> = vec![None];
+    let (own, rights) = (query.clone(), Rights::same(predicate.clone()));
+    let sources = temp.store.read_blocking(move |tx| search::sources(tx, &own, &rights, at(0))).unwrap();
+    tags.extend(sources.into_iter().map(Some));
+    if query.sort.is_empty() {
+        wanted.sort();
+    }
+    for tag in tags {
+        let (own, rights, via) = (query.clone(), predicate.clone(), tag.clone());
+        let result = temp.store.read_blocking(move |tx| all_pages(tx, &own, &rights, via.as_deref()));
+        let (mut got, total) = result.unwrap_or_else(|e| panic!("{e} via {tag:?}: {query:?}"));
+        if query.sort.is_empty() {
+            got.sort();
+        }
+        if got != wanted || total != wanted.len() as u64 {
+            failures.push(format!(
+                "via {tag:?}: {query:?} {predicate:?}\n got {got:?} of {total}\nwant {wanted:?}"
+            ));
+        }
+    }
+    failures
+}
+
 /// Random documents and queries; every source that can answer a query must give the same rows in the same order.
 fn differential(temp: &TempStore) {
     const DOCS: usize = 220;
@@ -430,27 +462,9 @@ fn differential(temp: &TempStore) {
     let mut failures = Vec::new();
     for n in 0..QUERIES {
         let (query, predicate) = (random_query(&mut random, DOCS), random_predicate(&mut random));
-        let mut wanted = expected(&docs, &query, &predicate);
-        let mut tags: Vec<Option<String>> = vec![None];
-        let (own, rights) = (query.clone(), Rights::same(predicate.clone()));
-        let sources = temp.store.read_blocking(move |tx| search::sources(tx, &own, &rights, at(0))).unwrap();
-        tags.extend(sources.into_iter().map(Some));
-        if query.sort.is_empty() {
-            wanted.sort();
-        }
-        for tag in tags {
-            let (own, rights, via) = (query.clone(), predicate.clone(), tag.clone());
-            let result = temp.store.read_blocking(move |tx| all_pages(tx, &own, &rights, via.as_deref()));
-            let (mut got, total) = result.unwrap_or_else(|e| panic!("{e} via {tag:?}: {query:?}"));
-            if query.sort.is_empty() {
-                got.sort();
-            }
-            if got != wanted || total != wanted.len() as u64 {
-                failures.push(format!(
-                    "{n} via {tag:?}: {query:?} {predicate:?}\n got {got:?} of {total}\nwant {wanted:?}"
-                ));
-            }
-        }
+        let wanted = expected(&docs, &query, &predicate);
+        failures
+            .extend(disagreements(temp, &query, &predicate, wanted).into_iter().map(|f| format!("{n} {f}")));
     }
     assert!(
         failures.is_empty(),

@@ -1,7 +1,7 @@
 //! Seals and consents in searches: the SQL against the policy's own check on each row, over random rows, rules and
 //! queries. What a caller may not see must be as if it were not there: rows, order, totals, pages.
 
-use crate::differential::{Random, all_pages, expected_of, random_doc, random_query};
+use crate::differential::{Random, disagreements, expected_of, random_doc, random_query};
 use crate::support::*;
 use access::consent::{Asker, Rule};
 use access::policy::Opener;
@@ -10,7 +10,6 @@ use access::{Predicate, RowFacts, Seals};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use store::sealed::KeyHolder;
-use store::search::{self, Rights};
 use store::test_support::{TempStore, both};
 use store::{care_link, consent, sealed};
 
@@ -178,29 +177,11 @@ fn differential(temp: &TempStore) {
     let (mut failures, mut hidden, mut shown) = (Vec::new(), 0, 0);
     for n in 0..QUERIES {
         let (query, predicate) = (random_query(&mut random, DOCS), predicate(&mut random));
-        let mut wanted = expected_of(&docs, &query, &|doc| allowed(doc, &around, &predicate));
+        let wanted = expected_of(&docs, &query, &|doc| allowed(doc, &around, &predicate));
         hidden += docs.iter().filter(|(_, doc)| !allowed(doc, &around, &predicate)).count();
         shown += wanted.len();
-        let mut tags: Vec<Option<String>> = vec![None];
-        let (own, rights) = (query.clone(), Rights::same(predicate.clone()));
-        let sources = temp.store.read_blocking(move |tx| search::sources(tx, &own, &rights, at(0))).unwrap();
-        tags.extend(sources.into_iter().map(Some));
-        if query.sort.is_empty() {
-            wanted.sort();
-        }
-        for tag in tags {
-            let (own, rights, via) = (query.clone(), predicate.clone(), tag.clone());
-            let result = temp.store.read_blocking(move |tx| all_pages(tx, &own, &rights, via.as_deref()));
-            let (mut got, total) = result.unwrap_or_else(|e| panic!("{e} via {tag:?}: {query:?}"));
-            if query.sort.is_empty() {
-                got.sort();
-            }
-            if got != wanted || total != wanted.len() as u64 {
-                failures.push(format!(
-                    "{n} via {tag:?}: {query:?} {predicate:?}\n got {got:?} of {total}\nwant {wanted:?}"
-                ));
-            }
-        }
+        failures
+            .extend(disagreements(temp, &query, &predicate, wanted).into_iter().map(|f| format!("{n} {f}")));
     }
     assert!(hidden > 1_000 && shown > 500, "the test has something to hide and to show: {hidden}, {shown}");
     assert!(
