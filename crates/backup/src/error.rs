@@ -17,8 +17,8 @@ pub enum Error {
     Damaged(String),
     #[error("{0}")]
     Wrong(String),
-    #[error("the restored database is not sound: {}", .0.join("; "))]
-    Unsound(Vec<String>),
+    #[error("the restored database is not sound: {}", words(.0))]
+    Unsound(Vec<store::backup::Problem>),
     #[error("stopped")]
     Stopped,
     #[error("{0}: {1}")]
@@ -28,6 +28,10 @@ pub enum Error {
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn words(problems: &[store::backup::Problem]) -> String {
+    problems.iter().map(|problem| problem.text.as_str()).collect::<Vec<_>>().join("; ")
+}
 
 impl Error {
     /// With what it was about.

@@ -2,7 +2,7 @@
 //!
 //! A *repository* is a set of objects that are written once and never changed: `base/…` (a whole database by the names of
 //! its pieces), `line/…` (what came after, segment by segment), `point/…` (what the database held at a moment), `files/…`
-//! (changes of the files beside it), `chunk/…` (pieces, named by their content), `key/…` (the installation's key under a
+//! (changes of the files beside it), `keys/…` (the newest key store), `chunk/…` (pieces, named by their content), `key/…` (the installation's key under a
 //! passphrase, only if asked for). So the credential that writes needs no right to change or delete, and two backups
 //! cannot harm each other.
 //!
@@ -15,6 +15,7 @@
 
 mod error;
 mod files;
+mod keystore;
 mod make;
 mod manifest;
 mod passphrase;

@@ -1,6 +1,7 @@
 //! Making backups: a base, then what comes after it.
 
 use crate::files;
+use crate::keystore::{self, Stamp};
 use crate::manifest::{Base, CHUNK_BYTES, FileChanges, FileEntry, Point};
 use crate::repository::{Progress, each};
 use crate::{Error, Repository, Result, Watch};
@@ -44,6 +45,8 @@ pub struct Outline {
     data: PathBuf,
     database: PathBuf,
     files: BTreeMap<String, FileEntry>,
+    /// The key store that was stored last.
+    keys: Option<Stamp>,
     /// The line of the last base; segments of another are of no use without a base of theirs.
     line: Option<String>,
     /// Where the line's first base stands: segments up to it are in it.
@@ -107,6 +110,7 @@ impl Outline {
             data: data.to_owned(),
             database: database.to_owned(),
             files: BTreeMap::new(),
+            keys: None,
             line: None,
             first: 0,
             program: program.to_owned(),
@@ -148,6 +152,9 @@ impl Outline {
 
     /// Stores the files beside a database that is stored, and makes both one base.
     pub fn finish_base(&mut self, repository: &Repository, half: Half, watch: &Watch<'_>) -> Result<Made> {
+        // Read after the snapshot: every key that it needs is there.
+        self.keys = None;
+        let keys = self.ship_keys(repository)?;
         (watch.tell)(Progress::Doing("files"));
         let files_at = jiff::Timestamp::now();
         let (changes, more) = files::changes(repository, &self.data, &self.database, &self.files, watch)?;
@@ -167,7 +174,23 @@ impl Outline {
             self.line = line;
         }
         let bytes = u64::from(half.pages) * PAGE_BYTES as u64;
-        Ok(Made { name, point: base.point, bytes, sent: half.sent + more, files: base.files.len() as u64 })
+        Ok(Made {
+            name,
+            point: base.point,
+            bytes,
+            sent: half.sent + more + keys,
+            files: base.files.len() as u64,
+        })
+    }
+
+    /// Brings away a key store that has changed. Call it after the log was looked at, and before what that brought is
+    /// stored: see [keystore].
+    fn ship_keys(&mut self, repository: &Repository) -> Result<u64> {
+        let Some(waiting) = keystore::changed(&self.database, self.keys)? else { return Ok(0) };
+        let sent = repository.put_keys(&waiting, jiff::Timestamp::now())?;
+        // One that is just being written is looked at again.
+        self.keys = waiting.is_settled.then_some(waiting.stamp);
+        Ok(sent)
     }
 
     fn note(&mut self, changes: FileChanges) {
@@ -187,6 +210,7 @@ impl Outline {
         loop {
             let waiting = capture.waiting(SEGMENTS)?;
             let is_last = waiting.len() < SEGMENTS;
+            shipped.sent += self.ship_keys(repository)?;
             for segment in waiting {
                 watch.check()?;
                 if segment.header.number <= self.first {

@@ -64,6 +64,15 @@ pub struct FileChanges {
     pub removed: Vec<String>,
 }
 
+/// The key store beside the database, as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyStore {
+    pub bytes: u64,
+    /// Names of its pieces, in their order.
+    pub chunks: Vec<String>,
+}
+
 /// How a segment is stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SegmentForm {

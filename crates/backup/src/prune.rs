@@ -1,9 +1,9 @@
 //! Forgetting old backups, by a credential that may remove; the one that writes need not.
 
 use crate::manifest::SegmentForm;
-use crate::passphrase;
 use crate::repository::Progress;
 use crate::{Repository, Result, Watch};
+use crate::{keystore, passphrase};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +115,16 @@ impl Repository {
         }
         doomed.extend(self.points()?.into_iter().filter(|(at, _)| *at < first).map(|(_, name)| name));
         let expired = now.checked_sub(passphrase::KEPT).unwrap_or(Timestamp::MIN);
+        // Of key stores only the newest counts, and a destroyed key must not live on in an older one.
+        let mut key_stores = self.key_stores()?;
+        if let Some((_, newest)) = key_stores.pop() {
+            needed.extend(self.key_store(&newest)?.chunks);
+        }
+        doomed.extend(key_stores.into_iter().map(|(_, name)| name));
+        let mut keyrings = self.keyrings()?;
+        keyrings.pop();
+        let aged = now.checked_sub(keystore::KEPT).unwrap_or(Timestamp::MIN);
+        doomed.extend(keyrings.into_iter().filter(|(at, _)| *at < aged).map(|(_, name)| name));
         doomed.extend(self.kept_keys()?.into_iter().filter(|(at, _)| *at < expired).map(|(_, name)| name));
         (watch.tell)(Progress::Doing("removing"));
         for ((_, name), _) in bases.iter().zip(&keep).filter(|(_, keep)| !**keep) {

@@ -1,6 +1,6 @@
 //! The objects of a repository, by their names.
 
-use crate::manifest::{Base, FileChanges, Point, SegmentForm};
+use crate::manifest::{Base, FileChanges, KeyStore, Point, SegmentForm};
 use crate::target::{Entry, OBJECT_BYTES_MAX, Put, Target};
 use crate::{BackupKey, Error, Result};
 use jiff::Timestamp;
@@ -150,6 +150,21 @@ impl Repository {
     pub(crate) fn put_files(&self, at: Timestamp, changes: &FileChanges) -> Result<()> {
         let name = format!("files/{}-{}", at.as_microsecond(), uuid::Uuid::new_v4().simple());
         self.put_json(&name, changes).map(|_| ())
+    }
+
+    pub(crate) fn put_key_store(&self, at: Timestamp, store: &KeyStore) -> Result<u64> {
+        let name = format!("keys/{}-{}", at.as_microsecond(), uuid::Uuid::new_v4().simple());
+        self.put_json(&name, store)
+    }
+    pub(crate) fn key_stores(&self) -> Result<Vec<(Timestamp, String)>> {
+        self.timed("keys/")
+    }
+    pub(crate) fn key_store(&self, name: &str) -> Result<KeyStore> {
+        self.get_json(name)
+    }
+    /// Keyrings, which are none of this crate's business but for their age.
+    pub(crate) fn keyrings(&self) -> Result<Vec<(Timestamp, String)>> {
+        self.timed("keyring/")
     }
 
     /// Whole databases, oldest first.

@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use store::Secret32;
-use store::backup::{Health, Rebuild, SegmentReader, check};
+use store::backup::{Health, Part, Problem, Rebuild, SegmentReader, check};
 
 /// A file that a row refers to may have been stored this much later than the row.
 const FILE_LAG: SignedDuration = SignedDuration::from_secs(120);
@@ -87,6 +87,7 @@ impl Repository {
             drop(std::fs::remove_file(folder.join(format!("{database}{suffix}"))));
         }
         let last = self.database(&plan, &path, watch)?;
+        self.restore_keys(&path)?;
         (watch.tell)(Progress::Doing("files"));
         let files = self.files(&plan, wanted.at, folder, watch)?;
         (watch.tell)(Progress::Doing("checking"));
@@ -273,16 +274,17 @@ impl Repository {
         plan: &Plan,
         last: Option<(Timestamp, i64, i64)>,
         health: &Health,
-    ) -> Result<(Timestamp, bool, Vec<String>)> {
+    ) -> Result<(Timestamp, bool, Vec<Problem>)> {
         let point = &plan.base.point;
         let (until, audit, change) = last.unwrap_or((point.at, point.audit, point.change));
         let number = plan.segments.last().map_or(point.number, |segment| segment.number);
         let mut problems = Vec::new();
         if (health.audit, health.change) != (audit, change) {
-            problems.push(format!(
+            let text = format!(
                 "the audit trail ends at {} and the events at {}, not at {audit} and {change}",
                 health.audit, health.change
-            ));
+            );
+            problems.push(Problem::new(Part::Counts, text));
         }
         let (mut noted, mut is_counted) = (point.clone(), number == point.number);
         if !is_counted {
@@ -304,7 +306,8 @@ impl Repository {
                 }
             };
             if !is_good {
-                problems.push(format!("{table} has {} rows, {expected} were noted", found.unwrap_or(0)));
+                let text = format!("{table} has {} rows, {expected} were noted", found.unwrap_or(0));
+                problems.push(Problem::new(Part::Counts, text));
             }
         }
         Ok((until, is_counted, problems))

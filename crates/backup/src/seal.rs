@@ -1,7 +1,7 @@
 //! Objects that say nothing to whom has only the repository: AES-256-GCM, a key for each object.
 //!
 //! Layout: 16 bytes of magic, 32 random bytes of salt, the text encrypted, a tag of 16 bytes. An object's key is
-//! HKDF-SHA256 (RFC 5869) of the backup's key under the salt, so that a nonce of zeros is never used twice under one key;
+//! [store::keys::derive] of the backup's key under the salt, so that a nonce of zeros is never used twice under one key;
 //! the object's name is bound into the tag, so that one cannot stand in for another.
 
 use crate::{Error, Result};
@@ -27,18 +27,8 @@ impl std::fmt::Debug for BackupKey {
     }
 }
 
-/// HKDF for one block of output. HMAC takes keys of any length; the error cannot come.
 fn derive(salt: &[u8], key: &[u8], info: &[u8]) -> Result<[u8; 32]> {
-    let fault = |_| Error::Wrong("HMAC key".into());
-    let mut extract = Hmac::<Sha256>::new_from_slice(salt).map_err(fault)?;
-    extract.update(key);
-    let pseudo_random = extract.finalize().into_bytes();
-    let mut expand = Hmac::<Sha256>::new_from_slice(&pseudo_random).map_err(fault)?;
-    expand.update(info);
-    expand.update(&[1]);
-    let mut out = [0; 32];
-    out.copy_from_slice(&expand.finalize().into_bytes());
-    Ok(out)
+    store::keys::derive(salt, key, info).map_err(|error| Error::Wrong(error.to_string()))
 }
 
 impl BackupKey {

@@ -64,6 +64,12 @@ impl Repository {
                 Err(error) => complain(bad(&name, error)?),
             }
         }
+        for (_, name) in self.key_stores()? {
+            match self.key_store(&name) {
+                Ok(store) => needed.extend(store.chunks),
+                Err(error) => complain(bad(&name, error)?),
+            }
+        }
         for (_, name) in self.points()? {
             if let Err(error) = self.point(&name) {
                 complain(bad(&name, error)?);

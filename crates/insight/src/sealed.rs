@@ -7,8 +7,6 @@
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 const MAGIC: &[u8; 16] = b"uzima sealed 1\n\0";
@@ -28,25 +26,15 @@ impl std::fmt::Debug for FileKey {
     }
 }
 
-/// HKDF for one block of output. HMAC takes keys of any length; the error cannot come.
 fn derive(salt: &[u8], key: &[u8], info: &[u8]) -> io::Result<[u8; 32]> {
-    let fault = |_| io::Error::other("HMAC key");
-    let mut extract = Hmac::<Sha256>::new_from_slice(salt).map_err(fault)?;
-    extract.update(key);
-    let pseudo_random = extract.finalize().into_bytes();
-    let mut expand = Hmac::<Sha256>::new_from_slice(&pseudo_random).map_err(fault)?;
-    expand.update(info);
-    expand.update(&[1]);
-    let mut out = [0; 32];
-    out.copy_from_slice(&expand.finalize().into_bytes());
-    Ok(out)
+    store::keys::derive(salt, key, info).map_err(io::Error::other)
 }
 
 impl FileKey {
-    /// From the installation's key; another key than the database's, though made from the same.
-    pub fn of_installation(key: &[u8; 32]) -> FileKey {
-        // Fails for no input.
-        FileKey(derive(b"uzima", key, b"uzima files").unwrap_or(*key))
+    /// From the installation's key; another key than the database's, though made from the same. Errors: none that can
+    /// come.
+    pub fn of_installation(key: &[u8; 32]) -> io::Result<FileKey> {
+        Ok(FileKey(derive(b"uzima", key, b"uzima files")?))
     }
 
     fn cipher(&self, salt: &[u8]) -> io::Result<Aes256Gcm> {
@@ -238,7 +226,7 @@ mod tests {
     use std::io::Cursor;
 
     fn key() -> FileKey {
-        FileKey::of_installation(&[7; 32])
+        FileKey::of_installation(&[7; 32]).unwrap()
     }
 
     fn sealed(text: &[u8]) -> Vec<u8> {
@@ -311,7 +299,7 @@ mod tests {
         for (what, bytes) in cases {
             assert!(opened(&bytes, &key(), "a").is_err(), "{what}");
         }
-        assert!(opened(&whole, &FileKey::of_installation(&[8; 32]), "a").is_err(), "another key");
+        assert!(opened(&whole, &FileKey::of_installation(&[8; 32]).unwrap(), "a").is_err(), "another key");
         assert!(opened(&whole, &key(), "b").is_err(), "another name");
         assert_ne!(sealed(b"same"), sealed(b"same"));
     }

@@ -25,7 +25,8 @@ pub enum Work {
     /// Keys, oldest first: id and public key.
     Keys,
     /// Another key signs from now on; both in hexadecimal, the endorsement of the key before it if that is there.
-    Rotate { public: String, endorsement: Option<Vec<u8>> },
+    /// `restored`: because the database was put back to what it held then.
+    Rotate { public: String, endorsement: Option<Vec<u8>>, restored: Option<jiff::Timestamp> },
 }
 
 /// Does the work. Errors: in words for the operator.
@@ -87,9 +88,12 @@ pub async fn run(
             };
             Ok(standing.keys.iter().map(line).collect::<Vec<_>>().into())
         }
-        Work::Rotate { public, endorsement } => {
+        Work::Rotate { public, endorsement, restored } => {
             let public = unhex(&public).context("a public key is 64 hexadecimal digits")?;
-            let id = record.audit_rotate(public, endorsement).await?;
+            let id = match restored {
+                Some(until) => record.audit_restored(public, endorsement, until).await?,
+                None => record.audit_rotate(public, endorsement).await?,
+            };
             Ok(vec![format!("key {} signs from now on", hex(&id))].into())
         }
     }
@@ -120,6 +124,22 @@ fn verdict(report: &Report) -> Ended {
     }
     for key in &report.unendorsed {
         lines.push(format!("note: key {key} came without the signature of the key before it"));
+    }
+    for one in &report.restorations {
+        lines.push(format!(
+            "note: restored at {:.0} to the state of {:.0} with {} entries; key {} signs since, before it {}",
+            one.at,
+            one.until,
+            one.size,
+            hex(&one.key),
+            hex(&one.before)
+        ));
+    }
+    if report.given_up > 0 {
+        lines.push(format!(
+            "note: {} heads kept elsewhere are of a state that was given up by a restore",
+            report.given_up
+        ));
     }
     if report.anchors == 0 && report.finding.is_none() {
         lines

@@ -69,7 +69,12 @@ impl Held {
 }
 
 pub fn keyring_path(config: &Config) -> PathBuf {
-    config.data.join(KEYRING)
+    keyring_in(&config.data)
+}
+
+/// That of a data folder.
+pub fn keyring_in(data: &Path) -> PathBuf {
+    data.join(KEYRING)
 }
 
 /// `key.file`, or beside the data folder, so that a copy of the folder alone is of no use to a thief.

@@ -102,7 +102,7 @@ impl Parts {
 pub(crate) fn insight(config: &Config, record: &Record) -> anyhow::Result<insight::Insight> {
     let key = crate::storage::file_key(config)?;
     let mut bulk =
-        insight::Config::new(config.data.join("bulk"), insight::FileKey::of_installation(key.as_bytes()));
+        insight::Config::new(config.data.join("bulk"), insight::FileKey::of_installation(key.as_bytes())?);
     bulk.part_resources = config.bulk.part_resources.max(1);
     bulk.keep = jiff::SignedDuration::from_hours(i64::from(config.bulk.keep_hours.max(1)));
     bulk.jobs_per_owner = i64::from(config.bulk.jobs_per_owner);

@@ -12,6 +12,7 @@
 pub mod account;
 pub mod audit;
 pub mod backup;
+pub mod backup_run;
 mod blinding;
 pub mod bulk;
 pub mod care_link;

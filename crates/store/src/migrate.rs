@@ -48,6 +48,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     27 "0027_subject",
     28 "0028_outside",
     29 "0029_rights",
+    30 "0030_backup",
     31 "0031_audit_journal",
 ];
 

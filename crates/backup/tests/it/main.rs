@@ -4,6 +4,7 @@
 
 mod append;
 mod damage;
+mod keys;
 mod policy;
 mod round;
 mod ssh;

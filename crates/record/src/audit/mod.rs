@@ -1,19 +1,23 @@
 //! Who did what to whose record.
 
 mod affected;
+mod feed;
 mod detail;
 mod fhir;
 mod head;
 mod proof;
+mod restore;
 mod retain;
 mod seal;
 mod verify;
 
 pub use self::affected::{Affected, Suspect};
 pub use self::detail::AuditDetail;
+pub use self::feed::FeedBatch;
 pub use self::fhir::to_fhir;
 pub use self::head::{AuditHead, AuditKey, hex, is_endorsed, key_id, unhex};
 pub use self::proof::{ConsistencyProof, InclusionProof, PLACES, TreeStatus};
+pub use self::restore::Restoration;
 pub use self::retain::FLOOR_YEARS;
 pub use self::seal::{SEAL_AFTER, SealError};
 pub use self::verify::{Against, Fault, Finding, Report};

@@ -1,6 +1,7 @@
 //! Checking that nothing in the audit trail was changed, removed, added or put in another order.
 
 use super::head::{AuditHead, hex, is_endorsed, key_id};
+use super::restore::Restoration;
 use super::seal::after;
 use crate::{Error, Record};
 use jiff::Timestamp;
@@ -120,8 +121,12 @@ pub struct Report {
     pub anchors: u64,
     /// Text of the newest head.
     pub head: Option<AuditHead>,
-    /// Ids of keys that came without the word of the key before them.
+    /// Ids of keys that came without the word of the key before them, but for those that a restore brought.
     pub unendorsed: Vec<String>,
+    /// Restores from backups that the trail tells of, oldest first.
+    pub restorations: Vec<Restoration>,
+    /// Kept heads of states that were given up by a restore.
+    pub given_up: u64,
     /// The first thing wrong; `None` if nothing is.
     pub finding: Option<Finding>,
 }
@@ -166,7 +171,21 @@ impl Record {
             }
             Err(error) => return Err(error.into()),
         };
-        let mut anchors = against.heads;
+        let restorations = self.restorations().await?;
+        let (given_up, mut anchors): (Vec<AuditHead>, Vec<AuditHead>) =
+            against.heads.into_iter().partition(|head| is_given_up(head, state.name, &keys, &restorations));
+        let counted = anchors.len() as u64;
+        // What a restore found must be in the tree as it is; nobody signed it in this form.
+        anchors.extend(restorations.iter().filter(|one| one.size > 0).map(|one| AuditHead {
+            tree: state.name,
+            size: one.size,
+            root: one.root,
+            at: one.at,
+            row: one.row,
+            key: one.before,
+            signature: Vec::new(),
+        }));
+        let own = anchors.len() as u64 - counted;
         anchors.sort_by_key(|head| head.size);
         let floor = self.now().checked_sub(FLOOR).unwrap_or(Timestamp::MIN);
         let mut checker = Checker {
@@ -179,8 +198,12 @@ impl Record {
             report: Report::default(),
             floor,
         };
-        checker.report.unendorsed = checker.unendorsed();
+        let is_restored = |id: &String| restorations.iter().any(|one| hex(&one.key) == *id);
+        checker.report.unendorsed = checker.unendorsed().into_iter().filter(|id| !is_restored(id)).collect();
+        checker.report.restorations = restorations;
+        checker.report.given_up = given_up.len() as u64;
         let finding = self.find_fault(&mut checker, against.key, horizon, progress).await?;
+        checker.report.anchors = checker.report.anchors.saturating_sub(own);
         checker.report.finding = finding;
         checker.report.entries = checker.frontier.size();
         Ok(checker.report)
@@ -334,6 +357,13 @@ impl Record {
         let entry = entry.and_then(|entry| u64::try_from(entry).ok());
         Ok(Some(Finding { entry, row: Some(row), fault: Fault::PatientIndex }))
     }
+}
+
+/// Whether a kept head is of a state that was given up by a restore, and signed by a key of this trail.
+fn is_given_up(head: &AuditHead, tree: [u8; 16], keys: &[Key], restorations: &[Restoration]) -> bool {
+    head.tree == tree
+        && restorations.iter().any(|one| one.gave_up(head))
+        && keys.iter().any(|key| key.id == head.key && head.is_signed_by(&key.public))
 }
 
 impl Checker {

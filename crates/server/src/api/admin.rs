@@ -337,7 +337,9 @@ async fn get_overview(State(app): State<AppState>, caller: Caller) -> Answer<Jso
         store::Dialect::Postgres => "postgres",
     };
     let standing = app.record.audit_standing().await?;
-    let audit_alarms = crate::worker::audit::alarms(&app.config.audit, &standing, now);
+    let mut audit_alarms = crate::worker::audit::alarms(&app.config.audit, &standing, now);
+    let feeds = app.record.audit_feeds(&crate::worker::feed::PLACES).await?;
+    audit_alarms.extend(crate::worker::feed::alarms(&feeds, now));
     let backup = app.parts.backups.standing(now);
     Ok(Json(Overview {
         appointments_today,

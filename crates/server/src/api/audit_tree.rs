@@ -124,7 +124,9 @@ async fn seal_audit(State(app): State<AppState>, caller: Caller) -> Answer<Json<
 
 async fn tree(app: &AppState, ctx: &access::Ctx) -> Result<AuditTree, ApiError> {
     let standing = app.record.audit_tree(ctx).await?;
-    let alarms = worker::audit::alarms(&app.config.audit, &standing, app.record.now());
+    let mut alarms = worker::audit::alarms(&app.config.audit, &standing, app.record.now());
+    let feeds = app.record.audit_feeds(&worker::feed::PLACES).await?;
+    alarms.extend(worker::feed::alarms(&feeds, app.record.now()));
     let places = worker::audit::places(&app.config.audit);
     let anchors =
         standing.places.into_iter().filter(|known| places.iter().any(|(place, _)| *place == known.place));

@@ -28,6 +28,7 @@ pub mod appointments;
 pub mod audit;
 pub mod audit_tree;
 pub mod auth;
+pub mod backups;
 pub mod cashier;
 pub mod chart;
 pub mod clients;
@@ -121,6 +122,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(audit::routes())
         .merge(sightings::routes())
         .merge(audit_tree::routes())
+        .merge(backups::routes())
         .merge(admin::routes());
     let (router, mut document) = routes.split_for_parts();
     describe(&mut document);

@@ -44,6 +44,10 @@ pub enum Order {
         /// The old key is lost; every check will tell of it.
         #[arg(long)]
         lost: bool,
+        /// This database was put back from a backup by other means than `uzima restore` (PostgreSQL), to what it held at
+        /// this instant: the trail says so, and checks know heads of the state that was given up.
+        #[arg(long, value_name = "INSTANT", value_parser = super::output::parse_instant)]
+        restored: Option<jiff::Timestamp>,
     },
 }
 
@@ -65,7 +69,7 @@ pub async fn run(config: Config, order: Order) -> anyhow::Result<ExitCode> {
         Order::ProveRow { row, size } => Work::ProveRow { row, size },
         Order::ProveGrowth { from, to } => Work::ProveGrowth { from, to },
         Order::Keys => Work::Keys,
-        Order::RotateKey { lost } => return rotate(config, lost).await,
+        Order::RotateKey { lost, restored } => return rotate(config, lost, restored).await,
     };
     finish(&config, work).await
 }
@@ -104,11 +108,11 @@ async fn act(config: &Config, work: Work, bar: &ProgressBar) -> anyhow::Result<E
     result
 }
 
-async fn rotate(config: Config, lost: bool) -> anyhow::Result<ExitCode> {
+async fn rotate(config: Config, lost: bool, restored: Option<jiff::Timestamp>) -> anyhow::Result<ExitCode> {
     let file = audit_key::path(&config);
     let old = audit_key::read(&config)?;
     anyhow::ensure!(
-        old.is_some() || lost,
+        old.is_some() || lost || restored.is_some(),
         "the key file {} is not there; `--lost` makes a key without it",
         file.display()
     );
@@ -117,7 +121,7 @@ async fn rotate(config: Config, lost: bool) -> anyhow::Result<ExitCode> {
     let next = file.with_file_name(name);
     let new = audit_key::make(&next)?;
     let endorsement = old.as_ref().filter(|_| !lost).map(|old| old.endorse(&new.public));
-    let work = Work::Rotate { public: hex(&new.public), endorsement };
+    let work = Work::Rotate { public: hex(&new.public), endorsement, restored };
     let ended = act(&config, work, &ProgressBar::hidden()).await;
     if ended.is_err() {
         // The old key goes on signing.

@@ -28,6 +28,10 @@ pub struct BackupArguments {
     /// Tries afterwards whether it can be restored.
     #[arg(long)]
     drill: bool,
+    /// Makes none, but removes what is older than the configuration keeps: for a machine whose credential may remove,
+    /// where that of the server may only add. No copy may be made there meanwhile.
+    #[arg(long, conflicts_with_all = ["with_key", "drill"])]
+    prune: bool,
 }
 
 #[derive(Args)]
@@ -80,6 +84,9 @@ fn passphrase() -> anyhow::Result<String> {
 
 /// In the server of this data folder, if one runs, else on the database itself.
 pub async fn backup(config: Config, arguments: BackupArguments) -> anyhow::Result<ExitCode> {
+    if arguments.prune {
+        return prune(config, arguments.to).await;
+    }
     let mut order = Order { to: arguments.to, passphrase: None, drill: arguments.drill };
     if let Some(to) = order.to.as_deref().filter(|to| !to.contains("://")) {
         // A server has another working folder.
@@ -113,10 +120,42 @@ pub async fn backup(config: Config, arguments: BackupArguments) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
+async fn prune(config: Config, to: Option<String>) -> anyhow::Result<ExitCode> {
+    let (bar, stop) = (bar()?, Stop::listen());
+    let shown = bar.clone();
+    let work = tokio::task::spawn_blocking(move || -> anyhow::Result<::backup::Pruned> {
+        let to = to.or_else(|| config.backup.to.clone()).context("say which: --to PLACE")?;
+        let repository = opened(&config, &to)?;
+        let tell = move |progress: Progress| show(&shown, backups::step(progress));
+        let is_stopped = || stop.is_asked();
+        let policy = backups::Schedule::of(&config.backup).keeping();
+        Ok(repository.prune(&policy, Timestamp::now(), &Watch { tell: &tell, is_stopped: &is_stopped })?)
+    });
+    let pruned = work.await?;
+    bar.finish_and_clear();
+    let pruned = pruned?;
+    for (name, count) in [
+        ("whole databases removed", pruned.bases),
+        ("segments removed", pruned.segments),
+        ("pieces removed", pruned.chunks),
+        ("bytes set free", pruned.bytes),
+    ] {
+        println!("{name:<24} {count:>14}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The repository at a place, with the keys that its newest keyring holds. Errors: another key.
+fn opened(config: &Config, place: &str) -> anyhow::Result<::backup::Repository> {
+    let nobody = backups::repository(config, place, &Secret32::new([0; 32]))?;
+    let keys = backups::keys_of(nobody.target(), &keys::source(config)?)?;
+    backups::repository(config, place, &keys.files)
+}
+
 /// Makes a data folder from a backup; it gets its name when it was found sound.
 pub async fn restore(config: Config, arguments: RestoreArguments) -> anyhow::Result<ExitCode> {
     let (bar, stop, begun) = (bar()?, Stop::listen(), Instant::now());
-    let shown = bar.clone();
+    let (shown, instant) = (bar.clone(), Timestamp::now());
     let work = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<String>> {
         let data = arguments.data.clone().unwrap_or_else(|| config.data.clone());
         let data = std::path::absolute(data)?;
@@ -161,8 +200,14 @@ pub async fn restore(config: Config, arguments: RestoreArguments) -> anyhow::Res
             }
         };
         let restored = scratch.restored.clone();
-        backups::prove_audit(&usual, scratch.folder(), &key)?;
+        let existing = data.join(storage::DATABASE);
+        backups::keep_newer_keys(&existing, &scratch.folder().join(storage::DATABASE))?;
+        backups::put_keyring(scratch.folder(), &source, keys_of.clone(), &key)?;
+        let opening = backups::Opening { database: key, files: keys_of.files.clone() };
+        backups::prove_audit(scratch.folder(), &opening, None)?;
+        let settled = backups::settle(&usual, &data, scratch.folder(), &opening, &restored, instant)?;
         let aside = scratch.place(&data, arguments.replace)?;
+        let told = settled.place(Timestamp::now())?;
         let is_usual =
             config.key.value.is_none() && config.key.credential.is_none() && config.key.program.is_empty();
         if let (true, Some(bare)) = (is_usual, source.bare()) {
@@ -181,6 +226,7 @@ pub async fn restore(config: Config, arguments: RestoreArguments) -> anyhow::Res
             "  pages, trees and references are whole; the ledger sums to zero; the audit trail is proven"
                 .to_owned(),
         ];
+        lines.extend(told.into_iter().map(|line| format!("  {line}")));
         lines.extend(aside.map(|aside| format!("  what was there is now {}", aside.display())));
         lines.extend(restored.notes.iter().map(|note| format!("  NOTE: {note}")));
         Ok(lines)
@@ -204,9 +250,7 @@ pub async fn verify(config: Config, from: Option<String>, quick: bool) -> anyhow
     let shown = bar.clone();
     let work = tokio::task::spawn_blocking(move || -> anyhow::Result<::backup::Verified> {
         let from = from.or_else(|| config.backup.to.clone()).context("say which: --backup PLACE")?;
-        let nobody = backups::repository(&config, &from, &Secret32::new([0; 32]))?;
-        let keys = backups::keys_of(nobody.target(), &keys::source(&config)?)?;
-        let repository = backups::repository(&config, &from, &keys.files)?;
+        let repository = opened(&config, &from)?;
         let tell = move |progress: Progress| show(&shown, backups::step(progress));
         let is_stopped = || stop.is_asked();
         Ok(repository.verify(!quick, &Watch { tell: &tell, is_stopped: &is_stopped })?)

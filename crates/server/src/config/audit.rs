@@ -23,6 +23,12 @@ pub struct Audit {
     pub anchor_minutes: u32,
     /// Hours between two heads that are sent by e-mail.
     pub anchor_mail_hours: u32,
+    /// Address of a FHIR server or collector that every event is posted to, in bundles (IHE ATNA, ITI-20); HTTPS.
+    pub feed_url: Option<String>,
+    /// Bearer token for `feed_url`.
+    pub feed_token: Option<Secret>,
+    /// Begins with the oldest event instead of with what happens from now on.
+    pub feed_from_start: bool,
     /// Years after which rows are removed, at least 6; 0: never.
     pub keep_years: u16,
 }
@@ -37,6 +43,9 @@ impl Default for Audit {
             anchor_mail: None,
             anchor_minutes: 15,
             anchor_mail_hours: 24,
+            feed_url: None,
+            feed_token: None,
+            feed_from_start: false,
             keep_years: 0,
         }
     }

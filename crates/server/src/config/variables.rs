@@ -387,6 +387,19 @@ pub const VARIABLES: &[Variable] = &[
         "24",
         "hours between two heads sent by e-mail",
     ),
+    text(
+        "UZIMA_AUDIT_FEED_URL",
+        "audit.feed_url",
+        "",
+        "FHIR address that every audit event is posted to, in bundles",
+    ),
+    text("UZIMA_AUDIT_FEED_TOKEN", "audit.feed_token", "", "bearer token for that address"),
+    boolean(
+        "UZIMA_AUDIT_FEED_FROM_START",
+        "audit.feed_from_start",
+        "false",
+        "begins with the oldest event instead of with the next one",
+    ),
     integer(
         "UZIMA_AUDIT_KEEP_YEARS",
         "audit.keep_years",

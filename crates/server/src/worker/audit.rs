@@ -192,6 +192,11 @@ fn add(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 async fn post(url: &str, token: Option<&str>, text: &str) -> anyhow::Result<()> {
+    post_body(url, token, "text/plain; charset=utf-8", text).await
+}
+
+/// Posts something to an address that the operator wrote. Errors: it is not taken, in words.
+pub(super) async fn post_body(url: &str, token: Option<&str>, kind: &str, text: &str) -> anyhow::Result<()> {
     // The operator wrote the address, so it may be in his own network; plain http only to this machine, for a forwarder.
     let host = url.strip_prefix("http://").unwrap_or_default();
     let is_local = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
@@ -207,7 +212,7 @@ async fn post(url: &str, token: Option<&str>, text: &str) -> anyhow::Result<()> 
         .send(egress::Request {
             method: egress::Method::POST,
             credential: credential.as_ref(),
-            body: Some(("text/plain; charset=utf-8", text)),
+            body: Some((kind, text)),
             timeout: POST_TIME,
             answer_bytes: 0,
             ..egress::Request::get(url)

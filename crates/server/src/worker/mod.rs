@@ -19,6 +19,7 @@ pub mod audit;
 mod billing;
 mod bulk;
 mod care;
+pub mod feed;
 mod keys;
 mod labels;
 mod messages;

@@ -42,6 +42,7 @@ pub async fn run(app: AppState, registry: Registry) {
     loops.spawn(super::prune::run(app.clone()));
     loops.spawn(super::bulk::run(app.clone()));
     loops.spawn(super::audit::run(app.clone()));
+    loops.spawn(super::feed::run(app.clone()));
     loops.spawn(crate::backups::run(app.parts.backups.clone(), app.stopping.clone()));
     for n in 0..registry.polls.len() {
         loops.spawn(run_poll(app.clone(), registry.clone(), n));

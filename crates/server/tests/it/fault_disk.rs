@@ -1,7 +1,7 @@
 //! A disk that fills up under a running server: writes are refused with 507, reads go on, and once there is room so do
 //! writes, without a restart. Needs the right to mount a small file system; without it, it says so and is left out.
 
-use crate::kill::Machine;
+use crate::machine::Machine;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;

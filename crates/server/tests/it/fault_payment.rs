@@ -1,6 +1,6 @@
 //! The server dies between asking M-PESA for the money and noting that it asked: the bill is paid once, posted once.
 
-use crate::kill::Machine;
+use crate::machine::Machine;
 use sandbox::{Reply, SettingsChange};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -30,34 +30,12 @@ async fn a_worker_that_dies_beside_the_provider_pays_once() {
     let slow: SettingsChange = serde_json::from_value(json!({"processing_ms": 10})).unwrap();
     sandbox.sandbox().change_settings(slow).unwrap();
     let base = sandbox.base_url();
-    let machine = [
-        ("UZIMA_DARAJA_BASE_URL", base.as_str()),
-        ("UZIMA_DARAJA_CONSUMER_KEY", sandbox::config::CONSUMER_KEY),
-        ("UZIMA_DARAJA_CONSUMER_SECRET", sandbox::config::CONSUMER_SECRET),
-        ("UZIMA_DARAJA_SHORTCODE", sandbox::config::SHORTCODE),
-        ("UZIMA_DARAJA_PASSKEY", sandbox::config::PASSKEY),
-    ]
-    .into_iter()
-    .fold(Machine::new(), |machine, (name, value)| machine.with(name, value));
+    let machine = Machine::new().with_daraja(&base);
     let client = machine.client().await;
-    let password = "tatu-mbili-moja-ndege";
-    let user = [
-        "admin",
-        "create-user",
-        "--login",
-        "till",
-        "--display",
-        "Till",
-        "--role",
-        "cashier",
-        "--password-stdin",
-    ];
-    machine.run(&user, password);
+    machine.user("till", access::Role::Cashier);
     let mut child = machine.start().await;
     let token = machine.token(&client).await;
-    let login = json!({"login": "till", "password": password});
-    let (_, session) = machine.send("POST", "/api/v1/auth/login?token=true", "", &login).await.unwrap();
-    let till = session["token"].as_str().unwrap().to_owned();
+    let till = machine.sign_in("till").await;
     let rounds = 4;
     for round in 0..rounds {
         let msisdn = format!("25471200{round:04}");

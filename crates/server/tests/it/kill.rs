@@ -2,25 +2,14 @@
 //!
 //! `UZIMA_TEST_KILL_CYCLES` sets the number of cycles (5 without it; the test command sets 50).
 
+use crate::machine::{Machine, READY_WAIT, Random};
 use serde_json::{Value, json};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const WRITERS: usize = 4;
 /// Longest life of a server in one cycle, milliseconds.
 const LIFE_MS_MAX: u64 = 500;
-const READY_WAIT: Duration = Duration::from_secs(60);
-
-/// One program on one data folder, killed and started again on the same port.
-pub struct Machine {
-    folder: tempfile::TempDir,
-    url: String,
-    listen: String,
-    http: reqwest::Client,
-    data: std::path::PathBuf,
-    variables: Vec<(String, String)>,
-}
 
 /// What the server said that it had written.
 #[derive(Default)]
@@ -29,139 +18,6 @@ struct Acknowledged {
     /// Tags of transactions of two resources.
     pairs: Vec<String>,
     payments: Vec<String>,
-}
-
-impl Machine {
-    pub fn new() -> Machine {
-        // Only fails if there is one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let listen = format!("127.0.0.1:{port}");
-        Machine {
-            data: folder.path().join("data"),
-            variables: Vec::new(),
-            folder,
-            url: format!("http://{listen}"),
-            listen,
-            http: reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap(),
-        }
-    }
-
-    /// With a variable of the program.
-    pub fn with(mut self, name: &str, value: &str) -> Machine {
-        self.variables.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// The same programs on another data folder.
-    pub fn on(mut self, data: &str) -> Machine {
-        self.data = self.folder.path().join(data);
-        self
-    }
-
-    pub fn data(&self) -> std::path::PathBuf {
-        self.data.clone()
-    }
-    pub fn folder(&self) -> std::path::PathBuf {
-        self.folder.path().to_owned()
-    }
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// An OAuth client that may do everything; before the server starts.
-    pub async fn client(&self) -> Value {
-        let printed =
-            self.run(&["admin", "create-client", "--name", "kill", "--scope", "system/*.cruds"], "");
-        serde_json::from_str(&printed).unwrap()
-    }
-
-    pub async fn token(&self, client: &Value) -> String {
-        let field = |name: &str| client[name].as_str().unwrap().to_owned();
-        let form = format!(
-            "grant_type=client_credentials&client_id={}&client_secret={}&scope=system%2F*.cruds",
-            field("client_id"),
-            field("client_secret")
-        );
-        let request = self.http.post(format!("{}/oauth/token", self.url));
-        let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(form);
-        let token: Value =
-            serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
-        token["access_token"].as_str().unwrap().to_owned()
-    }
-
-    /// One of the program's gauges.
-    pub async fn gauge(&self, name: &str) -> Option<i64> {
-        let text = self.http.get(format!("{}/metrics", self.url)).send().await.ok()?.text().await.ok()?;
-        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-    }
-
-    fn uzima(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_uzima"));
-        command
-            .current_dir(self.folder.path())
-            .env("UZIMA_DATA", &self.data)
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .env("UZIMA_LISTEN", &self.listen)
-            .env("UZIMA_LOG_FILTER", "error")
-            // It asks for everything at once.
-            .env("UZIMA_LIMITS_USER_PER_SECOND", "0")
-            .env("UZIMA_LIMITS_CLIENT_PER_SECOND", "0")
-            .env("UZIMA_LIMITS_ADDRESS_PER_SECOND", "0")
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// Standard output of a command that must succeed.
-    pub fn run(&self, arguments: &[&str], input: &str) -> String {
-        use std::io::Write;
-        let mut child =
-            self.uzima().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    #[expect(clippy::zombie_processes, reason = "a server that does not start ends the test")]
-    pub async fn start(&self) -> Child {
-        let child = self.uzima().arg("serve").stdout(Stdio::null()).spawn().unwrap();
-        let until = tokio::time::Instant::now() + READY_WAIT;
-        loop {
-            let answer = self.http.get(format!("{}/readyz", self.url)).send().await;
-            if answer.is_ok_and(|a| a.status() == 200) {
-                return child;
-            }
-            assert!(tokio::time::Instant::now() < until, "the server does not come back");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    pub async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Option<(u16, Value)> {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
-        if !body.is_null() {
-            request = request.header("Content-Type", "application/json").body(body.to_string());
-        }
-        let answer = request.send().await.ok()?;
-        let status = answer.status().as_u16();
-        // A connection that breaks inside the body is no acknowledgement.
-        let text = answer.text().await.ok()?;
-        Some((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
-    }
-}
-
-/// A small generator, so that a failing run can be repeated from its printed seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
 }
 
 fn observation(patient: &str, tag: &str) -> Value {
@@ -195,25 +51,11 @@ async fn kill_minus_nine_loses_nothing() {
     // Followed by backups all the while: the row of segments must not break, however often the server dies.
     let machine = Arc::new(machine.with("UZIMA_BACKUP_TO", &copies).with("UZIMA_BACKUP_DRILL_HOURS", "0"));
     let client = machine.client().await;
-    let password = "tatu-mbili-moja-ndege";
-    let user = [
-        "admin",
-        "create-user",
-        "--login",
-        "till",
-        "--display",
-        "Till",
-        "--role",
-        "cashier",
-        "--password-stdin",
-    ];
-    machine.run(&user, password);
+    machine.user("till", access::Role::Cashier);
 
     let mut child = machine.start().await;
     let token = machine.token(&client).await;
-    let login = json!({"login": "till", "password": password});
-    let (_, session) = machine.send("POST", "/api/v1/auth/login?token=true", "", &login).await.unwrap();
-    let till = session["token"].as_str().unwrap().to_owned();
+    let till = machine.sign_in("till").await;
     let patient = json!({"resourceType": "Patient", "name": [{"family": "Kill", "given": ["Nine"]}]});
     let (status, patient) = machine.send("POST", "/fhir/R4/Patient", &token, &patient).await.unwrap();
     assert_eq!(status, 201, "{patient}");
@@ -350,7 +192,7 @@ async fn tags(machine: &Machine, token: &str, query: &str) -> std::collections::
         }
         let next = bundle["link"].as_array().unwrap().iter().find(|l| l["relation"] == "next");
         match next {
-            Some(link) => path = link["url"].as_str().unwrap().trim_start_matches(&machine.url).to_owned(),
+            Some(link) => path = machine.path(link["url"].as_str().unwrap()).to_owned(),
             None => return found,
         }
     }

@@ -92,6 +92,8 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
     let more: &[&str] = match role {
         Role::It => &[
             "/api/v1/admin/attention",
+            "/api/v1/admin/backups",
+            "/api/v1/admin/backups/runs",
             "/api/v1/admin/jobs",
             "/api/v1/admin/messages",
             "/api/v1/admin/integrations",

@@ -4,6 +4,7 @@
 pub mod affected;
 pub mod anchor;
 pub mod check;
+pub mod feed;
 pub mod leaf;
 pub mod merkle;
 pub mod prune;

@@ -15,6 +15,7 @@
 //! **Invariant:** a segment is durable before the reader at its beginning is given up.
 //! **Invariant:** nothing here decrypts a page; a copy needs the same key as the database.
 
+mod archive;
 mod capture;
 mod check;
 mod frozen;
@@ -23,8 +24,9 @@ mod rebuild;
 mod segment;
 mod upgrade;
 
+pub use archive::{Archive, archive};
 pub use capture::{Capture, Place, Spooled};
-pub use check::{Health, check};
+pub use check::{Health, Part, Problem, check};
 pub use frozen::{Counts, Frozen, PAGE_BYTES, PageReader};
 pub use rebuild::Rebuild;
 pub use segment::{PageImage, SegmentHeader, SegmentReader};

@@ -14,6 +14,7 @@
 //! **Invariant:** no key is in an error, a log line or the arguments of a program.
 
 pub(crate) mod blind;
+mod derive;
 mod envelope;
 mod keyring;
 mod program;
@@ -22,6 +23,7 @@ mod rekey;
 mod sealing;
 mod vault;
 
+pub use derive::derive;
 pub use envelope::{open, seal};
 pub use keyring::{Keyring, Keys, Retired, SlotInfo};
 pub use program::Program;

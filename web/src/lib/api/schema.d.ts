@@ -3086,6 +3086,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/admin/backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where backups go, how old the newest is, how the last restore drill went, and what comes next. */
+        get: operations["show_backups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/backups/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whole copies, drills, restores, and times in which nothing could be sent; newest first. */
+        get: operations["list_backup_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/backups/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has a whole copy made now; look at the state to see how it goes. Freshly signed in. */
+        post: operations["run_backup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/backups/drill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has the newest backup restored into a scratch folder, checked and thrown away. Freshly signed in. */
+        post: operations["run_backup_drill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/backups/policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** When copies and drills are made and how long copies stay. Freshly signed in. */
+        put: operations["change_backup_policy"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/jobs": {
         parameters: {
             query?: never;
@@ -3527,6 +3612,146 @@ export interface components {
             kind: components["schemas"]["Kind"];
             days: components["schemas"]["FreeDay"][];
         };
+        /** @description One thing that was checked in a copy. */
+        BackupCheck: {
+            /** @description `restored|pages|references|ledger|counts|audit` */
+            name: string;
+            is_good: boolean;
+            detail?: string | null;
+        };
+        /** @description What is being done now. */
+        BackupDoing: {
+            kind: components["schemas"]["BackupKind"];
+            /** Format: date-time */
+            begun_at: string;
+            /** @description `schedule`, or the name of who asked for it. */
+            by: string;
+            /** @description The step, in English. */
+            doing: string;
+            /** Format: int64 */
+            done_bytes: number;
+            /**
+             * Format: int64
+             * @description 0 as long as it is not known.
+             */
+            total_bytes: number;
+        };
+        /**
+         * @description What is done.
+         * @enum {string}
+         */
+        BackupKind: "base" | "drill" | "outage" | "restore";
+        /** @description Hours, days and weeks. */
+        BackupPolicy: {
+            /**
+             * Format: int32
+             * @description Between two whole copies, 1 to 168.
+             */
+            base_hours: number;
+            /**
+             * Format: int32
+             * @description Days for which every moment can be restored, 1 to 365.
+             */
+            keep_instant_days: number;
+            /**
+             * Format: int32
+             * @description Days for which one whole copy a day stays, 7 to 3650.
+             */
+            keep_daily_days: number;
+            /**
+             * Format: int32
+             * @description Weeks for which one whole copy a week stays, 4 to 1040.
+             */
+            keep_weekly_weeks: number;
+            /**
+             * Format: int32
+             * @description Between two restore drills, 1 to 744; the configuration may say 0 for none.
+             */
+            drill_hours: number;
+            /**
+             * Format: int32
+             * @description Days without a good drill after which there is an alarm, 1 to 60.
+             */
+            drill_alarm_days: number;
+        };
+        /** @description A run as it is shown. */
+        BackupRun: {
+            id: string;
+            kind: components["schemas"]["BackupKind"];
+            /** Format: date-time */
+            begun_at: string;
+            /** Format: date-time */
+            ended_at: string;
+            /** Format: int64 */
+            seconds: number;
+            is_good: boolean;
+            /** @description `schedule`, or the name of who asked for it. */
+            by: string;
+            /**
+             * Format: int64
+             * @description Of the database.
+             */
+            bytes?: number | null;
+            /** Format: int64 */
+            sent_bytes?: number | null;
+            /** Format: int64 */
+            files?: number | null;
+            /**
+             * Format: date-time
+             * @description The copy held every write answered before this.
+             */
+            until?: string | null;
+            checks: components["schemas"]["BackupCheck"][];
+            problems: string[];
+        };
+        BackupState: {
+            /** @description `sqlite|postgres` */
+            engine: string;
+            /** @description Whether backups are made: there is a place for them (`backup.to`), or PostgreSQL archives its log. */
+            enabled: boolean;
+            targets: components["schemas"]["BackupTarget"][];
+            last_base?: components["schemas"]["BackupRun"] | null;
+            last_drill?: components["schemas"]["BackupRun"] | null;
+            /** Format: date-time */
+            last_good_drill_at?: string | null;
+            /** Format: date-time */
+            next_base_at?: string | null;
+            /** Format: date-time */
+            next_drill_at?: string | null;
+            running?: components["schemas"]["BackupDoing"] | null;
+            policy: components["schemas"]["BackupPolicy"];
+            /** @description What the configuration says; put it to return to that. */
+            policy_default: components["schemas"]["BackupPolicy"];
+            /** @description What is wrong, in English; empty if nothing is. */
+            alarms: string[];
+            /** @description The newest ten. */
+            recent: components["schemas"]["BackupRun"][];
+        };
+        /** @description One place that backups go to. */
+        BackupTarget: {
+            /** @description Its address, without secrets. */
+            place: string;
+            kind: components["schemas"]["BackupTargetKind"];
+            /**
+             * Format: date-time
+             * @description Every write answered before this is there.
+             */
+            until?: string | null;
+            /**
+             * Format: int64
+             * @description How long ago that was.
+             */
+            lag_seconds?: number | null;
+            /** Format: int64 */
+            waiting_bytes: number;
+            /** @description Why the last try failed. */
+            error?: string | null;
+        };
+        /**
+         * @description What kind of place backups go to.
+         * @enum {string}
+         */
+        BackupTargetKind: "folder" | "sftp" | "s3" | "archive";
         CashierDay: {
             /** Format: date */
             date: string;
@@ -4495,6 +4720,42 @@ export interface components {
                 session?: string | null;
                 /** @description The application that acted for the agent. */
                 client?: string | null;
+            }[];
+            /** @description Give it back as `cursor`; null on the last page. */
+            next: string | null;
+            /** Format: int64 */
+            total?: number | null;
+        };
+        /** @description A page of a list. */
+        List_BackupRun: {
+            items: {
+                id: string;
+                kind: components["schemas"]["BackupKind"];
+                /** Format: date-time */
+                begun_at: string;
+                /** Format: date-time */
+                ended_at: string;
+                /** Format: int64 */
+                seconds: number;
+                is_good: boolean;
+                /** @description `schedule`, or the name of who asked for it. */
+                by: string;
+                /**
+                 * Format: int64
+                 * @description Of the database.
+                 */
+                bytes?: number | null;
+                /** Format: int64 */
+                sent_bytes?: number | null;
+                /** Format: int64 */
+                files?: number | null;
+                /**
+                 * Format: date-time
+                 * @description The copy held every write answered before this.
+                 */
+                until?: string | null;
+                checks: components["schemas"]["BackupCheck"][];
+                problems: string[];
             }[];
             /** @description Give it back as `cursor`; null on the last page. */
             next: string | null;
@@ -12727,6 +12988,155 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["AffectedPatients"];
                     "text/csv": string;
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_backups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupState"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_backup_runs: {
+        parameters: {
+            query?: {
+                /** @description All if not given. */
+                kind?: "base" | "drill" | "outage" | "restore";
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_BackupRun"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_backup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupState"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_backup_drill: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupState"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_backup_policy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackupPolicy"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupState"];
                 };
             };
             /** @description Any error */
