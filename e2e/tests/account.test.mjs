@@ -479,6 +479,41 @@ test('a patient protects her account too, in Kiswahili', async () => {
   await context.close();
 });
 
+test('staff of an outside provider sign in there and come back to the wanted page', async (t) => {
+  const { page, context } = await someone(DESK);
+  await page.goto('/sign-in?next=/cashier');
+  const button = page.getByRole('link', { name: /^Sign in with Staff login/ });
+  const { items } = await api(page, 'GET', 'auth/providers');
+  if (items.length === 0) return t.skip('no provider is configured');
+  await button.waitFor();
+  await accessible(page, 'sign-in with a provider');
+  await shoot(page, 'sign-in-provider');
+  // She changes her mind there.
+  await button.click();
+  await page.getByText('Nobody: refuse').click();
+  await arrivedAt(page, '/sign-in');
+  await page.getByText('The other service did not sign you in').waitFor();
+  await shoot(page, 'sign-in-provider-refused');
+  await page.goto('/sign-in?next=/cashier');
+  await button.click();
+  await page.getByText('Peter Odhiambo').click();
+  await page.waitForURL((url) => ['/cashier', '/set-up'].includes(url.pathname));
+  await arrived(page);
+  await arrivedAt(page, '/cashier');
+  await page.goto('/account');
+  await page.getByRole('heading', { name: 'Accounts elsewhere that you sign in with' }).scrollIntoViewIfNeeded();
+  await accessible(page, 'account with a provider');
+  await shoot(page, 'account-identities');
+  // Somebody whom nobody gave anything to do here is told whom to ask.
+  await api(page, 'POST', 'auth/logout', {});
+  await page.goto('/sign-in');
+  await button.click();
+  await page.getByText('Grace Achieng').click();
+  await arrivedAt(page, '/sign-in');
+  await page.getByText('nobody gave you access here').waitFor();
+  await context.close();
+});
+
 test('no page complained', () => {
   const complaints = opened.flatMap((one) => one.errors);
   assert.deepEqual(complaints, []);

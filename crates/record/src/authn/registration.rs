@@ -163,7 +163,13 @@ impl Record {
 
     /// Makes Patient and account in one transaction and signs her in. A likely duplicate is tagged and a Task for the
     /// front desk is made. Errors: `Rule` `code-wrong` (details `{"attempts_left":n}`), `code-expired`; `Busy`.
-    pub async fn confirm_registration(&self, ctx: &Ctx, id: &str, code: &str) -> Result<Session, Error> {
+    pub async fn confirm_registration(
+        &self,
+        ctx: &Ctx,
+        id: &str,
+        code: &str,
+        from: &super::Origin,
+    ) -> Result<Session, Error> {
         let row = self.check_code(id, REGISTRATION, code).await?;
         let form = Form::from_json(&row.payload["form"]);
         let now = self.now();
@@ -212,9 +218,7 @@ impl Record {
         let accounts = self.reading(move |tx| Ok(store::account::by_patient(tx, &key)?)).await?;
         let account =
             accounts.first().ok_or_else(|| Error::Internal("account not found after creation".into()))?;
-        let from =
-            super::Origin { address: ctx.address, request_id: ctx.request_id.clone(), ..Default::default() };
-        let opening = Opening::sign_in(vec![Factor::SmsCode], &from, self.now());
+        let opening = Opening::sign_in(vec![Factor::SmsCode], from, self.now());
         self.open_session(account, opening).await
     }
 

@@ -5,7 +5,7 @@ use crate::{Bench, appointment, create, each_engine, key, set};
 use access::{Ctx, Principal, Role};
 use jiff::SignedDuration;
 use record::Error;
-use record::authn::{NewPatient, Resolution, Session};
+use record::authn::{NewPatient, Origin, Resolution, Session};
 use serde_json::json;
 
 fn form() -> NewPatient {
@@ -50,7 +50,11 @@ fn wrong(code: &str) -> String {
 
 async fn register(bench: &Bench, form: NewPatient) -> Session {
     let started = bench.record.begin_registration(&anonymous(bench), form).await.unwrap();
-    bench.record.confirm_registration(&anonymous(bench), &started.id, &code(bench).await).await.unwrap()
+    bench
+        .record
+        .confirm_registration(&anonymous(bench), &started.id, &code(bench).await, &Origin::default())
+        .await
+        .unwrap()
 }
 
 async fn error<T>(result: impl Future<Output = Result<T, Error>>) -> String {
@@ -69,7 +73,7 @@ async fn a_patient_registers() {
         assert!(body.contains("namba yako") && template == "code.registration", "{body}");
         let session = bench
             .record
-            .confirm_registration(&anonymous(&bench), &started.id, &code(&bench).await)
+            .confirm_registration(&anonymous(&bench), &started.id, &code(&bench).await, &Origin::default())
             .await
             .unwrap();
         assert_eq!(session.user.roles, [Role::Patient]);
@@ -88,7 +92,7 @@ async fn a_patient_registers() {
         // The code was for once.
         let ctx = anonymous(&bench);
         assert_eq!(
-            error(bench.record.confirm_registration(&ctx, &started.id, "000000")).await,
+            error(bench.record.confirm_registration(&ctx, &started.id, "000000", &Origin::default())).await,
             "Rule code-expired"
         );
         let tasks = bench.record.find(&bench.system(), "Task", &[], 10).await.unwrap();
@@ -107,9 +111,13 @@ async fn one_phone_gets_one_account() {
         bench.turn(SignedDuration::from_mins(1));
         let second = bench.record.begin_registration(&ctx, form()).await.unwrap();
         let second_code = code(&bench).await;
-        assert_eq!(error(bench.record.confirm_registration(&ctx, &first.id, &first_code)).await, "done");
         assert_eq!(
-            error(bench.record.confirm_registration(&ctx, &second.id, &second_code)).await,
+            error(bench.record.confirm_registration(&ctx, &first.id, &first_code, &Origin::default())).await,
+            "done"
+        );
+        assert_eq!(
+            error(bench.record.confirm_registration(&ctx, &second.id, &second_code, &Origin::default()))
+                .await,
             "Duplicate phone-taken"
         );
         assert_eq!(
@@ -177,14 +185,21 @@ async fn codes_are_guarded() {
         let started = record.begin_registration(&ctx, form()).await.unwrap();
         let right = code(&bench).await;
         for left in (0..5).rev() {
-            match record.confirm_registration(&ctx, &started.id, &wrong(&right)).await.map(|_| ()) {
+            match record
+                .confirm_registration(&ctx, &started.id, &wrong(&right), &Origin::default())
+                .await
+                .map(|_| ())
+            {
                 Err(Error::Rule(rule)) => {
                     assert_eq!((rule.code, &rule.details), ("code-wrong", &json!({"attempts_left": left})))
                 }
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(error(record.confirm_registration(&ctx, &started.id, &right)).await, "Rule code-expired");
+        assert_eq!(
+            error(record.confirm_registration(&ctx, &started.id, &right, &Origin::default())).await,
+            "Rule code-expired"
+        );
 
         // Resending: not at once, then a new code; the old one is dead.
         assert_eq!(error(record.resend_registration(&ctx, &started.id)).await, "Throttled");
@@ -193,7 +208,7 @@ async fn codes_are_guarded() {
         let next = code(&bench).await;
         if next != right {
             assert_eq!(
-                error(record.confirm_registration(&ctx, &started.id, &right)).await,
+                error(record.confirm_registration(&ctx, &started.id, &right, &Origin::default())).await,
                 "Rule code-wrong"
             );
         }
@@ -206,7 +221,10 @@ async fn codes_are_guarded() {
         // Five minutes.
         let last = code(&bench).await;
         bench.turn(SignedDuration::from_mins(5));
-        assert_eq!(error(record.confirm_registration(&ctx, &started.id, &last)).await, "Rule code-expired");
+        assert_eq!(
+            error(record.confirm_registration(&ctx, &started.id, &last, &Origin::default())).await,
+            "Rule code-expired"
+        );
         assert_eq!(error(record.resend_registration(&ctx, "unknown")).await, "NotFound");
         // Another flow's code is none here.
         assert_eq!(
@@ -233,7 +251,9 @@ async fn of_two_confirmations_one_makes_the_account() {
             .map(|_| {
                 let (record, ctx, id, right) =
                     (bench.record.clone(), anonymous(&bench), started.id.clone(), right.clone());
-                tokio::spawn(async move { record.confirm_registration(&ctx, &id, &right).await.is_ok() })
+                tokio::spawn(async move {
+                    record.confirm_registration(&ctx, &id, &right, &Origin::default()).await.is_ok()
+                })
             })
             .collect();
         let mut won = 0;
@@ -257,7 +277,13 @@ async fn known_phones() {
         let (body, _) = sms(&bench).await;
         assert!(body.contains("tayari ina akaunti"), "{body}");
         assert_eq!(
-            error(bench.record.confirm_registration(&anonymous(&bench), &again.id, "123456")).await,
+            error(bench.record.confirm_registration(
+                &anonymous(&bench),
+                &again.id,
+                "123456",
+                &Origin::default()
+            ))
+            .await,
             "Rule code-wrong"
         );
     })

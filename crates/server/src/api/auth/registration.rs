@@ -1,7 +1,7 @@
 //! Registration of patients by phone.
 
-use super::opening::{Session, SessionAnswer, TokenParams, open};
-use crate::api::{Answer, ApiRouter, Json, MaybeCaller, Params, Path};
+use super::opening::{Session, SessionAnswer, TokenParams, known_device, opened};
+use crate::api::{Answer, ApiRouter, Json, MaybeCaller, Params, Path, SigningIn};
 use crate::state::AppState;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -119,10 +119,12 @@ async fn resend_registration(
 async fn confirm_registration(
     State(app): State<AppState>,
     caller: MaybeCaller,
+    SigningIn(from): SigningIn,
     Path(id): Path<String>,
     Params(params): Params<TokenParams>,
     Json(body): Json<CodeEntry>,
 ) -> SessionAnswer {
-    let session = app.record.confirm_registration(&caller.0, &id, &body.code).await?;
-    open(&app, session, &params).await
+    let from = known_device(from)?;
+    let session = app.record.confirm_registration(&caller.0, &id, &body.code, &from).await?;
+    opened(&app, session, &from, &params).await
 }
