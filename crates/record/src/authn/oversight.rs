@@ -52,7 +52,9 @@ impl Record {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "account.read", &format!("account/{id}")).await);
         }
-        let found = self.account_row(id).await?.ok_or(Error::NotFound)?;
+        // Also of a closed account.
+        let found =
+            self.reading(move |tx| Ok(store::account::load(tx, id)?)).await?.ok_or(Error::NotFound)?;
         let policy = self.security_policy().await?;
         let now = self.now();
         let since = now.checked_sub(GUESSED_WITHIN).unwrap_or(Timestamp::MIN);

@@ -24,6 +24,8 @@ async fn an_invitation_is_seen_and_withdrawn() {
     assert_eq!(chief.delete(&format!("{own}/invitation")).await.0, 404, "it is gone");
     let (_, after) = chief.get(&format!("{own}/protection")).await;
     assert!(after["invited_until"].is_null(), "{after}");
+    assert_eq!(chief.patch(&own, json!({"disabled": true})).await.0, 200);
+    assert_eq!(chief.get(&format!("{own}/protection")).await.0, 200, "of a closed account too");
     let token = made["link"].as_str().unwrap().split('#').nth(1).unwrap();
     let (_, problem) = world.anonymous().post("/api/v1/auth/link", json!({"token": token})).await;
     assert_eq!(problem["code"], "link-expired");
