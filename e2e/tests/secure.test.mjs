@@ -1,7 +1,7 @@
 // What keeps the clinic safe, as its administrators and its privacy officer work: people and their rights, applications,
 // the audit trail with its proofs, a breach, backups and their drill.
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
+import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { DESK, DOCTOR, PASSWORD, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
@@ -31,6 +31,16 @@ async function tokenOf(login, password = PASSWORD) {
   assert.ok(json?.token, text);
   return json.token;
 }
+/** The code of an authenticator application now (RFC 6238). */
+function totp(base32) {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+  const bits = [...base32.replace(/[^A-Z2-7]/g, '')].map((letter) => alphabet.indexOf(letter).toString(2).padStart(5, '0')).join('');
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)));
+  const hash = createHmac('sha1', key).update(counter).digest();
+  return String((hash.readUInt32BE(hash[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
+}
 async function step(name, act) {
   try {
     return await act();
@@ -57,6 +67,8 @@ after(() => browser?.close());
 
 /** The second administrator, whom the first one invites. */
 const NUMBER = Date.now() % 100_000;
+/** The end of a telephone number that nobody else has. */
+const HANDSET = `9${String(NUMBER).padStart(5, '0')}`;
 const PETER = { name: `Peter Kamau${NUMBER}`, login: `kamau${NUMBER}` };
 /** What stands in the address of an invitation. */
 let invitation;
@@ -110,23 +122,36 @@ test('people: invited, seen, signed out, invited once more and not at all', { ti
       password: NEW_PASSWORD
     });
     assert.equal(accepted.status, 200, accepted.text);
+    const { token } = accepted.json;
+    const { secret } = (await call('POST', '/api/v1/auth/totp', token, {})).json;
+    const confirmed = await call('POST', '/api/v1/auth/totp/confirm', token, { code: totp(secret) });
+    assert.equal(confirmed.status, 200, confirmed.text);
     await page.reload();
+    await page.getByText('Second factor is set up').waitFor();
     await page.getByRole('heading', { name: 'Signed in now' }).waitFor();
+    await seen(page, 'secure-person-signed-in');
     await page.getByRole('button', { name: 'Sign out everywhere' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Sign out everywhere' }).click();
     await page.getByText('Not signed in anywhere').waitFor();
     await until('end of the session', async () => (await call('GET', '/api/v1/me', accepted.json.token)).status === 401, 5_000);
     await seen(page, 'secure-person');
   });
+  await step('who lost her second factor gets in again', async () => {
+    await page.getByRole('button', { name: 'Take second factors away' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Take second factors away' }).click();
+    await page.getByText('No second factor', { exact: true }).waitFor();
+    const { json } = await call('POST', '/api/v1/auth/login?token=true', undefined, { login: PETER.login, password: NEW_PASSWORD });
+    assert.ok(json.token, 'her password alone');
+  });
   await step('a colleague is invited by SMS', async () => {
     await page.goto('/admin/users/new');
     await page.getByRole('checkbox', { name: /^Cashier/ }).check();
     await page.getByLabel('Name', { exact: true }).fill(`Faith Cheruto${NUMBER}`);
-    await page.getByRole('textbox', { name: 'Phone' }).fill('0712 345 698');
+    await page.getByRole('textbox', { name: 'Phone' }).fill(`0712${HANDSET}`);
     assert.ok(await page.getByRole('radio', { name: /By SMS/ }).isChecked(), 'the best way there is');
     await page.getByRole('button', { name: 'Send the invitation' }).click();
     await page.getByText(/^Sent to \+254/).waitFor();
-    const message = await sms('254712345698', /welcome#/);
+    const message = await sms(`254712${HANDSET}`, /welcome#/);
     const { json } = await call('POST', '/api/v1/auth/link', undefined, { token: /welcome#(\S+)/.exec(message.text)[1] });
     assert.equal(json.display, `Faith Cheruto${NUMBER}`);
   });
