@@ -2924,6 +2924,63 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the caller is told: privacy officers of emergencies, late reviews, changed rights and rules, everybody of what is
+         *     about herself.
+         */
+        get: operations["list_notices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notices/{id}/seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The caller has seen it. */
+        post: operations["see_notice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/labelling": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far the labelling of stored rows is after the rules of sealing changed. Until it is settled, rows are judged as
+         *     they are read.
+         */
+        get: operations["show_labelling"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/audit": {
         parameters: {
             query?: never;
@@ -4599,6 +4656,22 @@ export interface components {
             video: components["schemas"]["KindSchedule"];
             "in-person": components["schemas"]["KindSchedule"];
         };
+        Labelling: {
+            /** @description Every stored row is labelled by the rules of sealing that are in force. */
+            settled: boolean;
+            /**
+             * Format: int64
+             * @description Rows looked at since the rules changed, and all there are.
+             */
+            done: number;
+            /** Format: int64 */
+            total: number;
+            /**
+             * Format: int64
+             * @description Rows that got labels.
+             */
+            labelled: number;
+        };
         Launch: {
             /** @description The parameter by itself. */
             launch: string;
@@ -5315,6 +5388,31 @@ export interface components {
         };
         /** @enum {string} */
         NoteStatus: "draft" | "signed" | "amended";
+        Notice: {
+            id: string;
+            /** Format: date-time */
+            at: string;
+            /**
+             * @description `emergency.begun|overdue|reviewed`, `rights.changed|asked|agreed|refused`, `sensitivity.changed`,
+             *     `proxy.granted|ending`
+             */
+            topic: string;
+            patient_id?: string | null;
+            /** @description Id of the emergency, change or grant. */
+            subject: string;
+            /** @description Codes and ids, by topic: `account`, `reason`, `verdict`, `until`, `role`, `class`, `verb`, `before`, `after`. */
+            data: Record<string, never>;
+            seen: boolean;
+        };
+        NoticeList: {
+            /** @description Newest first. */
+            items: components["schemas"]["Notice"][];
+            /**
+             * Format: int64
+             * @description All that the caller has not seen.
+             */
+            unseen: number;
+        };
         /** @description A key that signs id tokens. */
         OauthKey: {
             /** @description `kid` */
@@ -12642,6 +12740,95 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_notices: {
+        parameters: {
+            query?: {
+                /** @description Only what the caller has not seen. */
+                unseen?: boolean;
+                /** @description 1 to 200; 50 if not given. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NoticeList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    see_notice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_labelling: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Labelling"];
+                };
             };
             /** @description Any error */
             default: {
