@@ -156,6 +156,9 @@ impl Segment {
         header[..MAGIC.len()].copy_from_slice(MAGIC);
         header[MAGIC.len()..MAGIC.len() + sealed.len()].copy_from_slice(&sealed);
         file.write_all_at(&header, 0).and_then(|()| file.sync_all()).map_err(disk(&path))?;
+        // The file is durable, its name in the folder not before this: without it a power cut takes the whole journal.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(disk(&path))?;
         Ok(Segment { file, path, end: HEADER_BYTES as u64, last: 0 })
     }
 

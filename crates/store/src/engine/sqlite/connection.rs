@@ -1,4 +1,7 @@
 //! Connections: keys, settings, and how long a query may run.
+//!
+//! SQLCipher never forgives: once a page could not be read or written, all that the connection says is that the file is no
+//! database. The disk may be well again a moment later; so a thread whose connection says that takes a new one.
 
 use crate::{Error, Result, Secret32};
 use rusqlite::{Connection, OpenFlags};

@@ -16,7 +16,7 @@ use super::terms::Terms;
 use crate::backup::{self, Capture};
 use crate::keys::{Sealing, Vault};
 use crate::{Error, Result, Tx, migrate};
-use connection::{READER_CACHE_KIB, WRITER_CACHE_KIB, connect};
+use connection::{WRITER_CACHE_KIB, connect};
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::fs::File;
@@ -55,6 +55,7 @@ impl Engine {
         let path = Path::new(path);
         let lock = lock(path)?;
         let mut connection = connect(path, config.key.as_ref(), WRITER_CACHE_KIB)?;
+        let (own, key) = (path.to_owned(), config.key.clone());
         let capture = capture(path, config)?;
         let mut counters = prepare(&mut connection, path, &capture, config.keep_before_migration)?;
         let vault = open_vault(&connection, &mut counters, path, config)?;
@@ -62,11 +63,14 @@ impl Engine {
         let terms = Arc::new(Terms::default());
         let checkpoint = Arc::new(Signal::new());
         let log = Arc::new(Log::default());
-        let pages = log.clone();
-        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
-            pages.pages.store(i64::from(count), Ordering::Relaxed);
-            Ok(())
-        }))?;
+        watch_log(&mut connection, &log)?;
+        let watched = log.clone();
+        let another = move || -> Result<Connection> {
+            let mut connection = connect(&own, key.as_ref(), WRITER_CACHE_KIB)?;
+            super::authorize::guard(&mut connection)?;
+            watch_log(&mut connection, &watched)?;
+            Ok(connection)
+        };
         let mut threads = Vec::new();
         let mut writer = WriterThread {
             connection,
@@ -80,6 +84,8 @@ impl Engine {
             capture: capture.clone(),
             reserve: Reserve::new(path, config.reserve_bytes),
             vault: vault.clone(),
+            connect: Box::new(another),
+            is_lost: false,
         };
         let key = config.files.as_ref().or(config.key.as_ref());
         journal::take_over(path, key, &mut |task| writer.batch(task, &Queue::new(0)))?;
@@ -94,23 +100,32 @@ impl Engine {
         })?);
         let readers = config.readers.max(1);
         for n in 0..readers {
-            let mut connection = connect(path, config.key.as_ref(), READER_CACHE_KIB)?;
-            connection.execute_batch("PRAGMA query_only = ON")?;
-            super::authorize::guard(&mut connection)?;
+            let (own, key) = (path.to_owned(), config.key.clone());
+            let connect = move || -> Result<Connection> {
+                let mut connection = connect_to_read(&own, key.as_ref())?;
+                super::authorize::guard(&mut connection)?;
+                Ok(connection)
+            };
+            let connection = connect()?;
             let (queue, terms) = (reads.clone(), terms.clone());
             let mut sealing = Sealing::new(vault.clone());
             threads.push(spawn(&format!("store-reader-{n}"), move || {
-                reader::reader(&connection, &queue, &terms, &mut sealing, readers)
+                reader::reader(connection, &connect, &queue, &terms, &mut sealing, readers)
             })?);
         }
-        let connection = connect(path, config.key.as_ref(), 256)?;
+        let mut connection = connect(path, config.key.as_ref(), 256)?;
+        let (own, key) = (path.to_owned(), config.key.clone());
         let signal = checkpoint.clone();
         let copies = capture.clone();
         threads.push(spawn("store-checkpoint", move || {
             while signal.wait() {
                 // Only what is copied may leave the log.
                 copy_once(&copies);
-                checkpoint_once(&connection, &log);
+                if !checkpoint_once(&connection, &log)
+                    && let Ok(another) = connect(&own, key.as_ref(), 256)
+                {
+                    connection = another;
+                }
             }
         })?);
         let copy = Arc::new(Signal::new());
@@ -148,6 +163,16 @@ impl Engine {
         super::join_all(self.threads);
         self.capture.closed();
     }
+}
+
+/// Notes how long the log is after each commit of this connection.
+fn watch_log(connection: &mut Connection, log: &Arc<Log>) -> Result<()> {
+    let pages = log.clone();
+    connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
+        pages.pages.store(i64::from(count), Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok(())
 }
 
 /// Follows the log from before the first write.

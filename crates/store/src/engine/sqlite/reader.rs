@@ -1,19 +1,21 @@
 //! A thread that reads.
 
 use super::transaction::{Counters, SqliteTx};
-use crate::Tx as _;
 use crate::engine::queue::Queue;
 use crate::engine::task::Task;
 use crate::engine::terms::Terms;
 use crate::keys::Sealing;
+use crate::{Result, Tx as _};
 use rusqlite::Connection;
 use std::collections::HashMap;
 
 /// Reads that one reader runs on one snapshot. Each commit empties the readers' page caches, so neighbours share.
 const MAX_READ_BATCH: usize = 4;
 
+/// `connect` gives it another connection when its own cannot read the file any more.
 pub(super) fn reader(
-    connection: &Connection,
+    mut connection: Connection,
+    connect: &dyn Fn() -> Result<Connection>,
     queue: &Queue<Task>,
     terms: &Terms,
     sealing: &mut Sealing,
@@ -28,7 +30,7 @@ pub(super) fn reader(
             let Some(task) = queue.try_pop() else { break };
             batch.push(task);
         }
-        let mut tx = SqliteTx::new(connection, &mut counters, terms, &mut texts, sealing);
+        let mut tx = SqliteTx::new(&connection, &mut counters, terms, &mut texts, sealing);
         tx.usual = Some(crate::READ_LIMIT);
         let mut begun = tx.execute("BEGIN", &[]);
         for task in batch {
@@ -49,6 +51,12 @@ pub(super) fn reader(
             && let Err(error) = tx.execute("ROLLBACK", &[])
         {
             tracing::error!(%error, "a read transaction did not end");
+        }
+        if tx.is_lost {
+            match connect() {
+                Ok(new) => connection = new,
+                Err(error) => tracing::error!(%error, "the database cannot be read; it is tried again"),
+            }
         }
     }
 }

@@ -74,6 +74,8 @@ pub(super) struct SqliteTx<'c> {
     pub usual: Option<Duration>,
     /// A statement found the disk full, whatever the closure makes of it.
     pub is_full: bool,
+    /// The connection cannot read the file any more; see [super::connection].
+    pub is_lost: bool,
 }
 
 impl<'c> SqliteTx<'c> {
@@ -95,10 +97,17 @@ impl<'c> SqliteTx<'c> {
             limit: (None, None),
             usual: None,
             is_full: false,
+            is_lost: false,
         }
     }
 
     fn changed(&mut self, sql: &str, values: &[Param<'_>], columns: usize) -> Result<u64> {
+        let changed = self.change(sql, values, columns);
+        self.is_lost |= changed == Err(Error::WrongKey);
+        changed
+    }
+
+    fn change(&mut self, sql: &str, values: &[Param<'_>], columns: usize) -> Result<u64> {
         let mut statement = self.connection.prepare_cached(numbered(self.texts, sql))?;
         let mut changed = 0;
         // A statement without parameters runs once.
@@ -149,15 +158,20 @@ impl Tx for SqliteTx<'_> {
             (Some(now), Some(budget), None) => Some(now + budget),
             _ => None,
         };
-        let mut statement = self.connection.prepare_cached(numbered(self.texts, sql))?;
-        bind(&mut statement, params)?;
-        let _timed = Timed::until(end);
-        let vault = &*self.sealing.vault;
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            each(&Row { raw: Raw::Sqlite(row), vault })?;
-        }
-        Ok(())
+        let (connection, vault) = (self.connection, &*self.sealing.vault);
+        let text = numbered(self.texts, sql);
+        let done = (|| -> Result<()> {
+            let mut statement = connection.prepare_cached(text)?;
+            bind(&mut statement, params)?;
+            let _timed = Timed::until(end);
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                each(&Row { raw: Raw::Sqlite(row), vault })?;
+            }
+            Ok(())
+        })();
+        self.is_lost |= done == Err(Error::WrongKey);
+        done
     }
 
     fn insert_many(&mut self, insert: &str, tail: &str, columns: usize, values: &[Param<'_>]) -> Result<u64> {

@@ -38,18 +38,24 @@ pub(super) struct Log {
     held: AtomicBool,
 }
 
-pub(super) fn checkpoint_once(connection: &Connection, log: &Log) {
+/// Returns false if the connection cannot read the file any more.
+pub(super) fn checkpoint_once(connection: &Connection, log: &Log) -> bool {
     // In this order, and the other way round where it is held: one of both sees the other.
     log.running.store(true, Ordering::SeqCst);
     if log.held.load(Ordering::SeqCst) {
         log.running.store(false, Ordering::SeqCst);
-        return;
+        return true;
     }
+    let mut is_sound = true;
     match connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::PASSIVE) {
         Ok(_) => log.caught_up.store(true, Ordering::Relaxed),
-        Err(error) => tracing::warn!(%error, "checkpoint failed; it is tried again later"),
+        Err(error) => {
+            tracing::warn!(%error, "checkpoint failed; it is tried again later");
+            is_sound = Error::from(error) != Error::WrongKey;
+        }
     }
     log.running.store(false, Ordering::SeqCst);
+    is_sound
 }
 
 pub(super) struct WriterThread {
@@ -65,7 +71,14 @@ pub(super) struct WriterThread {
     pub capture: Arc<Capture>,
     pub reserve: Reserve,
     pub vault: Arc<Vault>,
+    /// Another connection like its own.
+    pub connect: Connect,
+    /// Its own cannot read the file any more.
+    pub is_lost: bool,
 }
+
+/// Opens a connection.
+pub(super) type Connect = Box<dyn Fn() -> Result<Connection> + Send>;
 
 /// A closure that ran, and how to tell its caller.
 enum Finished {
@@ -93,6 +106,7 @@ impl WriterThread {
     pub fn run(&mut self, queue: &Queue<Task>) {
         while let Some(first) = queue.pop() {
             self.batch(first, queue);
+            self.renew();
             self.tend_log();
         }
         self.capture.let_go();
@@ -109,7 +123,9 @@ impl WriterThread {
         }
         let mut done: Vec<Finished> = Vec::with_capacity(MAX_BATCH);
         if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
-            fail(first, &error.into());
+            let error = Error::from(error);
+            self.is_lost |= error == Error::WrongKey;
+            fail(first, &error);
             return;
         }
         let (started, mut waited) = (Instant::now(), Duration::ZERO);
@@ -128,6 +144,7 @@ impl WriterThread {
             };
             wake |= tx.wake;
             is_out |= tx.is_full;
+            self.is_lost |= tx.is_lost;
             terms = tx.pending;
             done.push(finished);
             // Errors such as a full disk end the whole transaction, whatever else it held.
@@ -155,6 +172,7 @@ impl WriterThread {
             Some(error) => Err(error),
             None => self.commit(),
         };
+        self.is_lost |= outcome == Err(Error::WrongKey);
         match &outcome {
             Ok(()) => {
                 if !terms.is_empty() {
@@ -182,6 +200,22 @@ impl WriterThread {
         self.callers = done.len() + queue.len();
         for finished in done {
             finished.reply(outcome.clone());
+        }
+    }
+
+    /// Takes a new connection in the place of one that is lost. Nothing is open on it: its transaction was ended.
+    fn renew(&mut self) {
+        if !self.is_lost {
+            return;
+        }
+        match (self.connect)() {
+            Ok(connection) => {
+                self.connection = connection;
+                self.counters.saved = [0; COUNTER_NAMES.len()];
+                self.is_lost = false;
+                tracing::warn!("the database could not be read for a moment");
+            }
+            Err(error) => tracing::error!(%error, "the database cannot be opened anew; it is tried again"),
         }
     }
 
