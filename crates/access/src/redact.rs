@@ -118,11 +118,14 @@ pub(crate) fn flag_parts(resource: &mut Resource) {
 /// hidden.
 pub fn redact(resource: &Resource, closed: Seals, hidden: &HashSet<ResourceKey>) -> Option<Resource> {
     let mut shown = cut(resource, closed, hidden)?;
+    let mut open = Seals::NONE;
+    collect(shown.value(), &mut open);
+    let labelled = !open.is_none();
     let object = shown.value_mut().as_object_mut()?;
     let meta = object.entry("meta").or_insert_with(|| json!({}));
     let meta = meta.as_object_mut()?;
-    // The labels named what was taken out.
-    if let Some(list) = meta.get_mut("extension").and_then(Value::as_array_mut) {
+    // Labels of parts that are open to this reader stay, and so does the word that there are some.
+    if !labelled && let Some(list) = meta.get_mut("extension").and_then(Value::as_array_mut) {
         list.retain(|one| one.get("url").and_then(Value::as_str) != Some(HAS_INLINE_LABEL));
         if list.is_empty() {
             meta.shift_remove("extension");

@@ -113,6 +113,19 @@ fn the_rest_stays() {
     assert_eq!(shown["context"]["encounter"][0]["reference"], "Encounter/e");
 }
 
+/// Who sees one of two parts gets it with its label, and it is in no index all the same.
+#[test]
+fn open_parts_keep_their_labels() {
+    let mut visit = mentions().remove(0);
+    visit["reasonCode"][0] = json!({"coding": [{"system": ICD, "code": "F10.2"}]});
+    let (stored, sealing) = labelled(visit);
+    assert_eq!(sealing.parts, Seals::HIV.with(Seals::SUBSTANCES));
+    let shown = redact::redact(&stored, Seals::SUBSTANCES, &HashSet::new()).unwrap();
+    assert!(shown.to_json().contains("B20") && !shown.to_json().contains("F10.2"));
+    assert!(redact::has_parts(&shown));
+    assert!(!redact::indexable(&shown).to_json().contains("B20"));
+}
+
 #[test]
 fn what_a_resource_is_about_seals_it_whole() {
     let subject = json!({"reference": "Patient/p"});
