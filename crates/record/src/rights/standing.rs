@@ -10,7 +10,7 @@ use std::sync::Arc;
 use store::Tx;
 
 /// How long a standing may be taken from memory: what changes on another server shows within it.
-const CACHE_MS: i128 = 500;
+const CACHE_MS: i128 = 300;
 /// Accounts held in memory.
 const CACHE_ACCOUNTS: usize = 20_000;
 

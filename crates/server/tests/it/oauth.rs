@@ -134,7 +134,7 @@ impl App {
     }
 
     /// All of it: the tokens that the person gave.
-    async fn granted(&self, person: &Signed, scope: &str, decision: Value) -> Value {
+    pub async fn granted(&self, person: &Signed, scope: &str, decision: Value) -> Value {
         let code = self.code(person, scope, decision).await;
         let (status, tokens) = self.redeem(&code).await;
         assert_eq!(status, 200, "{tokens}");
@@ -596,6 +596,39 @@ async fn tokens_end_with_their_person_and_their_client() {
     // All of it is in the trail, as hers through the application.
     let (_, trail) = boss.get("/api/v1/admin/audit?action=oauth.token").await;
     assert!(trail["items"].as_array().is_some_and(|i| i.len() == 2), "{trail}");
+    world.stop().await;
+}
+
+/// Whoever knew the password may have let an application in.
+#[tokio::test]
+async fn what_was_granted_ends_with_the_password_and_everywhere() {
+    let world = World::start().await;
+    let boss = world.staff("boss", Role::Administrator).await;
+    let scope = "patient/*.rs offline_access";
+    let app = App::for_people(&world, scope, false).await;
+    for (n, how) in ["change", "everywhere", "reset", "sign-out", "factors"].iter().enumerate() {
+        let amina = world.patient(&format!("Amina{n}")).await;
+        let tokens = app.granted(&amina, scope, json!({"approve": true})).await;
+        let lent = with(&world, &tokens);
+        let own = format!("/fhir/R4/Patient/{}", amina.id());
+        assert_eq!(lent.get(&own).await.0, 200, "{how}");
+        let user = format!("/api/v1/admin/users/{}", amina.account);
+        let (status, told) = match *how {
+            "change" => {
+                let change =
+                    json!({"old_password": crate::harness::PASSWORD, "new_password": "another long phrase"});
+                amina.post("/api/v1/auth/change-password", change).await
+            }
+            "everywhere" => amina.post("/api/v1/auth/logout-everywhere", json!({})).await,
+            "reset" => boss.post(&format!("{user}/reset-password"), json!({})).await,
+            "sign-out" => boss.post(&format!("{user}/sign-out"), json!({})).await,
+            _ => boss.delete(&format!("{user}/second-factor")).await,
+        };
+        assert!(status < 300, "{how}: {status} {told}");
+        assert_eq!(lent.get(&own).await.0, 401, "{how}");
+        let (_, answer) = app.refresh(text(&tokens, "refresh_token"), None).await;
+        assert_eq!(answer["error"], "invalid_grant", "{how}");
+    }
     world.stop().await;
 }
 

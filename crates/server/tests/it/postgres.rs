@@ -43,6 +43,21 @@ impl Database {
         })
         .await
     }
+
+    /// A second server with the keys of the first, as docs/guides/postgresql.md has it.
+    pub async fn serve_beside(&self, first: &World) -> World {
+        let data = first.app().config.data.clone();
+        self.serve_with(|config| {
+            std::fs::create_dir_all(&config.data).unwrap();
+            for name in std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()) {
+                if name.to_string_lossy().starts_with("keyring") {
+                    std::fs::copy(data.join(&name), config.data.join(&name)).unwrap();
+                }
+            }
+            config.key.file = Some(data.with_extension("key"));
+        })
+        .await
+    }
 }
 
 impl Drop for Database {
@@ -57,7 +72,8 @@ async fn two_servers_are_one() {
         eprintln!("SKIPPED: UZIMA_TEST_POSTGRES_URL is not set");
         return;
     };
-    let (first, second) = (database.serve().await, database.serve().await);
+    let first = database.serve().await;
+    let second = database.serve_beside(&first).await;
     let amina = first.patient("Amina").await;
     let doctor = first.staff("doctor", Role::Doctor).await;
     // A session of one server is one of the other.

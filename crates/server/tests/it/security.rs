@@ -124,6 +124,75 @@ async fn a_second_factor_is_asked_for() {
     world.stop().await;
 }
 
+/// What a session is good for before the second factor is there.
+pub const SETTING_UP: &[&str] = &[
+    "/api/v1/me",
+    "/api/v1/auth/session",
+    "/api/v1/auth/security",
+    "/api/v1/auth/logout",
+    "/api/v1/auth/logout-everywhere",
+    "/api/v1/auth/change-password",
+    "/api/v1/auth/step-up",
+    "/api/v1/auth/step-up/passkey",
+    "/api/v1/auth/providers/{id}/step-up",
+    "/api/v1/auth/totp",
+    "/api/v1/auth/totp/confirm",
+    "/api/v1/auth/passkeys",
+    "/api/v1/auth/passkeys/options",
+];
+
+/// Every way in but `opens` that does not answer `second-factor-needed`.
+pub async fn open_ways(who: &Signed, opens: &[&str]) -> Vec<String> {
+    let mut open_ones = Vec::new();
+    for (method, path, _) in operations() {
+        if server::api::PUBLIC.contains(&(method.as_str(), path.as_str())) || opens.contains(&path.as_str()) {
+            continue;
+        }
+        let filled: Vec<&str> = path.split('/').map(|p| if p.starts_with('{') { "0" } else { p }).collect();
+        let request = who.request(&method.to_uppercase(), &filled.join("/"));
+        let request = if method == "get" { request } else { request.json(&json!({})) };
+        let (status, problem) = read(request.send().await.unwrap()).await;
+        if (status, &problem["code"]) != (403, &json!("second-factor-needed")) {
+            open_ones.push(format!("{method} {path}: {status} {}", problem["code"]));
+        }
+    }
+    for path in ["/fhir/R4/Patient", "/fhir/R4/Practitioner/1", "/fhir/R4/AuditEvent"] {
+        let status = who.get(path).await.0;
+        if status != 403 {
+            open_ones.push(format!("get {path}: {status}"));
+        }
+    }
+    open_ones
+}
+
+/// facts/security-controls.md I4: a flood of sign-ins hashes one after the other, and others go on working.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_sign_ins_leaves_room_for_others() {
+    let world = World::start_with(|config| config.limits.address_per_second = 0).await;
+    let nurse = world.staff("zawadi", Role::Nurse).await;
+    let flood: Vec<_> = (0..120)
+        .map(|n| {
+            let nobody = world.anonymous();
+            tokio::spawn(async move {
+                let body = json!({"login": format!("somebody-{n}"), "password": "a wrong password"});
+                nobody.post("/api/v1/auth/login", body).await.0
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(nurse.get("/api/v1/me").await.0, 200);
+    }
+    let mut hashed = 0;
+    for answer in flood {
+        let status = answer.await.unwrap();
+        // Hashed, or too many of one address, or too many waiting.
+        assert!([401, 429, 503].contains(&status), "{status}");
+        hashed += usize::from(status == 401);
+    }
+    assert!((1..=50).contains(&hashed), "{hashed}: fifty tries of one address");
+    world.stop().await;
+}
+
 /// facts/security-controls.md I2: where the clinic requires it, nothing works by a password alone.
 #[tokio::test]
 async fn without_the_required_factor_nothing_works() {
@@ -143,41 +212,7 @@ async fn without_the_required_factor_nothing_works() {
     let (status, session) = login(&world, "zawadi").await;
     assert_eq!((status, &session["due"]), (200, &json!("second-factor-needed")));
     let nurse = with(&nurse, &session["token"]);
-    let opens: BTreeSet<&str> = [
-        "/api/v1/me",
-        "/api/v1/auth/session",
-        "/api/v1/auth/security",
-        "/api/v1/auth/logout",
-        "/api/v1/auth/logout-everywhere",
-        "/api/v1/auth/change-password",
-        "/api/v1/auth/step-up",
-        "/api/v1/auth/step-up/passkey",
-        "/api/v1/auth/providers/{id}/step-up",
-        "/api/v1/auth/totp",
-        "/api/v1/auth/totp/confirm",
-        "/api/v1/auth/passkeys",
-        "/api/v1/auth/passkeys/options",
-    ]
-    .into();
-    let mut open_ones = Vec::new();
-    for (method, path, _) in operations() {
-        if server::api::PUBLIC.contains(&(method.as_str(), path.as_str())) || opens.contains(path.as_str()) {
-            continue;
-        }
-        let filled: Vec<&str> = path.split('/').map(|p| if p.starts_with('{') { "0" } else { p }).collect();
-        let request = nurse.request(&method.to_uppercase(), &filled.join("/"));
-        let request = if method == "get" { request } else { request.json(&json!({})) };
-        let (status, problem) = read(request.send().await.unwrap()).await;
-        if (status, &problem["code"]) != (403, &json!("second-factor-needed")) {
-            open_ones.push(format!("{method} {path}: {status} {}", problem["code"]));
-        }
-    }
-    for path in ["/fhir/R4/Patient", "/fhir/R4/Practitioner/1", "/fhir/R4/AuditEvent"] {
-        let status = nurse.get(path).await.0;
-        if status != 403 {
-            open_ones.push(format!("get {path}: {status}"));
-        }
-    }
+    let open_ones = open_ways(&nurse, SETTING_UP).await;
     assert!(open_ones.is_empty(), "{}", open_ones.join("\n"));
     assert!(open(&world, &nurse, None).await.is_err(), "no live updates either");
     // Setting one up opens the rest, for this session too.
