@@ -148,6 +148,8 @@ async fn the_key_is_changed_under_load_without_a_failed_request() {
         let before = requests.load(Ordering::Relaxed);
         let told = place.told(&[], &["keys", "rotate"]);
         assert_eq!(told["removed_slots"], 1, "{told}");
+        let told = place.told(&[], &["keys", "rotate-tenant"]);
+        assert!(told["keys"].as_u64() >= Some(1), "{told}");
         assert!(keys.insert(std::fs::read_to_string(&key).unwrap()), "another key each time");
         let status = place.told(&[], &["keys", "status"]);
         assert_eq!(
