@@ -3,9 +3,11 @@
 use access::{Ctx, Role};
 use record::authn::AccountSpec;
 use record::oauth::{Authentication, ClientSpec};
+use record::subject::NewRecipient;
 use record::{Error, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use store::subject::recipient;
 
 /// One command; also the message of the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,6 +61,12 @@ pub struct NewClient {
     /// A JWK Set; with this or `jwks_url` the client signs instead of sending a secret.
     pub jwks: Option<String>,
     pub jwks_url: Option<String>,
+    /// Enters it in the register of recipients in this country; without it a privacy officer does that.
+    #[serde(default)]
+    pub country: Option<String>,
+    /// Of a transfer to another country.
+    #[serde(default)]
+    pub basis: String,
 }
 
 /// Accounts looked through for a login.
@@ -85,6 +93,17 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
                 id_token_algorithm: None,
             };
             let (row, secret) = record.register_client(&ctx, spec).await?;
+            if let Some(country) = new.country {
+                let recipient = NewRecipient {
+                    kind: recipient::Kind::Client,
+                    name: row.client_id.clone(),
+                    title: row.name.clone(),
+                    country,
+                    basis: new.basis,
+                    note: String::new(),
+                };
+                record.register_recipient(&ctx, recipient).await?;
+            }
             let mut answer = json!({"client_id": row.client_id, "scope": row.scopes.join(" ")});
             if let Some(secret) = secret {
                 answer["client_secret"] = json!(secret);

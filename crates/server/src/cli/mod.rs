@@ -141,6 +141,13 @@ struct ClientArguments {
     /// Where its public keys are.
     #[arg(long, value_name = "URL")]
     jwks_url: Option<String>,
+    /// Enters it in the register of recipients in this country, two letters; without it a privacy officer does that before
+    /// it can export anything.
+    #[arg(long, value_name = "COUNTRY")]
+    country: Option<String>,
+    /// On what a transfer to another country rests, e.g. `safeguards`.
+    #[arg(long, requires = "country")]
+    basis: Option<String>,
 }
 
 #[derive(Args)]
@@ -330,6 +337,8 @@ fn command(order: AdminOrder) -> anyhow::Result<Command> {
                 launch_url: client.launch_url,
                 jwks: client.jwks.as_ref().map(read).transpose()?,
                 jwks_url: client.jwks_url,
+                country: client.country,
+                basis: client.basis.unwrap_or_default(),
             })
         }
         AdminOrder::ListClients => Command::ListClients,
