@@ -96,6 +96,7 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
             "/api/v1/admin/backups",
             "/api/v1/admin/backups/runs",
             "/api/v1/admin/jobs",
+            "/api/v1/admin/labelling",
             "/api/v1/admin/messages",
             "/api/v1/admin/integrations",
         ],
