@@ -13,6 +13,7 @@ mod credential;
 mod differential;
 mod events;
 mod finished;
+mod guessing;
 mod history;
 mod import;
 mod import_rules;
