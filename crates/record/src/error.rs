@@ -153,6 +153,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Busy | store::Error::Closed | store::Error::Serialization => Error::Busy,
             store::Error::TooCostly => Error::TooCostly,
+            store::Error::Constraint(text) if text == store::keys::ERASED => Error::Gone,
             store::Error::DiskFull => Error::Full,
             store::Error::Invalid(what) => {
                 Error::Malformed(Outcome::one(IssueCode::Value, "", format!("Invalid {what}.")))

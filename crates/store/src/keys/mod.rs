@@ -29,7 +29,7 @@ pub use keyring::{Keyring, Keys, Retired, SlotInfo};
 pub use program::Program;
 pub use provider::{KeyProvider, LocalKey, replace_key_file};
 pub use rekey::{RekeyProgress, rekey};
-pub use sealing::Sealing;
+pub use sealing::{ERASED, Sealing};
 pub(crate) use sealing::{KEY_STORE, Place, key_of, open_content, seal_content, sealed_under};
 pub(crate) use vault::{CHANNEL, Shred, Vault};
 pub use vault::{KeyStoreState, newer, vault_file};

@@ -64,6 +64,8 @@ impl Sealing {
     }
 }
 
+/// Why nothing is written for an erased patient: the text of [Error::Constraint].
+pub const ERASED: &str = "this patient was erased";
 /// The setting that says which key store is the database's own.
 pub(crate) const KEY_STORE: &str = "key_store";
 
@@ -98,7 +100,7 @@ pub(crate) fn key_of(tx: &mut dyn Tx, patients: &[String]) -> Result<u64> {
             tx.sealing().pending.insert(patient, number);
             Ok(number)
         }
-        Some((_, true)) => Err(Error::Constraint("this patient was erased".into())),
+        Some((_, true)) => Err(Error::Constraint(ERASED.into())),
         None => Err(tx.conflict()),
     }
 }
@@ -122,7 +124,7 @@ pub(crate) fn seal_content(
     }
     let number = key_of(tx, patients)?;
     let vault = &tx.sealing().vault;
-    let key = vault.key(number)?.ok_or_else(|| Error::Constraint("this patient was erased".into()))?;
+    let key = vault.key(number)?.ok_or_else(|| Error::Constraint(ERASED.into()))?;
     seal(&key, number, &bound(&vault.id(), number, place), content.stored())
 }
 
