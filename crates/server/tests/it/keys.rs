@@ -77,7 +77,8 @@ impl Installed {
 
     /// A bearer token of a new client.
     pub async fn token(&self, scope: &str) -> String {
-        let client = self.told(&[], &["admin", "create-client", "--name", "keys", "--scope", scope]);
+        let arguments = ["admin", "create-client", "--name", "keys", "--scope", scope, "--country", "KE"];
+        let client = self.told(&[], &arguments);
         let form = format!(
             "grant_type=client_credentials&client_id={}&client_secret={}&scope={}",
             client["client_id"].as_str().unwrap(),
