@@ -51,7 +51,9 @@ pub fn keys_of(target: &dyn Target, source: &keys::Source) -> anyhow::Result<Key
     for keyring in keyrings.into_iter().rev() {
         match opened(target, &keyring.name, source) {
             Ok(keys) => return Ok(keys),
-            Err(error) => drop(first.get_or_insert(error)),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
         }
     }
     Err(first.unwrap_or_else(|| anyhow::anyhow!("no keyring")).context("no keyring of the backup opens"))

@@ -107,7 +107,8 @@ impl Ill {
     }
 
     async fn all_there(&self) {
-        for id in self.made.lock().unwrap().clone() {
+        let made = self.made.lock().unwrap().clone();
+        for id in made {
             let path = format!("/fhir/R4/Observation/{id}");
             let (status, found) = self.machine.send("GET", &path, &self.token, &Value::Null).await.unwrap();
             assert_eq!((status, &found["valueString"]), (200, &json!("as it was")), "acknowledged {id}");

@@ -46,8 +46,12 @@ impl Database {
 
     /// A second server with the keys of the first, as docs/guides/postgresql.md has it.
     pub async fn serve_beside(&self, first: &World) -> World {
+        self.serve_beside_with(first, |_| {}).await
+    }
+    pub async fn serve_beside_with(&self, first: &World, change: impl FnOnce(&mut server::Config)) -> World {
         let data = first.app().config.data.clone();
         self.serve_with(|config| {
+            change(config);
             std::fs::create_dir_all(&config.data).unwrap();
             for name in std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()) {
                 if name.to_string_lossy().starts_with("keyring") {

@@ -107,8 +107,12 @@ impl Name {
     }
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
-            Name::Link(path, file) => drop(names.insert(path.clone(), *file)),
-            Name::Gone(path) => drop(names.remove(path)),
+            Name::Link(path, file) => {
+                names.insert(path.clone(), *file);
+            }
+            Name::Gone(path) => {
+                names.remove(path);
+            }
             Name::Moved(from, to) => {
                 if let Some(file) = names.remove(from) {
                     names.insert(to.clone(), file);
@@ -193,7 +197,9 @@ impl Player {
             Kind::Unlink => self.rename(Name::Gone(path.to_owned())),
             Kind::Rename => self.rename(Name::Moved(path.to_owned(), record.other.clone())),
             Kind::Folder => {}
-            Kind::FlushBegin => drop(self.begun.insert((path.to_owned(), record.offset), self.number)),
+            Kind::FlushBegin => {
+                self.begun.insert((path.to_owned(), record.offset), self.number);
+            }
             Kind::FlushEnd => {
                 let until = self.begun.remove(&(path.to_owned(), record.offset)).unwrap();
                 self.flush(path, until);
