@@ -5,6 +5,7 @@ mod growth;
 mod http;
 mod load;
 mod ours;
+mod parts;
 mod peer;
 mod work;
 
@@ -146,7 +147,12 @@ fn measure(engine: &str, bin: &Path, options: &Options) -> anyhow::Result<String
         bytes as f64 / resources.max(1) as f64
     )?;
     drop(server);
-    Ok(format!("\n### {}\n\n{facts}\n{}", title(engine), figures.table()))
+    // The database within the process: what its parts cost can be told apart.
+    let parts = match engine {
+        "sqlite" => parts::measure(&parts::tool(options.no_build)?, options.seconds, &figures)?,
+        _ => String::new(),
+    };
+    Ok(format!("\n### {}\n\n{facts}\n{}{parts}", title(engine), figures.table()))
 }
 
 fn title(engine: &str) -> &'static str {
