@@ -267,8 +267,11 @@ pub fn list_of(
         Kind::Patients => " AND patient IS NOT NULL",
     };
     let rows = tx.all(
-        &format!("SELECT {COLUMNS} FROM account WHERE id < $1 AND {matching}{of_kind} ORDER BY id DESC LIMIT $2"),
-        &params![start.number, i64::from(limit + 1), &text, &values[0], &values[1]][..if is_searched { 5 } else { 3 }],
+        &format!(
+            "SELECT {COLUMNS} FROM account WHERE id < $1 AND {matching}{of_kind} ORDER BY id DESC LIMIT $2"
+        ),
+        &params![start.number, i64::from(limit + 1), &text, &values[0], &values[1]]
+            [..if is_searched { 5 } else { 3 }],
         read,
     )?;
     Ok(Page::cut(rows, limit, |a| Cursor { time_us: 0, number: a.id }))

@@ -88,7 +88,7 @@ fn codes(tx: &mut dyn Tx) -> Result<()> {
                 blind::is_identifying(TypeId(kind), ParamId(param))
             })
     };
-    debug_assert!(OF_TYPE > IDENTIFIER);
+    const { assert!(OF_TYPE > IDENTIFIER) };
     tx.query("SELECT type_id, code, rid, param, system FROM token", &[], &mut |row| {
         let (kind, param) = (row.int(0)?, row.int(3)?);
         if own(kind, param) {

@@ -216,7 +216,8 @@ pub fn insert(tx: &mut dyn Tx, new: &New<'_>) -> Result<Option<Written>> {
     let (rid, seq) = (tx.next(Counter::Row)?, tx.next(Counter::Change)?);
     let patient = patients.first().map(|p| encode_target(TypeId::PATIENT, p));
     let id = encode_id(&new.key.id);
-    let content = seal_content(tx, &Place { kind: new.key.kind, id: &id, version: 1 }, &patients, new.content)?;
+    let content =
+        seal_content(tx, &Place { kind: new.key.kind, id: &id, version: 1 }, &patients, new.content)?;
     let written = tx.execute(
         "INSERT INTO resource (rid, type_id, id, version, seq, last_updated_us, deleted, patient, more_patients, \
          sort_date_us, sort_text, params, content) VALUES ($1, $2, $3, 1, $4, $5, 0, $6, $7, $8, $9, $10, $11) \
@@ -457,8 +458,7 @@ fn replace_current(
     let version = head.version + 1;
     let id = encode_id(&key.id);
     let place = Place { kind: key.kind, id: &id, version };
-    let content =
-        next.content.map(|content| seal_content(tx, &place, next.patients, content)).transpose()?;
+    let content = next.content.map(|content| seal_content(tx, &place, next.patients, content)).transpose()?;
     tx.execute(
         "INSERT INTO history (rid, version, seq, last_updated_us, deleted, content, type_id) \
          SELECT rid, version, seq, last_updated_us, deleted, content, type_id FROM resource WHERE rid = $1",

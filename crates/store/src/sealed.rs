@@ -139,11 +139,11 @@ pub fn is_veiled(tx: &mut dyn Tx, rid: i64) -> Result<bool> {
 
 /// Marks every row whose search values refer to this one, which is sealed now. Returns how many.
 pub fn veil_referrers(tx: &mut dyn Tx, target: &ResourceKey) -> Result<u64> {
-    Ok(tx.execute(
+    tx.execute(
         "INSERT INTO veiled (rid, parts) SELECT DISTINCT x.rid, 0 FROM reference x WHERE x.target = $1 \
          ON CONFLICT (rid) DO NOTHING",
         params![&encode_target(target.kind, &target.id)],
-    )?)
+    )
 }
 
 /// Whether any row is sealed at all.

@@ -182,7 +182,9 @@ pub fn rows(tx: &mut dyn Tx, patients: &[String], at: Timestamp) -> Result<Rows>
 
 /// Takes name, address and every way to sign in from an account. The number stays: the audit trail refers to it.
 fn account_of_nobody(tx: &mut dyn Tx, account: i64) -> Result<()> {
-    const OF_ACCOUNT: [&str; 10] = [
+    const OF_ACCOUNT: [&str; 12] = [
+        "outside_identity",
+        "outside_session",
         "session",
         "login_failure",
         "known_origin",

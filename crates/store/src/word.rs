@@ -135,9 +135,12 @@ pub(crate) fn encrypted(tx: &mut dyn Tx, any: &[Vec<String>]) -> Result<Vec<Vec<
             };
             if known.is_none() {
                 let vault = tx.sealing().vault.clone();
-                known = Some(tx.all("SELECT text FROM word", &[], |row| blind::read(&vault, TEXT, row.text(0)?))?);
+                known = Some(
+                    tx.all("SELECT text FROM word", &[], |row| blind::read(&vault, TEXT, row.text(0)?))?,
+                );
             }
-            let mut alike: Vec<&String> = known.iter().flatten().filter(|text| text.starts_with(start)).collect();
+            let mut alike: Vec<&String> =
+                known.iter().flatten().filter(|text| text.starts_with(start)).collect();
             alike.sort_unstable();
             let mut next = Vec::new();
             for list in &lists {

@@ -27,14 +27,8 @@ pub(crate) fn is_own(ctx: &Ctx, patient: &str) -> bool {
 }
 
 /// What a summary of a record is made of.
-const SUMMARY: [Class; 6] = [
-    Class::Visit,
-    Class::Allergy,
-    Class::Prescription,
-    Class::Medicine,
-    Class::Result,
-    Class::Clinical,
-];
+const SUMMARY: [Class; 6] =
+    [Class::Visit, Class::Allergy, Class::Prescription, Class::Medicine, Class::Result, Class::Clinical];
 
 /// A summary that lacks what the caller may not see would read as "nothing there". Errors: `Denied` for everybody
 /// but clinicians, the patient, and who acts for her in all of it.

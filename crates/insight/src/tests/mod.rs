@@ -111,8 +111,10 @@ fn open(
     let clock = clock.clone();
     let now = move || Timestamp::from_microsecond(clock.load(Ordering::SeqCst)).unwrap();
     let record = Record::new(temp.store.clone(), Arc::new(now));
-    let config =
-        Config { part_resources, ..Config::new(folder.join("bulk"), FileKey::of_installation(&[7; 32]).unwrap()) };
+    let config = Config {
+        part_resources,
+        ..Config::new(folder.join("bulk"), FileKey::of_installation(&[7; 32]).unwrap())
+    };
     // Only fails if there is one already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let insight = Insight::new(record.clone(), config).unwrap();

@@ -1,8 +1,8 @@
 //! Who did what to whose record.
 
 mod affected;
-mod feed;
 mod detail;
+mod feed;
 mod fhir;
 mod head;
 mod proof;
@@ -296,8 +296,9 @@ impl Record {
             from: filter.from,
             until: filter.to,
         };
-        let page =
-            self.audit_reading(move |tx| Ok(store::audit::list(tx, &query, cursor.as_deref(), limit)?)).await?;
+        let page = self
+            .audit_reading(move |tx| Ok(store::audit::list(tx, &query, cursor.as_deref(), limit)?))
+            .await?;
         Ok(AuditPage { rows: page.rows.into_iter().map(row).collect(), next: page.next })
     }
 
@@ -326,6 +327,16 @@ impl Record {
         }
     }
 
+    /// Looks at the trail with everything in it that was answered for before.
+    pub(crate) async fn audit_reading<R, F>(&self, work: F) -> Result<R, Error>
+    where
+        F: FnOnce(&mut dyn store::Tx) -> Result<R, Error> + Send + 'static,
+        R: Send + 'static,
+    {
+        self.inner.store.settle_audit().await?;
+        self.reading(work).await
+    }
+
     /// Durable when it returns; shares its commit with others.
     pub(crate) async fn audit_one(
         &self,
@@ -338,16 +349,6 @@ impl Record {
         let event = self.audit_event(ctx, action, outcome, what, patients);
         Ok(self.inner.store.append_audit(vec![event]).await?)
     }
-    /// Looks at the trail with everything in it that was answered for before.
-    pub(crate) async fn audit_reading<R, F>(&self, work: F) -> Result<R, Error>
-    where
-        F: FnOnce(&mut dyn store::Tx) -> Result<R, Error> + Send + 'static,
-        R: Send + 'static,
-    {
-        self.inner.store.settle_audit().await?;
-        self.reading(work).await
-    }
-
 
     /// Audits a refusal and returns it. That the audit could not be written is logged; the refusal stands.
     pub(crate) async fn denied(&self, ctx: &Ctx, action: &str, what: &str) -> Error {

@@ -37,11 +37,7 @@ impl<'a> Sight<'a> {
     }
 
     /// What of a row that [Sight::sees] is shown; `None` if nothing is.
-    pub fn shown(
-        &mut self,
-        tx: &mut dyn Tx,
-        row: store::resource::Stored,
-    ) -> Result<Option<Stored>, Error> {
+    pub fn shown(&mut self, tx: &mut dyn Tx, row: store::resource::Stored) -> Result<Option<Stored>, Error> {
         let (ctx, kind) = (self.ctx, row.key.kind);
         let predicate =
             self.predicates.entry(kind).or_insert_with(|| policy::predicate(ctx, Action::Search, kind));

@@ -107,16 +107,13 @@ impl Record {
                 if !then.holds(tx, &predicate, &wanted, now)? || then.is(drafts) {
                     return Ok((Look::Refused, then.patients));
                 }
-                let Some(content) = then.shown(tx, &mut veil, &predicate, &wanted, head.rid, found.content)?
+                let Some(content) =
+                    then.shown(tx, &mut veil, &predicate, &wanted, head.rid, found.content)?
                 else {
                     return Ok((Look::Refused, then.patients));
                 };
-                let stored = Stored {
-                    key: wanted,
-                    version: found.version,
-                    last_updated: found.last_updated,
-                    content,
-                };
+                let stored =
+                    Stored { key: wanted, version: found.version, last_updated: found.last_updated, content };
                 Ok((Look::Found(stored), then.patients))
             })
             .await?;

@@ -173,7 +173,8 @@ async fn seen(bench: &Bench, ctx: &Ctx) -> Vec<(Resource, u32)> {
 
 /// A database of these rows alone.
 async fn only(rows: &[(Resource, u32)], other: &Bench) {
-    for (resource, _) in rows.iter().cloned() {
+    for (resource, _) in rows {
+        let resource = resource.clone();
         let at: jiff::Timestamp = resource.value()["meta"]["lastUpdated"].as_str().unwrap().parse().unwrap();
         let written = other.record.store().write(move |tx| {
             // Parts that somebody may not see are in no index, whoever asks.
@@ -373,18 +374,20 @@ async fn answers_are_those_of_a_database_without_the_rest() {
                         let sorted = !query.sort.is_empty();
                         let size = 1 + random.below(9) as u32;
                         let found = ask(&bench.record, &ctx, query.clone(), size).await;
-                        let mut counts = counts.lock().unwrap();
-                        counts.0 += 1;
+                        let count = |refused, hit| {
+                            let mut counts = counts.lock().unwrap();
+                            *counts =
+                                (counts.0 + 1, counts.1 + usize::from(refused), counts.2 + usize::from(hit));
+                        };
                         let (mut found, brought, total) = match found {
                             Ok(found) => found,
                             Err(error) => {
                                 assert!(crate::bench::name(&error).starts_with("Denied"), "{who}: {error}");
-                                counts.1 += 1;
+                                count(true, false);
                                 continue;
                             }
                         };
-                        counts.2 += usize::from(!found.is_empty());
-                        drop(counts);
+                        count(false, !found.is_empty());
                         let whole = ask(&other.record, &other.system(), query.clone(), size).await.unwrap();
                         let (mut wanted, along, count) = whole;
                         if !sorted {

@@ -408,7 +408,12 @@ pub const VARIABLES: &[Variable] = &[
     ),
     boolean("UZIMA_WORKER_ENABLED", "worker.enabled", "true", "runs the worker inside `uzima serve`"),
     integer("UZIMA_WORKER_CONCURRENCY", "worker.concurrency", "16", "jobs worked on at once"),
-    text("UZIMA_REGION", "residency.region", "", "country the record stays in, two letters; not pinned without it"),
+    text(
+        "UZIMA_REGION",
+        "residency.region",
+        "",
+        "country the record stays in, two letters; not pinned without it",
+    ),
     text(
         "UZIMA_RESIDENCY_DATABASE",
         "residency.database",

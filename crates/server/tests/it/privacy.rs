@@ -149,7 +149,9 @@ async fn a_database_remembers_its_country() {
         let made = record.agree_region_as(login, PASSWORD, "ZA", "The data centre moves").await.unwrap();
         assert_eq!(made.len(), agreed);
     }
-    assert!(running.app.record.agree_region_as("two", "a guess", "ZA", "The data centre moves").await.is_err());
+    assert!(
+        running.app.record.agree_region_as("two", "a guess", "ZA", "The data centre moves").await.is_err()
+    );
     running.shutdown().await.unwrap();
     let moved = start(Some("ZA")).await.unwrap();
     assert_eq!(moved.app.record.region(), Some("ZA"));

@@ -16,8 +16,8 @@ use crate::page::{Cursor, clamp};
 use crate::{Page, Param, Result, Tx, params};
 use access::Purpose;
 use jiff::Timestamp;
-use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,12 +134,6 @@ fn purpose(number: i64) -> Purpose {
     }
 }
 
-fn address_bytes(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    }
-}
 mod purpose_as_number {
     use super::Purpose;
     use serde::{Deserialize as _, Deserializer, Serializer};
@@ -153,6 +147,12 @@ mod purpose_as_number {
     }
 }
 
+fn address_bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
@@ -356,7 +356,8 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
         values.push(patient.into());
         and(&mut conditions, &values, "p.seq = a.seq AND p.patient =");
     }
-    let terms = [("a.agent =", &filter.agent), ("a.action =", &filter.action), ("a.client =", &filter.client)];
+    let terms =
+        [("a.agent =", &filter.agent), ("a.action =", &filter.action), ("a.client =", &filter.client)];
     for (column, text) in terms {
         let Some(text) = text else { continue };
         let Some(term) = tx.term(text, false)? else { return Ok(Page { rows: Vec::new(), next: None }) };
@@ -379,10 +380,6 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
             _ => conditions.push_str(&format!(" AND a.action {among} ({})", numbers.join(", "))),
         }
     }
-    if let Some(purpose) = filter.purpose {
-        values.push(purpose_number(purpose).into());
-        and(&mut conditions, &values, "a.purpose =");
-    }
     // An agent that was never stored did nothing, and leaves nothing out.
     if let Some(agent) = &filter.not_agent
         && let Some(term) = tx.term(agent, false)?
@@ -397,6 +394,10 @@ pub fn list(tx: &mut dyn Tx, filter: &Filter, cursor: Option<&str>, limit: u32) 
     if let Some(outcome) = filter.outcome {
         values.push(outcome.number().into());
         and(&mut conditions, &values, "a.outcome =");
+    }
+    if let Some(purpose) = filter.purpose {
+        values.push(purpose_number(purpose).into());
+        and(&mut conditions, &values, "a.purpose =");
     }
     let (address, target) =
         (filter.address.map(address_bytes), filter.target.as_ref().map(crate::ids::encode_key));

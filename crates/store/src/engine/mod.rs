@@ -12,8 +12,8 @@ mod tls;
 
 pub(crate) use tls::Target;
 
-use crate::{Dialect, Error, Result, Secret32, Tx, audit, migrate};
 use crate::keys::{KeyStoreState, Vault};
+use crate::{Dialect, Error, Result, Secret32, Tx, audit, migrate};
 use queue::Queue;
 use std::future::Future;
 use std::sync::Arc;
@@ -261,7 +261,9 @@ impl Store {
         let (vault, other) = (self.vault()?, other.vault()?);
         match (vault.is_on(), other.is_on()) {
             (_, false) => Ok(()),
-            (false, true) => Err(Error::KeysMissing("the new database was opened without the file key".into())),
+            (false, true) => {
+                Err(Error::KeysMissing("the new database was opened without the file key".into()))
+            }
             (true, true) => off_runtime(move || vault.adopt(&other)),
         }
     }

@@ -242,7 +242,8 @@ pub fn resources(tx: &mut dyn Tx, kind: TypeId, param: ParamId, url: &str) -> Re
 
 /// The content of the current version.
 pub fn content(tx: &mut dyn Tx, rid: i64) -> Result<Option<Arc<[u8]>>> {
-    let sql = format!("SELECT {} FROM resource r WHERE r.rid = $1 AND r.deleted = 0", crate::resource::COLUMNS);
+    let sql =
+        format!("SELECT {} FROM resource r WHERE r.rid = $1 AND r.deleted = 0", crate::resource::COLUMNS);
     let found = tx.one(&sql, params![rid], crate::resource::read_stored)?;
     Ok(found.filter(|(stored, _)| !stored.deleted).map(|(stored, _)| stored.content))
 }

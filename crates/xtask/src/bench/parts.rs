@@ -5,7 +5,7 @@ use crate::shell::{self, cargo, command, target};
 use anyhow::Context as _;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Ways of asking, as the tool names them, and the case over HTTP that they are a part of.
 const WAYS: [(&str, &str); 2] =
@@ -20,7 +20,7 @@ pub fn tool(no_build: bool) -> anyhow::Result<PathBuf> {
 }
 
 /// A table; CPU in microseconds. The share is of the request over HTTP that `figures` has.
-pub fn measure(tool: &PathBuf, seconds: u64, figures: &Figures) -> anyhow::Result<String> {
+pub fn measure(tool: &Path, seconds: u64, figures: &Figures) -> anyhow::Result<String> {
     let program = tool.to_str().context("a path that is no text")?;
     let text = shell::output(&mut command(program, &[&seconds.to_string()]))?;
     let parts: Value = serde_json::from_str(&text)?;
