@@ -3,6 +3,7 @@
 use super::proxy;
 use crate::{Change, ChangeSet, Error, Record, Rule};
 use access::policy::{self, Action, Capability, Predicate};
+use access::standing::Proxied;
 use access::{Ctx, Role, Seals};
 use fhir::{Resource, ResourceKey, TypeId};
 use serde_json::{Map, Value, json};
@@ -78,7 +79,8 @@ pub struct ConsentRow {
 impl Record {
     /// Records what the patient decided; it holds from the next request on. Given by the patient herself, by who acts for
     /// her, or in her presence to staff: the Consent says who.
-    /// Errors: `Denied`; `Invalid` for what cannot be enforced; `Rule` `text-missing`.
+    /// Errors: `Denied`, also for who acts for her and would open a category that is closed to herself; `Invalid` for what
+    /// cannot be enforced; `Rule` `text-missing`.
     pub async fn give_consent(&self, ctx: &Ctx, new: NewConsent) -> Result<ConsentRow, Error> {
         self.write_consent(ctx, new, None).await
     }
@@ -143,6 +145,10 @@ impl Record {
             let text = "The text that was agreed to, and its version, belong to the evidence.";
             return Err(Error::Rule(Rule::new("text-missing", text).at("/text")));
         }
+        // Who acts for the patient opens to nobody what is closed to herself: a parent asks her child of fourteen.
+        if !new.deny && acting(ctx, &new.patient).is_some_and(|acting| !acting.seals.has_all(new.seals)) {
+            return Err(self.denied(ctx, "consent.give", &format!("Patient/{}", new.patient)).await);
+        }
         let resource = self.consent_of(ctx, &new, by)?;
         let set = ChangeSet { changes: vec![Change::Create { resource }], ..ChangeSet::default() };
         let committed = self.command(ctx, "consent.give", set).await?;
@@ -150,7 +156,8 @@ impl Record {
         row(committed.written)
     }
 
-    /// Takes it back: a new version that is `inactive`. Errors: `NotFound`; `Denied`; `Rule` `not-active`.
+    /// Takes it back: a new version that is `inactive`. What the patient decided herself, who acts for her does not take
+    /// back: it may be about her. Errors: `NotFound`; `Denied`; `Rule` `not-active`.
     pub async fn withdraw_consent(&self, ctx: &Ctx, id: &str) -> Result<ConsentRow, Error> {
         let key = ResourceKey::new(crate::read::kind("Consent"), id);
         let system = Ctx::system("consent", self.now());
@@ -162,16 +169,22 @@ impl Record {
             let text = "This consent is not in force any more.";
             return Err(Error::Rule(Rule::new("not-active", text)));
         }
+        let patient = resource.value().pointer("/patient/reference").and_then(Value::as_str);
+        let patient = patient.and_then(|reference| reference.strip_prefix("Patient/")).map(str::to_owned);
+        let given_by = resource.value().pointer("/performer/0/reference").and_then(Value::as_str);
+        if let Some(patient) = patient.as_deref().filter(|patient| acting(ctx, patient).is_some())
+            && given_by.is_none_or(|giver| giver.strip_prefix("Patient/") == Some(patient))
+        {
+            return Err(self.denied(ctx, "consent.withdraw", &format!("Patient/{patient}")).await);
+        }
         if let Some(object) = resource.value_mut().as_object_mut() {
             object.insert("status".into(), json!("inactive"));
             object.insert("dateTime".into(), json!(self.now().to_string()));
         }
-        let patient = resource.value().pointer("/patient/reference").and_then(Value::as_str);
-        let patient = patient.and_then(|reference| reference.strip_prefix("Patient/")).map(str::to_owned);
-        if let Some(giver) = patient.and_then(|patient| giver(ctx, &patient)) {
-            if let Some(object) = resource.value_mut().as_object_mut() {
-                object.insert("performer".into(), json!([giver]));
-            }
+        if let Some(giver) = patient.and_then(|patient| giver(ctx, &patient))
+            && let Some(object) = resource.value_mut().as_object_mut()
+        {
+            object.insert("performer".into(), json!([giver]));
         }
         let set = ChangeSet {
             changes: vec![Change::Update { resource, if_match: Some(version) }],
@@ -312,8 +325,13 @@ fn giver(ctx: &Ctx, patient: &str) -> Option<Value> {
     if let Some(own) = user.patient.as_ref().filter(|own| own.id == patient) {
         return Some(json!({"reference": own.to_string()}));
     }
-    let proxied = user.standing.proxied_at(ctx.now).find(|proxied| proxied.patient == patient)?;
-    Some(json!({"reference": format!("RelatedPerson/{}", proxied.related_person)}))
+    Some(json!({"reference": format!("RelatedPerson/{}", acting(ctx, patient)?.related_person)}))
+}
+
+/// By what grant the caller acts for the patient; `None` for the patient herself.
+fn acting<'c>(ctx: &'c Ctx, patient: &str) -> Option<&'c Proxied> {
+    let user = ctx.user().filter(|user| user.patient.as_ref().is_none_or(|own| own.id != patient))?;
+    user.standing.proxied_at(ctx.now).find(|proxied| proxied.patient == patient)
 }
 
 /// Records and withdraws consents without a right to read them.
