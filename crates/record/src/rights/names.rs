@@ -92,7 +92,7 @@ impl Record {
 
     /// The personal account with this telephone number or e-mail address and this family name, for a grant to act for
     /// `patient`. Both must fit, and nobody learns which one did not: that somebody is known to a clinic is a fact about
-    /// her. Errors: `Denied`; `StepUpNeeded`; `Rule` `account-unknown`.
+    /// her. Errors: `Denied`; `StepUpNeeded`; `Rule` `account-unknown`; `Throttled` for who guesses.
     pub async fn account_to_act(
         &self,
         ctx: &Ctx,
@@ -105,6 +105,9 @@ impl Record {
             return Err(self.denied(ctx, "proxy.grant", &format!("Patient/{patient}")).await);
         }
         self.require_fresh(ctx, FRESH_MINUTES, false)?;
+        // Going through numbers with a common name would tell who is a patient here.
+        let tries = format!("act-for/{}", ctx.principal.agent());
+        self.inner.throttle.attempt(&tries, crate::authn::PER_NAME, self.now())?;
         let (phone, email) = (crate::authn::phone_e164(contact), contact.trim().to_lowercase());
         let found = self
             .reading(move |tx| {
@@ -122,7 +125,10 @@ impl Record {
         };
         let mut fitting = found.into_iter().filter(|a| !a.disabled && fits(&a.display));
         match (fitting.next(), fitting.next()) {
-            (Some(one), None) => Ok(one.id),
+            (Some(one), None) => {
+                self.inner.throttle.forgive(&tries, self.now());
+                Ok(one.id)
+            }
             _ => {
                 let text = "No account has this number and this family name.";
                 Err(Error::Rule(Rule::new("account-unknown", text).at("/contact")))
