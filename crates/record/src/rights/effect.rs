@@ -6,6 +6,7 @@ use access::matrix::Cell;
 use jiff::Timestamp;
 use serde_json::json;
 use store::Tx;
+use store::proxy::Proxy;
 use uuid::Uuid;
 
 /// One of them; see `store::{emergency, proxy, rights}`.
@@ -59,17 +60,31 @@ pub(crate) fn run(tx: &mut dyn Tx, effect: &RightsEffect) -> Result<(), Error> {
             let topic = if cell.is_some() { "rights.agreed" } else { "rights.refused" };
             Some(Told::officers(topic, *at, *id).with(json!({"account": by})))
         }
-        RightsEffect::ProxyGrant(one) => Some(
-            Told::person("proxy.granted", one.made, one.id, one.account)
-                .of(&one.patient)
-                .with(json!({"until": one.until.to_string()})),
-        ),
+        RightsEffect::ProxyGrant(one) => return proxy_granted(tx, one),
         RightsEffect::EmergencyEnd { .. } | RightsEffect::ProxyEnd { .. } => None,
     };
     match notice {
         Some(told) => told.write(tx),
         None => Ok(()),
     }
+}
+
+/// Told are who may act now, the patient, and the privacy officers where somebody else than the patient said so.
+fn proxy_granted(tx: &mut dyn Tx, one: &Proxy) -> Result<(), Error> {
+    let key = fhir::ResourceKey::new(fhir::TypeId::PATIENT, one.patient.clone());
+    let owners: Vec<i64> = store::account::by_patient(tx, &key)?.iter().map(|owner| owner.id).collect();
+    let by_patient = one.made_by.is_some_and(|by| owners.contains(&by));
+    let person = |account| Told::person("proxy.granted", one.made, one.id, account);
+    let mut told: Vec<Told> = vec![person(one.account)];
+    told.extend(owners.into_iter().filter(|owner| *owner != one.account).map(person));
+    if !by_patient {
+        told.push(Told::officers("proxy.granted", one.made, one.id));
+    }
+    let data = json!({
+        "account": one.account, "by": one.made_by, "basis": one.basis, "sealed": !one.seals.is_none(),
+        "until": one.until.to_string(),
+    });
+    told.into_iter().try_for_each(|told| told.of(&one.patient).with(data.clone()).write(tx))
 }
 
 fn about_cell(topic: &'static str, change: &store::rights::Change) -> Told {

@@ -106,7 +106,7 @@ impl Record {
             }],
             ..ChangeSet::default()
         };
-        set.effects.extend(self.tell_patient(&resource, &patient).await?);
+        set.effects.extend(self.tell_patient("emergency.begun", &resource, &patient).await?);
         set.effects.extend(self.tell_officers("emergency.begun").await?);
         let ctx = Ctx { purpose: Purpose::Emergency, ..ctx.clone() };
         self.command(&ctx, "emergency.begin", set).await?;
@@ -248,7 +248,12 @@ impl Record {
     }
 
     /// An SMS that says that, not what. Nobody is told who has no phone.
-    async fn tell_patient(&self, resource: &Resource, key: &ResourceKey) -> Result<Option<Effect>, Error> {
+    pub(super) async fn tell_patient(
+        &self,
+        template: &'static str,
+        resource: &Resource,
+        key: &ResourceKey,
+    ) -> Result<Option<Effect>, Error> {
         let wanted = key.clone();
         let accounts = self.reading(move |tx| Ok(store::account::by_patient(tx, &wanted)?)).await?;
         let account = accounts.iter().find(|a| !a.disabled && a.phone.is_some());
@@ -259,18 +264,27 @@ impl Record {
         };
         let Some(phone) = account.and_then(|a| a.phone.clone()).or_else(of_record) else { return Ok(None) };
         let language = account.map_or("en", |a| a.language.as_str());
-        let body = match language.split('-').next().unwrap_or_default() {
-            "sw" => {
+        let body = match (template, language.split('-').next().unwrap_or_default()) {
+            ("proxy.granted", "sw") => {
+                "Kituo chako kimemruhusu mtu kukuwakilisha kwenye rekodi yako ya afya. Tazama nani kwenye akaunti yako, au uliza kituo chako."
+            }
+            ("proxy.granted", "fr") => {
+                "Votre centre a permis a quelqu'un d'agir pour vous dans votre dossier. Voyez qui dans votre compte, ou demandez a votre centre."
+            }
+            ("proxy.granted", _) => {
+                "Your clinic let somebody act for you in your health record. See who in your account, or ask your clinic."
+            }
+            (_, "sw") => {
                 "Rekodi yako ya afya imefunguliwa kwa dharura. Tazama nani na kwa nini kwenye akaunti yako, au uliza kituo chako."
             }
-            "fr" => {
+            (_, "fr") => {
                 "Votre dossier a ete ouvert en urgence. Voyez par qui et pourquoi dans votre compte, ou demandez a votre centre."
             }
             _ => {
                 "Your health record was opened in an emergency. See by whom and why in your account, or ask your clinic."
             }
         };
-        let mut sms = NewMessage::sms(phone, language, "emergency.begun", body, self.now(), Uuid::now_v7());
+        let mut sms = NewMessage::sms(phone, language, template, body, self.now(), Uuid::now_v7());
         sms.patient = Some(key.clone());
         sms.account = account.map(|a| a.id);
         Ok(Some(Effect::Message(sms)))

@@ -144,6 +144,7 @@ impl Record {
             "period": {"start": now.to_string(), "end": until.to_string()},
         });
         let person = Resource::from_value(person).map_err(Error::Malformed)?;
+        let key = patient.clone();
         // The person is written by the program: what the caller may do is give the grant.
         let mut set = ChangeSet {
             effects: vec![Effect::Rights(RightsEffect::ProxyGrant(proxy.clone()))],
@@ -164,6 +165,9 @@ impl Record {
             }));
         }
         set.changes.push(Change::Create { resource: person });
+        if !own {
+            set.effects.extend(self.tell_patient("proxy.granted", &resource, &key).await?);
+        }
         self.command(ctx, "proxy.grant", set).await?;
         self.forget_standing(Some(account.id));
         Ok(proxy)
