@@ -51,6 +51,21 @@ pub struct Explanation {
     pub steps: Vec<Step>,
 }
 
+impl Explanation {
+    /// The same for who may not know what is sealed about the patient: that something is, not as what.
+    pub fn without_categories(mut self) -> Explanation {
+        for step in self.steps.iter_mut().filter(|step| step.layer == Layer::Seal) {
+            step.facts.iter_mut().filter(|(name, _)| *name == "seals").for_each(|(_, seals)| {
+                *seals = Seals::RESTRICTED.codes().join(" ");
+            });
+            if let Some((_, rest)) = step.text.split_once(')') {
+                step.text = format!("Sealed{rest}");
+            }
+        }
+        self
+    }
+}
+
 /// Why the caller is in care of the patient: the resources that say so, e.g. `Appointment/1`, with their ends as text.
 pub type Reasons<'a> = &'a [(String, Option<String>)];
 

@@ -80,6 +80,9 @@ impl Record {
                 })
             })
             .await?;
+        // Who looks after accounts has no business with what somebody is treated for.
+        let knows = policy::may(ctx, Capability::ManagePrivacy);
+        let answer = if knows { answer } else { answer.without_categories() };
         let patients = [patient];
         self.audit_one(ctx, "rights.explain", store::audit::Outcome::Success, &what, &patients).await?;
         Ok(answer)

@@ -211,6 +211,23 @@ async fn parents_act_for_children() {
         assert!(bench.record.read(&ctx, &key("Condition/childcold")).await.is_ok());
         assert!(bench.record.read(&ctx, &key("Condition/childhiv")).await.is_err(), "not granted");
         assert!(bench.record.read(&ctx, &key("Patient/p1")).await.is_err());
+        // Nor does she open them by a consent: to herself, to her like, or to everybody.
+        let herself = Actor::RelatedPerson(given.related_person.clone());
+        for actors in [vec![herself], vec![Actor::Role(Role::Proxy)], vec![]] {
+            let mut permit = decision(false, actors);
+            permit.patient = "child".into();
+            permit.seals = access::Seals::HIV;
+            assert_eq!(name(&bench.record.give_consent(&ctx, permit).await.unwrap_err()), "Denied");
+        }
+        let told = bench.record.notices(&bench.staff(Role::PrivacyOfficer), false, 10).await.unwrap().rows;
+        assert_eq!(told.iter().filter(|one| one.topic == "proxy.granted").count(), 1, "the clinic's own grants");
+        // Whose number is whose is not to be found out by trying.
+        for _ in 0..5 {
+            let tried = bench.record.account_to_act(&desk, "child", "+254711000000", "Otieno").await;
+            assert_eq!(name(&tried.unwrap_err()), "Rule account-unknown");
+        }
+        let tried = bench.record.account_to_act(&desk, "child", "+254711000000", "Otieno").await;
+        assert_eq!(name(&tried.unwrap_err()), "Throttled");
         let person = key(&format!("RelatedPerson/{}", given.related_person));
         assert!(bench.record.read(&ctx, &person).await.is_ok());
         assert_eq!(refused(desk.clone(), grant("child", true)).await, "Duplicate proxy-running");
@@ -221,6 +238,8 @@ async fn parents_act_for_children() {
         deny.patient = "child".into();
         let deny = bench.record.give_consent(&desk, deny).await.unwrap();
         assert!(bench.record.read(&ctx, &key("Condition/childcold")).await.is_err());
+        let taken = bench.record.withdraw_consent(&ctx, deny.resource.id().unwrap()).await.unwrap_err();
+        assert_eq!(name(&taken), "Denied", "not what was decided about her");
         bench.record.withdraw_consent(&desk, deny.resource.id().unwrap()).await.unwrap();
 
         bench.record.end_proxy(&desk, given.id).await.unwrap();
@@ -360,6 +379,10 @@ async fn decisions_can_be_explained() {
         let found = explain(ask("p1", Some("hiv"))).await;
         assert!(!found.allowed);
         assert_eq!(found.steps[2].text, "Sealed (HIV) and closed to this person.");
+        let administrator = bench.staff(Role::Administrator);
+        let found = bench.record.explain_access(&administrator, ask("p1", Some("hiv"))).await.unwrap();
+        assert_eq!(found.steps[2].text, "Sealed and closed to this person.");
+        assert_eq!(found.steps[2].facts, [("seals", "R".to_owned())], "not as what");
         let found = explain(ask("p2", None)).await;
         assert!(!found.allowed);
         assert!(found.steps[1].text.starts_with("The patient is not in this person's care"), "{found:?}");
