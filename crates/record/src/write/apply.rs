@@ -569,8 +569,22 @@ impl Job {
             && !crate::operation::merge::STAYS.contains(&put.key.kind)
     }
 
+    /// Who treats whom by this version. Whoever broke the glass does not come into care by writing her own name: what she
+    /// writes of herself ends with the emergency, unless she is in care beyond it.
     fn links(&self, tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
-        set_links(tx, source, links)
+        let mut links = links.to_vec();
+        let user = self.ctx.user();
+        if let Some((user, own)) = user.and_then(|user| Some((user, user.practitioner.as_ref()?))) {
+            for link in links.iter_mut().filter(|link| link.practitioner == own.id) {
+                let running = user.standing.emergencies_at(self.now).filter(|e| e.patient == link.patient);
+                let Some(end) = running.map(|emergency| emergency.until).max() else { continue };
+                let patient = std::slice::from_ref(&link.patient);
+                if store::care_link::in_care(tx, &own.id, patient, end)?.is_empty() {
+                    link.until = Some(link.until.map_or(end, |until| until.min(end)));
+                }
+            }
+        }
+        set_links(tx, source, &links)
     }
 
     fn record(

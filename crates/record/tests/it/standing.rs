@@ -133,6 +133,28 @@ async fn a_glass_can_be_closed_early() {
     .await;
 }
 
+#[tokio::test]
+async fn a_broken_glass_is_no_way_into_care() {
+    each_engine(|bench| async move {
+        furnish(&bench).await;
+        let (doctor, cold) = (bench.other_doctor(), key("Condition/cold"));
+        bench.record.begin_emergency(&doctor, emergency("p1")).await.unwrap();
+        let doctor = bench.record.current(&doctor).await.unwrap();
+        // The second finds her in care by the first.
+        for _ in 0..2 {
+            let team = json!({"resourceType": "CareTeam", "status": "active",
+                "subject": {"reference": "Patient/p1"},
+                "participant": [{"member": {"reference": "Practitioner/d2"}}]});
+            bench.record.write(&doctor, set(vec![create(team)])).await.unwrap();
+        }
+        assert!(bench.record.read(&doctor, &cold).await.is_ok());
+        bench.turn(SignedDuration::from_mins(61));
+        let doctor = bench.record.current(&doctor).await.unwrap();
+        assert!(bench.record.read(&doctor, &cold).await.is_err());
+    })
+    .await;
+}
+
 /// An account in the database and the context of its person.
 pub(crate) async fn account(bench: &Bench, login: &str, roles: Vec<Role>) -> (i64, Ctx) {
     let new = store::account::NewAccount {
