@@ -233,6 +233,8 @@ async fn create_user(
     Json(body): Json<NewUser>,
 ) -> Answer<(StatusCode, Json<UserCreated>)> {
     super::admin::require(&caller.0, Capability::ManageAccounts)?;
+    // As for roles: an account of one's own making is as good as a role.
+    app.record.require_fresh(&caller.0, record::authn::SENSITIVE_MINUTES, true)?;
     let (spec, practitioner) = spec(&app, &caller.0, body).await?;
     // Of an idempotent repeat only the Practitioner would be found again, not the password: the account is made once.
     let ctx = Ctx { idempotency_key: None, ..caller.0.clone() };

@@ -43,10 +43,11 @@ async fn what_is_worth_more_asks_again() {
     let path = format!("/api/v1/admin/users/{}", juma.account);
     let roles = json!({"roles": ["cashier", "front-desk"]});
     let user = json!({"display": "P", "login": "peter", "roles": ["cashier"], "language": "sw"});
-    let invitation = json!({"user": user, "by": "shown"});
+    let invitation = json!({"user": user.clone(), "by": "shown"});
     for (method, path, body) in [
         ("PATCH", path.as_str(), roles.clone()),
         ("POST", &format!("{path}/reset-password"), Value::Null),
+        ("POST", "/api/v1/admin/users", user),
         ("POST", "/api/v1/admin/users/invitations", invitation),
         ("DELETE", &format!("{path}/second-factor"), Value::Null),
         ("POST", "/api/v1/auth/totp", Value::Null),
