@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 const BUILT_IN: &str = include_str!("../data/sensitivity.json");
 /// Codes of one set of rules.
 pub const MAX_CODES: usize = 20_000;
-/// Codings looked at in one resource.
-const MAX_CODINGS: usize = 2_000;
+/// Codings looked at in one resource, and in each part of it. What has more is sealed: the next might be one of these.
+const MAX_CODINGS: usize = 20_000;
 
 /// Rules ready for use. Codes are compared exactly; one that ends in `*` stands for all that begin so.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -243,6 +243,7 @@ impl Rules {
                     (object.get("system"), object.get("code"))
                 {
                     if seen.left == 0 {
+                        seen.seals = seen.seals.with(Seals::RESTRICTED);
                         return;
                     }
                     seen.left -= 1;

@@ -55,6 +55,26 @@ fn only_the_standard_labels_seal() {
     }
 }
 
+/// A code is not hidden behind many that say nothing.
+#[test]
+fn what_is_too_long_to_look_at_is_sealed() {
+    let icd = "http://hl7.org/fhir/sid/icd-10";
+    let harmless = |count: usize| vec![json!({"system": icd, "code": "J06.9"}); count];
+    let entry = |codings: Vec<Value>| json!({"resource": {"resourceType": "Condition", "code": {"coding": codings}}});
+    let document = |entries: Vec<Value>| {
+        let value = json!({"resourceType": "Bundle", "id": "b", "type": "document", "entry": entries});
+        Resource::from_value(value).unwrap()
+    };
+    let hiv = entry(vec![json!({"system": icd, "code": "B20"})]);
+    let mut long = document(vec![entry(harmless(15_000)), entry(harmless(15_000)), hiv]);
+    let sealing = Rules::built_in().seal(&mut long);
+    assert_eq!((sealing.whole, sealing.parts), (Seals::NONE, Seals::HIV));
+    let sealing = Rules::built_in().seal(&mut document(vec![entry(harmless(20_001))]));
+    assert_eq!(sealing.parts, Seals::RESTRICTED);
+    let sealing = Rules::built_in().seal(&mut document(vec![entry(harmless(100))]));
+    assert_eq!(sealing.parts, Seals::NONE);
+}
+
 #[test]
 fn codes_seal_by_the_lists() {
     let icd = "http://hl7.org/fhir/sid/icd-10";
