@@ -60,7 +60,8 @@ fn only_the_standard_labels_seal() {
 fn what_is_too_long_to_look_at_is_sealed() {
     let icd = "http://hl7.org/fhir/sid/icd-10";
     let harmless = |count: usize| vec![json!({"system": icd, "code": "J06.9"}); count];
-    let entry = |codings: Vec<Value>| json!({"resource": {"resourceType": "Condition", "code": {"coding": codings}}});
+    let entry =
+        |codings: Vec<Value>| json!({"resource": {"resourceType": "Condition", "code": {"coding": codings}}});
     let document = |entries: Vec<Value>| {
         let value = json!({"resourceType": "Bundle", "id": "b", "type": "document", "entry": entries});
         Resource::from_value(value).unwrap()

@@ -152,7 +152,11 @@ impl Record {
         let what = format!("Patient/{patient}");
         if !own && !policy::may(ctx, Capability::ReadAudit) {
             let denied = self.denied(ctx, "emergency.list", &what).await;
-            return Err(if policy::existence_is_private(ctx, TypeId::PATIENT) { Error::NotFound } else { denied });
+            return Err(if policy::existence_is_private(ctx, TypeId::PATIENT) {
+                Error::NotFound
+            } else {
+                denied
+            });
         }
         let wanted = patient.to_owned();
         let found = self.reading(move |tx| Ok(store::emergency::of_patient(tx, &wanted)?)).await?;

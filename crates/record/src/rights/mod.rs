@@ -18,11 +18,11 @@ mod why;
 
 pub use agreement::{Actor, ConsentRow, Giver, NewConsent};
 pub use effect::RightsEffect;
-pub use names::Names;
 pub(crate) use effect::run;
+pub use names::Names;
+pub use relabel::Labelling;
 pub(crate) use row::{Facts, Version, holds, holds_then};
 pub(crate) use sensitivity::Current as Sensitivity;
 pub(crate) use standing::{Cache as Standings, standing_of};
-pub use relabel::Labelling;
 pub use table::RightsTable;
 pub use why::Question;

@@ -121,7 +121,8 @@ async fn another_server_notices() {
         eprintln!("SKIPPED: UZIMA_TEST_POSTGRES_URL is not set");
         return;
     };
-    let (first, second) = (database.serve().await, database.serve().await);
+    let first = database.serve().await;
+    let second = database.serve_beside(&first).await;
     let client = first.client("system/*.cruds").await;
     let village = definition(
         "village",

@@ -40,7 +40,7 @@ pub(super) struct Engine {
     audit_over: Arc<Signal>,
     capture: Arc<Capture>,
     vault: Arc<Vault>,
-    _lock: File,
+    lock: File,
 }
 
 impl Engine {
@@ -137,7 +137,7 @@ impl Engine {
                 }
             })?);
         }
-        Ok(Engine { threads, checkpoint, copy, audit_over, capture, vault, _lock: lock })
+        Ok(Engine { threads, checkpoint, copy, audit_over, capture, vault, lock })
     }
 
     pub fn capture(&self) -> Arc<Capture> {
@@ -162,6 +162,8 @@ impl Engine {
         self.copy.close();
         super::join_all(self.threads);
         self.capture.closed();
+        // Said aloud: a program that is just being started from this one may hold a copy of the handle for a moment.
+        drop(self.lock.unlock());
     }
 }
 
