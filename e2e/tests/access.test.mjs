@@ -331,7 +331,16 @@ test('from a closed chart to the review', { timeout: 240_000 }, async () => {
   });
   const officer = await person(browser, DESK);
   await signIn(officer.page, 'privacy');
-  await step('the privacy officer finds it, sees what was read, and decides', async () => {
+  await step('the privacy officer is told of it, finds it, sees what was read, and decides', async () => {
+    await officer.page.goto('/admin');
+    const news = officer.page.getByRole('region', { name: 'News for you' });
+    const told = news.getByRole('listitem').filter({ hasText: 'Somebody opened a closed record in an emergency.' });
+    await told.first().waitFor();
+    await accessible(officer.page, 'news for the privacy officer');
+    await shoot(officer.page, 'officer-news');
+    const before = await told.count();
+    await told.first().getByRole('button', { name: /^Seen:/ }).click();
+    await until('a notice that was seen goes', async () => (await told.count()) === before - 1);
     await officer.page.goto('/admin/emergencies');
     const row = officer.page.getByRole('row', { name: new RegExp(grace.name) });
     await row.waitFor();

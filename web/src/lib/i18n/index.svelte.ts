@@ -9,6 +9,7 @@ import type entry from './en/entry.json';
 import type errors from './en/errors.json';
 import type home from './en/home.json';
 import type shared from './en/shared.json';
+import type notice from './en/notice.json';
 import type privacy from './en/privacy.json';
 import type register from './en/register.json';
 import type secure from './en/secure.json';
@@ -20,10 +21,10 @@ import { fill, type Parameters } from './message';
  * The words come in parts so that a page waits only for its own: `core` always, `errors` as soon as the
  * first page stands, `entry` and `register` before signing in, `home` and `patient` for patients, `shared` and `staff`,
  * `clinic`, `desk`, `cashier` and `admin` for their portals; `account` (the own account), `access` (who may see what),
- * `secure` (administration of both) and `privacy` where they are used.
+ * `secure` (administration of both), `notice` and `privacy` where they are used.
  */
 export type Catalogue = 'core' | 'entry' | 'register' | 'errors' | 'home' | 'shared' | 'patient' | 'staff' | 'clinic' | 'desk' | 'cashier' | 'admin'
-  | 'account' | 'access' | 'secure' | 'privacy';
+  | 'account' | 'access' | 'secure' | 'notice' | 'privacy';
 export type Key =
   | keyof typeof core
   | keyof typeof entry
@@ -40,6 +41,7 @@ export type Key =
   | keyof typeof account
   | keyof typeof access
   | keyof typeof secure
+  | keyof typeof notice
   | keyof typeof privacy;
 export type Locale = 'en' | 'sw';
 type Messages = Record<string, string>;
@@ -69,6 +71,7 @@ const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Message
     account: () => import('./en/account.json'),
     access: () => import('./en/access.json'),
     secure: () => import('./en/secure.json'),
+    notice: () => import('./en/notice.json'),
     privacy: () => import('./en/privacy.json')
   },
   sw: {
@@ -87,6 +90,7 @@ const LOADERS: Record<Locale, Record<Catalogue, () => Promise<{ default: Message
     account: () => import('./sw/account.json'),
     access: () => import('./sw/access.json'),
     secure: () => import('./sw/secure.json'),
+    notice: () => import('./sw/notice.json'),
     privacy: () => import('./sw/privacy.json')
   }
 };
