@@ -121,6 +121,8 @@ pub fn redact(resource: &Resource, closed: Seals, hidden: &HashSet<ResourceKey>)
     let mut open = Seals::NONE;
     collect(shown.value(), &mut open);
     let labelled = !open.is_none();
+    // A diagnosis without a condition would be no valid one: others' programs refuse the whole visit.
+    fhir::fill_required(shown.value_mut(), &masked());
     let object = shown.value_mut().as_object_mut()?;
     let meta = object.entry("meta").or_insert_with(|| json!({}));
     let meta = meta.as_object_mut()?;
