@@ -424,6 +424,7 @@ test('a consent holds at once, and so does its end', { timeout: 240_000 }, async
     await page.getByText('The decision is taken back').waitFor();
     assert.equal(await other(`Condition/${sealed}`), 403);
   });
+  const closes = page.getByRole('listitem').filter({ hasText: 'may not see: Results and measurements' });
   await step('she closes her results to him', async () => {
     await page.getByRole('button', { name: 'New decision' }).click();
     await dialog.getByLabel('To whom').selectOption({ label: staff.otherName });
@@ -431,11 +432,13 @@ test('a consent holds at once, and so does its end', { timeout: 240_000 }, async
     await dialog.getByRole('checkbox', { name: 'Results and measurements' }).check();
     await dialog.getByRole('checkbox', { name: 'This is what I want' }).check();
     await dialog.getByRole('button', { name: 'Save' }).click();
-    await page.getByText('may not see: Results and measurements').waitFor();
+    // The sentence stands in the dialog too, as long as it is open.
+    await dialog.waitFor({ state: 'hidden' });
+    await closes.waitFor();
     assert.equal(await other(`Observation/${plain}`), 403);
   });
   await step('the evidence says which text, when, and by whom', async () => {
-    await page.getByText('Evidence').first().click();
+    await closes.getByText('Evidence').click();
     await page.getByText('Version 1').first().waitFor();
     await page.getByText(/Text “sharing-2026-11”, English/).first().waitFor();
     await page.getByText(`${staff.otherName} may not see: Results and measurements.`).waitFor();
