@@ -212,6 +212,8 @@ pub(super) struct Journal {
     waiting_events: usize,
     since: Option<Instant>,
     retry_at: Option<Instant>,
+    /// When frames that did not get in may be read from the files again.
+    again_at: Option<Instant>,
     handed: Arc<Handed>,
     writes: Arc<Queue<Task>>,
     /// Callers that seem to be at work.
@@ -233,6 +235,7 @@ impl Journal {
             waiting_events: 0,
             since: None,
             retry_at: None,
+            again_at: None,
             handed: Arc::default(),
             writes: writes.clone(),
             callers: 1,
@@ -271,7 +274,7 @@ impl Journal {
     fn is_due(&self) -> bool {
         self.waiting_events >= HAND_ON_EVENTS
             || self.since.is_some_and(|since| since.elapsed() >= HAND_ON_EVERY)
-            || self.handed.state.lock().failed
+            || self.may_gather_again() && self.handed.state.lock().failed
     }
 
     /// Answers those who wait, together.
@@ -395,38 +398,40 @@ impl Journal {
     /// Gives what waits to the writer.
     fn hand_on(&mut self) {
         if self.handed.state.lock().failed {
+            if !self.may_gather_again() {
+                return;
+            }
+            // While the writer's queue is full, not at each read.
+            self.again_at = Some(Instant::now() + HAND_ON_EVERY);
             self.gather_again();
         }
-        while !self.waiting.is_empty() {
-            let (after, mut events) = (self.handed_on, Vec::new());
-            let mut last = after;
-            let mut taken = 0;
-            for (number, more) in &self.waiting {
-                if !events.is_empty() && events.len() + more.len() > CHUNK_EVENTS {
-                    break;
-                }
-                events.extend_from_slice(more);
-                last = *number;
-                taken += 1;
-            }
-            let count = events.len();
-            let chunk = Chunk {
+        while let Some((last, events)) = self.waiting.pop_front() {
+            let mut chunk = Chunk {
                 journal: self.cipher.id,
-                after: Some(after),
+                after: Some(self.handed_on),
                 last,
                 events,
                 done: self.handed.clone(),
             };
-            if self.writes.push(Task::Journal(Box::new(chunk))).is_err() {
-                // Full: they are safe where they are, and it is tried again.
-                self.since = Some(Instant::now());
+            while let Some((number, more)) =
+                self.waiting.pop_front_if(|(_, more)| chunk.events.len() + more.len() <= CHUNK_EVENTS)
+            {
+                chunk.events.extend(more);
+                chunk.last = number;
+            }
+            self.waiting_events -= chunk.events.len();
+            self.handed_on = chunk.last;
+            if let Err((error, task)) = self.writes.try_push(Task::Journal(Box::new(chunk))) {
+                // They are safe in the files, and are taken from there again.
+                fail(task, &error);
                 return;
             }
-            self.waiting.drain(..taken);
-            self.waiting_events -= count;
-            self.handed_on = last;
         }
         self.since = None;
+    }
+
+    fn may_gather_again(&self) -> bool {
+        self.again_at.is_none_or(|at| Instant::now() >= at)
     }
 
     /// After a chunk did not get in: everything from there on once more, from the files.
