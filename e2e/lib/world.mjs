@@ -147,3 +147,18 @@ export async function accessible(page, name) {
     throw new Error(`axe on ${name}:\n${words.join('\n')}`);
   }
 }
+
+/** Names the step that failed, as the person at work would. */
+export async function step(name, act) {
+  try {
+    return await act();
+  } catch (error) {
+    error.message = `${name}: ${error.message}`;
+    throw error;
+  }
+}
+
+/** A dialog fades in; colours are measured when it stands. */
+export async function stands(page) {
+  await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
+}

@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
-import { DESK, DOCTOR, OTHER_DOCTOR, PASSWORD, PHONE, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
+import { api, call, openAlways, registered, signedIn } from '../lib/api.mjs';
+import { DESK, DOCTOR, OTHER_DOCTOR, PHONE, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until, step, stands } from '../lib/world.mjs';
 
 const ICD = 'http://hl7.org/fhir/sid/icd-10';
 const LOINC = 'http://loinc.org';
@@ -17,35 +18,6 @@ let browser;
 let application;
 let staff;
 
-async function call(method, path, token, body, headers = {}) {
-  const response = await fetch(`${URL_BASE}${path}`, {
-    method,
-    headers: { ...(body ? { 'content-type': 'application/json' } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
-    body: body === undefined ? undefined : JSON.stringify(body)
-  });
-  const text = await response.text();
-  let json;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = undefined;
-  }
-  return { status: response.status, text, json };
-}
-async function api(method, route, token, body) {
-  const reply = await call(method, `/api/v1/${route}`, token, body);
-  assert.ok(reply.status < 300, `${method} ${route}: ${reply.status} ${reply.text}`);
-  return reply.json;
-}
-/** A session over the API; whoever signs in too often from one address waits as long as the server says. */
-async function signedIn(login, password = PASSWORD) {
-  const reply = await until('session', async () => {
-    const tried = await call('POST', '/api/v1/auth/login?token=true', undefined, { login, password });
-    return tried.status === 429 ? undefined : tried;
-  });
-  assert.equal(reply.status, 200, reply.text);
-  return reply.json;
-}
 /** A resource over FHIR; returns its id. */
 async function put(token, resource) {
   const reply = await call('POST', `/fhir/R4/${resource.resourceType}`, token, resource, { 'content-type': 'application/fhir+json' });
@@ -54,35 +26,12 @@ async function put(token, resource) {
 }
 const fhir = (path, token) => call('GET', `/fhir/R4/${path}`, token);
 
-/** A patient with an account, registered as people do it. */
-async function patient(number, given, family) {
-  const phone = `2547${String(30_000_000 + RUN * 10 + number).padStart(8, '0')}`;
-  const begun = await api('POST', 'auth/register', undefined, {
-    given,
-    family,
-    birth_date: '1991-02-14',
-    sex: 'female',
-    phone: `+${phone}`,
-    password: SECRET,
-    language: 'en',
-    accept_terms: true
-  });
-  const message = await sms(phone, /\b\d{6}\b/);
-  const code = message.text.match(/\b\d{6}\b/)[0];
-  await api('POST', `auth/register/${begun.registration_id}/confirm`, undefined, { code });
-  const { token, user } = await signedIn(`+${phone}`, SECRET);
-  return { phone, token, id: user.patient_id, name: `${given} ${family}`, family, login: `+${phone}` };
-}
-/** Whatever the hour, the doctor sees people. */
-async function inPersonAlways(doctor, provider) {
-  const schedule = await api('GET', `providers/${provider}/schedule`, doctor);
-  const always = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'].map((day) => ({ day, start: '00:00', end: '23:50' }));
-  const kinds = { ...schedule.kinds, 'in-person': { slot_minutes: 10, lead_minutes: 0, weekly: always, exceptions: [] } };
-  await api('PUT', `providers/${provider}/schedule`, doctor, { kinds, version: schedule.version });
-}
+const patient = (number, given, family) =>
+  registered({ phone: `2547${String(30_000_000 + RUN * 10 + number).padStart(8, '0')}`, given, family, password: SECRET });
+const IN_PERSON = { slot_minutes: 10, lead_minutes: 0 };
 /** Somebody who treats her: a visit in person is booked. */
 async function inCare(doctor, provider, patientId) {
-  await inPersonAlways(doctor, provider);
+  await openAlways('in-person', IN_PERSON, doctor, provider);
   const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
   const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, staff.desk);
   for (const { start } of free.days.flatMap((day) => day.slots).slice(0, 40)) {
@@ -186,18 +135,6 @@ after(async () => {
   application?.server.close();
 });
 
-async function step(name, act) {
-  try {
-    return await act();
-  } catch (error) {
-    error.message = `${name}: ${error.message}`;
-    throw error;
-  }
-}
-/** A dialog fades in; colours are measured when it stands. */
-async function stands(page) {
-  await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
-}
 /** A child that the desk registers. */
 async function child(family) {
   const made = await api('POST', 'patients?confirm_new=true', staff.desk, { given: 'Baraka', family, birth_date: '2020-05-06', sex: 'male' });
@@ -515,7 +452,7 @@ test('a mother acts for her child until it ends', { timeout: 240_000 }, async ()
     }
   });
   await step('she books a visit for the child', async () => {
-    await inPersonAlways(staff.doctor, staff.provider);
+    await openAlways('in-person', IN_PERSON, staff.doctor, staff.provider);
     await mother.page.goto('/book');
     await mother.page.getByRole('link', { name: /General practice/ }).click();
     await mother.page.locator(`a[href*="${staff.provider}"]`).click();

@@ -1,8 +1,8 @@
 // The own account in real browsers: invitations, passkeys by Chromium's virtual authenticator, authenticator apps,
 // recovery codes, forced changes, step-up, sessions that end elsewhere, and a tablet that several people share.
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { totp } from '../lib/api.mjs';
 import { accessible, arrived, DESK, openBrowser, person, PHONE, PASSWORD, shoot, signIn, sms, URL_BASE } from '../lib/world.mjs';
 
 let browser;
@@ -69,18 +69,6 @@ async function authenticator(page) {
     add: (credential) => cdp.send('WebAuthn.addCredential', { authenticatorId, credential }),
     touch: (enabled) => cdp.send('WebAuthn.setAutomaticPresenceSimulation', { authenticatorId, enabled })
   };
-}
-/** RFC 6238 with SHA-1, six digits, 30 s, `ahead` steps from now. */
-function totp(base32, ahead = 0) {
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-  let bits = '';
-  for (const letter of base32.replace(/[^A-Z2-7]/gi, '').toUpperCase()) bits += alphabet.indexOf(letter).toString(2).padStart(5, '0');
-  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + ahead));
-  const hash = createHmac('sha1', key).update(counter).digest();
-  const at = hash[19] & 15;
-  return String((hash.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, '0');
 }
 async function byPassword(page, login, password, next = '') {
   await page.goto(`/sign-in${next}`);

@@ -3,25 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { readFile } from 'node:fs/promises';
-import { DESK, DOCTOR, PASSWORD, PHONE, URL_BASE, accessible, openBrowser, person, sandbox, shoot, signIn, until } from '../lib/world.mjs';
+import { api, openAlways, signedIn } from '../lib/api.mjs';
+import { DESK, DOCTOR, PHONE, accessible, openBrowser, person, sandbox, shoot, signIn, until, step, stands } from '../lib/world.mjs';
 
 let browser;
 /** Open invoices, each of another patient. */
 const invoices = [];
-
-async function api(method, route, token, body) {
-  const response = await fetch(`${URL_BASE}/api/v1/${route}`, {
-    method,
-    headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
-    body: body === undefined ? undefined : JSON.stringify(body)
-  });
-  const text = await response.text();
-  assert.ok(response.ok, `${method} ${route}: ${response.status} ${text}`);
-  return text ? JSON.parse(text) : undefined;
-}
-async function tokenOf(login) {
-  return api('POST', 'auth/login?token=true', undefined, { login, password: PASSWORD });
-}
 
 /** One visit in person from check-in to invoice. */
 async function finishedVisit(provider, desk, doctor, patient, start) {
@@ -47,13 +34,10 @@ async function finishedVisit(provider, desk, doctor, patient, start) {
 
 before(async () => {
   browser = await openBrowser();
-  const { token: doctor, user } = await tokenOf(DOCTOR);
-  const { token: desk } = await tokenOf('reception');
+  const { token: doctor, user } = await signedIn(DOCTOR);
+  const { token: desk } = await signedIn('reception');
   const provider = user.practitioner_id;
-  const schedule = await api('GET', `providers/${provider}/schedule`, doctor);
-  const always = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'].map((day) => ({ day, start: '00:00', end: '23:50' }));
-  const kinds = { ...schedule.kinds, 'in-person': { slot_minutes: 10, lead_minutes: 0, weekly: always, exceptions: [] } };
-  await api('PUT', `providers/${provider}/schedule`, doctor, { kinds, version: schedule.version });
+  await openAlways('in-person', { slot_minutes: 10, lead_minutes: 0 }, doctor, provider);
   const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
   const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, desk);
   const starts = free.days.flatMap((day) => day.slots.map((slot) => slot.start));
@@ -69,19 +53,6 @@ before(async () => {
   assert.equal(invoices.length, 3);
 });
 after(() => browser?.close());
-
-/** A dialog fades in; colours are measured when it stands. */
-async function stands(page) {
-  await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
-}
-async function step(name, act) {
-  try {
-    return await act();
-  } catch (error) {
-    error.message = `${name}: ${error.message}`;
-    throw error;
-  }
-}
 
 test('money at the cashier', { timeout: 240_000 }, async () => {
   const { page, context, errors } = await person(browser, DESK);

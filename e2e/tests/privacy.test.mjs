@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { readFile } from 'node:fs/promises';
 import { inflateRawSync } from 'node:zlib';
-import { DESK, PASSWORD, PHONE, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
+import { api, call, registered, signedIn } from '../lib/api.mjs';
+import { DESK, PHONE, accessible, openBrowser, person, shoot, signIn, step, stands } from '../lib/world.mjs';
 
 /** Told apart from other runs on the same hospital. */
 const RUN = Date.now() % 100_000;
@@ -17,55 +18,8 @@ let browser;
 let administrator;
 const officers = [];
 
-async function call(method, path, token, body) {
-  const response = await fetch(`${URL_BASE}${path}`, {
-    method,
-    headers: { ...(body ? { 'content-type': 'application/json' } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}) },
-    body: body === undefined ? undefined : JSON.stringify(body)
-  });
-  const text = await response.text();
-  let json;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = undefined;
-  }
-  return { status: response.status, text, json };
-}
-async function api(method, route, token, body) {
-  const reply = await call(method, `/api/v1/${route}`, token, body);
-  assert.ok(reply.status < 300, `${method} ${route}: ${reply.status} ${reply.text}`);
-  return reply.json;
-}
-/** A session over the API; whoever signs in too often from one address waits as long as the server says. */
-async function signedIn(login, password = PASSWORD) {
-  const reply = await until('session', async () => {
-    const tried = await call('POST', '/api/v1/auth/login?token=true', undefined, { login, password });
-    return tried.status === 429 ? undefined : tried;
-  });
-  assert.equal(reply.status, 200, reply.text);
-  return reply.json;
-}
-
-/** A patient with an account, registered as people do it. */
-async function patient(number, given, family) {
-  const phone = `2547${String(50_000_000 + RUN * 10 + number).padStart(8, '0')}`;
-  const begun = await api('POST', 'auth/register', undefined, {
-    given,
-    family,
-    birth_date: '1991-02-14',
-    sex: 'female',
-    phone: `+${phone}`,
-    password: SECRET,
-    language: 'en',
-    accept_terms: true
-  });
-  const message = await sms(phone, /\b\d{6}\b/);
-  await api('POST', `auth/register/${begun.registration_id}/confirm?token=true`, undefined, { code: message.text.match(/\b\d{6}\b/)[0] });
-  const session = await signedIn(`+${phone}`, SECRET);
-  return { phone: `+${phone}`, token: session.token, id: session.user.patient_id };
-}
-
+const patient = (number, given, family) =>
+  registered({ phone: `2547${String(50_000_000 + RUN * 10 + number).padStart(8, '0')}`, given, family, password: SECRET });
 async function privacyOfficer(number) {
   const login = `faragha${RUN}x${number}`;
   const made = await api('POST', 'admin/users', administrator.token, {
@@ -85,19 +39,6 @@ before(async () => {
   officers.push(await privacyOfficer(1), await privacyOfficer(2));
 });
 after(() => browser?.close());
-
-/** A dialog fades in; colours are measured when it stands. */
-async function stands(page) {
-  await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
-}
-async function step(name, act) {
-  try {
-    return await act();
-  } catch (error) {
-    error.message = `${name}: ${error.message}`;
-    throw error;
-  }
-}
 
 /** Names and contents of a ZIP with data descriptors, by its central directory. */
 function unzip(bytes) {
@@ -190,7 +131,7 @@ test('a patient takes her copy, is refused a correction and states her own view'
   const officer = await person(browser, DESK);
 
   await step('her data', async () => {
-    await signIn(her.page, amina.phone, SECRET);
+    await signIn(her.page, amina.login, SECRET);
     await her.page.goto('/my-data');
     await her.page.getByRole('heading', { name: 'My data', level: 1 }).waitFor();
     await her.page.getByText('You have not asked for anything yet.').waitFor();
@@ -280,7 +221,7 @@ test('a patient takes her copy, is refused a correction and states her own view'
     await her.page.goto('/home');
     await her.page.waitForURL(/sign-in/);
     assert.deepEqual(await leftovers(her.page, CANARY), [], 'after the end of the session');
-    await signIn(her.page, amina.phone, SECRET);
+    await signIn(her.page, amina.login, SECRET);
     await her.page.goto('/my-data');
     await her.page.getByText('The card is wrong, my mother says.').waitFor();
     await her.page.goto('/settings');
@@ -301,7 +242,7 @@ test('a record is erased by two people, and not while a hold is in force', { tim
   const second = await person(browser, DESK);
 
   await step('the wish', async () => {
-    await signIn(her.page, zuri.phone, SECRET);
+    await signIn(her.page, zuri.login, SECRET);
     await her.page.goto('/my-data');
     await her.page.getByRole('button', { name: 'Ask for erasure' }).click();
     const dialog = her.page.getByRole('dialog', { name: 'Ask that your record be erased' });
@@ -371,7 +312,7 @@ test('a record is erased by two people, and not while a hold is in force', { tim
   });
 
   await step('she is out', async () => {
-    const tried = await call('POST', '/api/v1/auth/login?token=true', undefined, { login: zuri.phone, password: SECRET });
+    const tried = await call('POST', '/api/v1/auth/login?token=true', undefined, { login: zuri.login, password: SECRET });
     assert.ok([401, 422].includes(tried.status), tried.text);
     assert.equal((await call('GET', `/api/v1/patients/${zuri.id}`, zuri.token)).status, 401);
     const log = await call('GET', `/api/v1/admin/audit?patient_id=${zuri.id}&limit=100`, administrator.token);

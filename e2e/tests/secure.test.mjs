@@ -1,58 +1,17 @@
 // What keeps the clinic safe, as its administrators and its privacy officer work: people and their rights, applications,
 // the audit trail with its proofs, a breach, backups and their drill.
 import assert from 'node:assert/strict';
-import { createHmac, generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { DESK, DOCTOR, PASSWORD, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
+import { call, signedIn, totp } from '../lib/api.mjs';
+import { DESK, DOCTOR, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until, step, stands } from '../lib/world.mjs';
 
 const NEW_PASSWORD = 'mvua-kubwa-leo-2026';
 let browser;
 /** Tokens of people who act over the API beside the browser. */
 const tokens = {};
 
-async function call(method, path, token, body) {
-  const response = await fetch(`${URL_BASE}${path}`, {
-    method,
-    headers: { ...(body ? { 'content-type': 'application/json' } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}) },
-    body: body === undefined ? undefined : JSON.stringify(body)
-  });
-  const text = await response.text();
-  let json;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = undefined;
-  }
-  return { status: response.status, json, text };
-}
-async function tokenOf(login, password = PASSWORD) {
-  const { json, text } = await call('POST', '/api/v1/auth/login?token=true', undefined, { login, password });
-  assert.ok(json?.token, text);
-  return json.token;
-}
-/** The code of an authenticator application now (RFC 6238). */
-function totp(base32) {
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-  const bits = [...base32.replace(/[^A-Z2-7]/g, '')].map((letter) => alphabet.indexOf(letter).toString(2).padStart(5, '0')).join('');
-  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)));
-  const hash = createHmac('sha1', key).update(counter).digest();
-  return String((hash.readUInt32BE(hash[19] & 15) & 0x7fffffff) % 1_000_000).padStart(6, '0');
-}
-async function step(name, act) {
-  try {
-    return await act();
-  } catch (error) {
-    error.message = `${name}: ${error.message}`;
-    throw error;
-  }
-}
-/** A dialog fades in; colours are measured when it stands. */
-async function stands(page) {
-  await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
-}
 async function seen(page, name) {
   await stands(page);
   await accessible(page, name);
@@ -61,7 +20,7 @@ async function seen(page, name) {
 
 before(async () => {
   browser = await openBrowser();
-  for (const login of ['admin', 'privacy', 'cashier', 'reception', DOCTOR]) tokens[login] = await tokenOf(login);
+  for (const login of ['admin', 'privacy', 'cashier', 'reception', DOCTOR]) tokens[login] = (await signedIn(login)).token;
 });
 after(() => browser?.close());
 

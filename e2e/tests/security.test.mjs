@@ -2,6 +2,7 @@
 // the pages' own security policy finds nothing to stop: zero reports in normal use.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { call } from '../lib/api.mjs';
 import { DESK, PASSWORD, URL_BASE, openBrowser, person, signIn } from '../lib/world.mjs';
 
 const BEACON = 'window.__ran=(window.__ran||0)+1';
@@ -44,22 +45,6 @@ function payloads() {
       all.push(`'/><${tag.toUpperCase()} SRC=x ${handler.toUpperCase()}='${BEACON}'>`);
     }
   return all;
-}
-
-async function call(method, path, token, body, headers = {}) {
-  const response = await fetch(`${URL_BASE}${path}`, {
-    method,
-    headers: { ...(body ? { 'content-type': 'application/json' } : {}), ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
-    body: body === undefined ? undefined : JSON.stringify(body)
-  });
-  const text = await response.text();
-  let json;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    json = undefined;
-  }
-  return { status: response.status, text, json };
 }
 
 /** Things that pages' policies have stopped since the server began. */

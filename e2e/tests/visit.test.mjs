@@ -3,33 +3,20 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { breakSockets, chatLines, control, instrument, path, say, untilFramesMove, untilPhase, untilSound } from '../lib/call.mjs';
-import { DESK, OTHER_DOCTOR as DOCTOR, PASSWORD, PHONE, SANDBOX, URL_BASE, WAIT_MS, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
+import { api, openAlways, signedIn } from '../lib/api.mjs';
+import { DESK, OTHER_DOCTOR as DOCTOR, PHONE, SANDBOX, WAIT_MS, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
 
 let browser;
 let doctorToken;
 let provider;
 
-async function api(method, route, token, body, headers = {}) {
-  const response = await fetch(`${URL_BASE}/api/v1/${route}`, {
-    method,
-    headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}), ...headers },
-    body: body === undefined ? undefined : JSON.stringify(body)
-  });
-  const text = await response.text();
-  assert.ok(response.ok, `${method} ${route}: ${response.status} ${text}`);
-  return text ? JSON.parse(text) : undefined;
-}
-
 before(async () => {
   browser = await openBrowser();
-  const session = await api('POST', 'auth/login?token=true', undefined, { login: DOCTOR, password: PASSWORD });
+  const session = await signedIn(DOCTOR);
   doctorToken = session.token;
   provider = session.user.practitioner_id;
   // Whatever the hour, somebody can be seen by video now.
-  const schedule = await api('GET', `providers/${provider}/schedule`, doctorToken);
-  const always = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'].map((day) => ({ day, start: '00:00', end: '23:50' }));
-  const kinds = { ...schedule.kinds, video: { slot_minutes: 10, lead_minutes: 0, weekly: always, exceptions: [] } };
-  await api('PUT', `providers/${provider}/schedule`, doctorToken, { kinds, version: schedule.version });
+  await openAlways('video', { slot_minutes: 10, lead_minutes: 0 }, doctorToken, provider);
 });
 after(() => browser?.close());
 
