@@ -2,6 +2,7 @@
 
 mod bench;
 mod codegen;
+mod controls;
 mod demo;
 mod differential;
 mod faults;
@@ -45,7 +46,7 @@ enum Task {
     Differential(differential::Options),
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
     Bench(bench::Options),
-    /// The crate rules of docs/ARCHITECTURE.md.
+    /// The crate rules of docs/ARCHITECTURE.md; and whether the tests that docs/controls.md names are there.
     Tidy,
     /// Regenerates the R4 definitions, the OpenAPI document and the web client's types.
     Codegen,

@@ -72,6 +72,7 @@ pub fn run() -> anyhow::Result<()> {
         sources(name, path, &mut problems)?;
     }
     repository(&mut problems)?;
+    crate::controls::check(&root(), &mut problems)?;
     if problems.is_empty() {
         eprintln!("tidy: {} crates keep the rules", crates.len());
         return Ok(());
