@@ -75,6 +75,7 @@ impl Who {
 pub const ROUTES: &[(&str, &str, Who)] = &[
     ("get", "/.well-known/oauth-authorization-server", Who::Anybody),
     ("get", "/.well-known/openid-configuration", Who::Anybody),
+    ("get", "/.well-known/security.txt", Who::Anybody),
     ("get", "/api/v1/admin/attention", Who::Caretaker),
     ("get", "/api/v1/admin/audit", Who::Auditor),
     ("get", "/api/v1/admin/audit/affected-patients", Who::Auditor),
@@ -337,6 +338,7 @@ pub const ROUTES: &[(&str, &str, Who)] = &[
     ("post", "/oauth/token", Who::Anybody),
     ("any", "/oauth/userinfo", Who::Scoped),
     ("get", "/readyz", Who::Anybody),
+    ("get", "/security.txt", Who::Anybody),
     ("get", "/ws", Who::Rows),
     ("get", "/ws/consultation/{id}", Who::Rows),
     ("get", "/ws/subscriptions", Who::Scoped),

@@ -154,6 +154,15 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             );
         }
     }
+    if config.tls.client_authority.is_some() && !config.has_tls() {
+        return wrong("tls.client_authority needs tls.certificate or tls.acme_names");
+    }
+    if config.tls.client_required && config.tls.client_authority.is_none() {
+        return wrong("tls.client_required needs tls.client_authority");
+    }
+    if let Some(contact) = config.http.security_contacts.iter().find(|contact| !is_contact(contact)) {
+        return wrong(&format!("http.security_contacts: `{contact}` is no mailto:, https: or tel: address"));
+    }
     if let Some(url) = &config.public_url {
         let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         if host.is_none_or(|h| h.is_empty() || h.contains('/')) {
@@ -218,6 +227,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// RFC 9116 §2.5.3: an address, in one line.
+fn is_contact(text: &str) -> bool {
+    let known = ["mailto:", "https://", "tel:"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
+    known.is_some_and(|rest| !rest.is_empty()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +267,11 @@ mod tests {
             ("", vec![("UZIMA_KEY", "abc")], "64 hexadecimal"),
             ("", vec![("UZIMA_KEY_CREDENTIAL", "../key")], "name of a credential"),
             ("", vec![("UZIMA_KEY_FILE", "a"), ("UZIMA_KEY_PROGRAM", "kms")], "only one of"),
+            ("", vec![("UZIMA_AUDIT_KEEP_YEARS", "5")], "at least 6"),
+            ("", vec![("UZIMA_TLS_CLIENT_AUTHORITY", "a.pem")], "needs tls.certificate"),
+            ("", vec![("UZIMA_TLS_CLIENT_REQUIRED", "true")], "needs tls.client_authority"),
+            ("", vec![("UZIMA_HTTP_SECURITY_CONTACTS", "security@clinic.example")], "no mailto:"),
+            ("", vec![("UZIMA_HTTP_SECURITY_CONTACTS", "mailto:a@b.example\nExpires: x")], "no mailto:"),
         ];
         for (file, variables, expected) in cases {
             let error = from(file, &variables).unwrap_err();

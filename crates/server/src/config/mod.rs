@@ -88,6 +88,11 @@ pub struct Tls {
     pub acme_directory: String,
     /// PEM file with the authority that signed the directory's own certificate; unset: those of the system.
     pub acme_root: Option<PathBuf>,
+    /// PEM file with the authorities of other machines' certificates. A machine that shows one is let in only if it is
+    /// signed by these and not over; who shows none is let in as before.
+    pub client_authority: Option<PathBuf>,
+    /// Lets nobody in without a certificate of `client_authority`; for networks of machines only.
+    pub client_required: bool,
 }
 
 impl Default for Tls {
@@ -101,6 +106,8 @@ impl Default for Tls {
             acme_contact: None,
             acme_directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
             acme_root: None,
+            client_authority: None,
+            client_required: false,
         }
     }
 }
@@ -160,6 +167,8 @@ pub struct Http {
     pub clamd: Option<String>,
     /// Bearer token with which `/metrics` may be read from other machines; unset: from this machine only.
     pub metrics_token: Option<Secret>,
+    /// Whom to tell of a hole that was found, `mailto:`, `https:` or `tel:`; named in `/.well-known/security.txt`.
+    pub security_contacts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -108,6 +108,18 @@ pub const VARIABLES: &[Variable] = &[
         "PEM file that the directory's certificate is checked by",
     ),
     text(
+        "UZIMA_TLS_CLIENT_AUTHORITY",
+        "tls.client_authority",
+        "",
+        "PEM file of authorities: a machine that shows a certificate must show one of theirs",
+    ),
+    boolean(
+        "UZIMA_TLS_CLIENT_REQUIRED",
+        "tls.client_required",
+        "false",
+        "let nobody in without such a certificate; for networks of machines only",
+    ),
+    text(
         "UZIMA_PROXY_ADDRESS_HEADER",
         "proxy.address_header",
         "",
@@ -205,6 +217,12 @@ pub const VARIABLES: &[Variable] = &[
         "http.metrics_token",
         "",
         "bearer token with which /metrics may be read from other machines",
+    ),
+    list(
+        "UZIMA_HTTP_SECURITY_CONTACTS",
+        "http.security_contacts",
+        "",
+        "whom to tell of a hole that was found, mailto:, https: or tel:, comma separated; for /.well-known/security.txt",
     ),
     list(
         "UZIMA_HTTP_CORS_ORIGINS",

@@ -78,7 +78,8 @@ pub struct Acme {
     contact: Option<String>,
     directory: String,
     root: Option<PathBuf>,
-    allow_tls12: bool,
+    /// What else the listener is to keep to.
+    tls: crate::config::Tls,
     file: PathBuf,
     key: Secret32,
     kept: Kept,
@@ -107,7 +108,7 @@ impl Acme {
             contact: tls.acme_contact.as_ref().map(|mail| format!("mailto:{mail}")),
             directory: tls.acme_directory.clone(),
             root: tls.acme_root.clone(),
-            allow_tls12: tls.allow_tls12,
+            tls: tls.clone(),
             file,
             key,
             kept,
@@ -126,7 +127,7 @@ impl Acme {
         };
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-        super::listen::server_config(chain, key, self.allow_tls12)
+        super::listen::server_config(chain, key, &self.tls)
     }
 
     fn has_certificate(&self) -> bool {

@@ -91,25 +91,47 @@ pub fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>>
         .with_context(|| format!("cannot read the certificate {}", certificate.display()))?;
     let key = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("cannot read the private key {}", key.display()))?;
-    server_config(chain, key, config.tls.allow_tls12).map(Some)
+    server_config(chain, key, &config.tls).map(Some)
 }
 
-/// Errors: certificate and key do not fit together.
+/// Errors: certificate and key do not fit together; the file of authorities cannot be read.
 pub fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    allow_tls12: bool,
+    tls: &crate::config::Tls,
 ) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions: &[_] = match allow_tls12 {
+    let versions: &[_] = match tls.allow_tls12 {
         true => &[&rustls::version::TLS13, &rustls::version::TLS12],
         false => &[&rustls::version::TLS13],
     };
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .context("certificate and private key do not fit together")?;
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+    let builder = match &tls.client_authority {
+        None => builder.with_no_client_auth(),
+        Some(path) => builder.with_client_cert_verifier(node_verifier(path, tls.client_required, provider)?),
+    };
+    let mut config =
+        builder.with_single_cert(chain, key).context("certificate and private key do not fit together")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// IHE ATNA (ITI-19): a machine that shows a certificate shows one of these authorities that is not over.
+/// Errors: the file cannot be read or holds no authority.
+fn node_verifier(
+    path: &std::path::Path,
+    is_required: bool,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> anyhow::Result<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
+    let mut roots = rustls::RootCertStore::empty();
+    for root in CertificateDer::pem_file_iter(path)
+        .and_then(|all| all.collect::<Result<Vec<_>, _>>())
+        .with_context(|| format!("cannot read the authorities in {}", path.display()))?
+    {
+        roots.add(root).with_context(|| format!("{}: no authority", path.display()))?;
+    }
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = if is_required { verifier } else { verifier.allow_unauthenticated() };
+    verifier.build().with_context(|| format!("no authority in {}", path.display()))
 }

@@ -17,6 +17,7 @@ pub mod rate;
 pub mod redirect;
 pub mod report;
 pub mod request_id;
+mod security_txt;
 pub mod version;
 
 pub use address::ClientAddress;
@@ -67,6 +68,8 @@ pub fn router(app: AppState) -> Router {
         .merge(crate::hooks::router())
         .merge(sockets)
         .route(report::PATH, axum::routing::post(report::receive))
+        .route("/.well-known/security.txt", get(security_txt::show))
+        .route("/security.txt", get(security_txt::show))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

@@ -169,6 +169,20 @@ impl Machine {
         assert!(child.wait().unwrap().success(), "it does not stop well");
     }
 
+    /// The status of a GET under this id, as soon as the answer begins; `None` if none came.
+    pub async fn status(&self, path: &str, token: &str, request_id: &str) -> Option<u16> {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(token);
+        let answer = request.header("X-Request-Id", request_id).send().await.ok()?;
+        Some(answer.status().as_u16())
+    }
+
+    /// The body of a successful GET.
+    pub async fn text(&self, path: &str, token: &str) -> String {
+        let answer = self.http.get(format!("{}{path}", self.url)).bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.unwrap()
+    }
+
     pub async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Option<(u16, Value)> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);

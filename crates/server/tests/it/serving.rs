@@ -43,6 +43,30 @@ async fn every_answer_carries_the_security_headers() {
     world.stop().await;
 }
 
+/// O5, RFC 9116.
+#[tokio::test]
+async fn whom_to_tell_of_a_hole_is_said_where_the_clinic_names_somebody() {
+    let silent = World::start().await;
+    let named = World::start_with(|config| {
+        config.http.security_contacts = vec!["mailto:security@clinic.example".into()];
+    })
+    .await;
+    for path in ["/.well-known/security.txt", "/security.txt"] {
+        let get = |world: &World| world.client.get(format!("{}{path}", world.url())).send();
+        assert_eq!(
+            get(&silent).await.unwrap().status(),
+            404,
+            "an address that nobody reads is worse than none"
+        );
+        let answer = get(&named).await.unwrap();
+        assert_eq!(header(&answer, "content-type"), "text/plain; charset=utf-8");
+        let text = answer.text().await.unwrap();
+        assert!(text.starts_with("Contact: mailto:security@clinic.example\nExpires: 20"), "{text}");
+    }
+    silent.stop().await;
+    named.stop().await;
+}
+
 #[tokio::test]
 async fn pages_and_files_are_told_apart() {
     let world = World::start().await;

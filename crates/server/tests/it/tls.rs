@@ -6,11 +6,11 @@ use std::time::Duration;
 
 const RENEWAL_WAIT: Duration = Duration::from_secs(60);
 
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/data")).join(name)
 }
 
-async fn with_tls(change: impl FnOnce(&mut server::Config)) -> World {
+pub async fn with_tls(change: impl FnOnce(&mut server::Config)) -> World {
     World::start_with(|config| {
         config.tls.certificate = Some(fixture("localhost.pem"));
         config.tls.private_key = Some(fixture("localhost.key"));
