@@ -54,6 +54,18 @@ fn both_ways() {
     );
 }
 
+/// Found by the fuzzer: these were left out without a word.
+#[test]
+fn extensions_where_xml_has_no_place_for_them_are_refused() {
+    for value in [
+        json!({"resourceType": "Patient", "_contained": {"id": "x"}, "contained": [{"resourceType": "Basic"}]}),
+        json!({"resourceType": "Patient", "name": [{"_id": {"extension": [{"url": "u"}]}}]}),
+        json!({"resourceType": "Patient", "extension": [{"url": "u", "_url": {"id": "x"}, "valueCode": "c"}]}),
+    ] {
+        assert!(write(&value).is_err(), "{value}");
+    }
+}
+
 #[test]
 fn reading_is_tolerant_where_xml_is() {
     let text = "\u{feff}<?xml version='1.0' encoding='utf-8'?><!-- a --><?pi x?>\n<f:Patient xmlns:f=\"http://hl7.org/fhir\" \

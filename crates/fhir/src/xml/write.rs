@@ -57,8 +57,14 @@ impl Writer {
         let mut present: Vec<(usize, &Element, &ElementType, &str)> = Vec::with_capacity(object.len());
         for key in object.keys() {
             let name = key.strip_prefix('_').unwrap_or(key);
-            if (key == "resourceType" && t.kind.is_some()) || is_attribute(t, name) {
+            if key == "resourceType" && t.kind.is_some() {
                 continue;
+            }
+            if is_attribute(t, name) {
+                match name.len() == key.len() {
+                    true => continue,
+                    false => return Err(format!("`{name}` is an attribute and has no extensions in XML")),
+                }
             }
             let Some((number, element, option)) = t.lookup(name) else {
                 return Err(format!("{} has an unknown element", t.name));
@@ -90,13 +96,15 @@ impl Writer {
             let beside = object.get(&format!("_{name}"));
             return self.primitives(t, element, name, value, beside);
         }
+        let beside = object.contains_key(&format!("_{name}"));
         match value {
+            _ if beside => Err("only values of primitive types have a name with an underscore".to_owned()),
             Some(Value::Array(items)) if element.is_list() => {
                 items.iter().try_for_each(|item| self.item(t, name, item))
             }
             Some(item) if !element.is_list() => self.item(t, name, item),
             Some(_) => Err("an element that repeats is an array".to_owned()),
-            None => Err("only values of primitive types have a name with an underscore".to_owned()),
+            None => Ok(()),
         }
     }
 
