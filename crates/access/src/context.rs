@@ -280,8 +280,9 @@ impl SessionFacts {
     pub fn is_fresh(&self, now: Timestamp, minutes: u32, strong: bool) -> bool {
         let age_s = now.duration_since(self.authenticated_at).as_secs();
         let young = (0..=i64::from(minutes) * 60).contains(&age_s);
-        // A PIN is for going on with work on a shared device, not for what is worth more.
-        let shown = self.factors.iter().any(|f| *f != Factor::Pin);
+        // A PIN is for going on with work on a shared device, not for what is worth more; and whoever has somebody's phone
+        // card for a moment has the code that was sent to it.
+        let shown = self.factors.iter().any(|f| !matches!(f, Factor::Pin | Factor::SmsCode));
         let enough = !strong || self.enrolled.is_empty() || self.factors.iter().any(|f| f.is_strong());
         young && shown && enough
     }

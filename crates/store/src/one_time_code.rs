@@ -7,6 +7,8 @@ use serde_json::Value;
 
 const PHONE: &str = "one_time_code.phone";
 const PAYLOAD: &str = "one_time_code.payload";
+/// Attempts of a code that was used: more than anybody has.
+const USED: u32 = 1_000;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct OneTimeCode {
@@ -26,6 +28,13 @@ pub struct OneTimeCode {
     /// What to do once confirmed, e.g. the registration form.
     pub payload: Value,
     pub account: Option<i64>,
+}
+
+impl OneTimeCode {
+    /// Whether the right code was shown already.
+    pub fn is_used(&self) -> bool {
+        self.attempts >= USED
+    }
 }
 
 /// Writes a new one, or replaces the one with this id (a resend).
@@ -90,9 +99,12 @@ pub fn count_attempt(tx: &mut dyn Tx, id: &str) -> Result<u32> {
     Ok(attempts.unwrap_or(0) as u32)
 }
 
-/// Uses the code up. Returns false if someone else just did.
-pub fn remove(tx: &mut dyn Tx, id: &str) -> Result<bool> {
-    Ok(tx.execute("DELETE FROM one_time_code WHERE id = $1", params![id])? == 1)
+/// Uses the code up. Returns false if someone else just did. The row stays, without what was entered: its sends count
+/// against the limits whether the code was used or not.
+pub fn use_up(tx: &mut dyn Tx, id: &str) -> Result<bool> {
+    let payload = blind::words(tx, PAYLOAD, "{}")?;
+    let sql = "UPDATE one_time_code SET attempts = $2, payload = $3 WHERE id = $1 AND attempts < $2";
+    Ok(tx.execute(sql, params![id, USED, &*payload])? == 1)
 }
 
 /// Codes sent to this phone since `since`, to limit what an attacker can make us send.

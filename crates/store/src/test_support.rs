@@ -7,6 +7,7 @@
 use crate::engine::{Store, StoreConfig};
 use crate::migrate;
 use postgres::{Client, NoTls};
+use rusqlite::types::ValueRef;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -97,6 +98,51 @@ pub fn postgres() -> Option<TempStore> {
         },
         Err(error) => panic!("temporary PostgreSQL database: {error}"),
     }
+}
+
+/// Every row of every table, as somebody with the database and its key has it: the table, and the row as text with bytes as
+/// hexadecimal digits.
+#[expect(clippy::panic, reason = "test support: a broken environment ends the test")]
+pub fn dump(store: &Store) -> Vec<(String, String)> {
+    let (tables, columns) = match store.dialect() {
+        crate::Dialect::Sqlite => ("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name", "*"),
+        crate::Dialect::Postgres => (
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() \
+             AND table_type = 'BASE TABLE' ORDER BY table_name",
+            "CAST(t AS TEXT)",
+        ),
+    };
+    let read = store.read_blocking(move |tx| {
+        let mut all = Vec::new();
+        for table in tx.all(tables, &[], |row| row.string(0))? {
+            let sql = format!("SELECT {columns} FROM \"{table}\" t");
+            all.extend(tx.all(&sql, &[], cells)?.into_iter().map(|text| (table.clone(), text)));
+        }
+        Ok::<_, crate::Error>(all)
+    });
+    match read {
+        Ok(all) => all,
+        Err(error) => panic!("reading the temporary database: {error}"),
+    }
+}
+
+fn cells(row: &crate::Row<'_>) -> crate::Result<String> {
+    let row = match row.raw {
+        crate::tx::Raw::Sqlite(row) => row,
+        crate::tx::Raw::Postgres(_) => return row.string(0),
+    };
+    let mut text = String::new();
+    for column in 0..row.as_ref().column_count() {
+        match row.get_ref(column)? {
+            ValueRef::Null => {}
+            ValueRef::Integer(n) => text.push_str(&n.to_string()),
+            ValueRef::Real(n) => text.push_str(&n.to_string()),
+            ValueRef::Text(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
+            ValueRef::Blob(bytes) => bytes.iter().for_each(|byte| text.push_str(&format!("{byte:02x}"))),
+        }
+        text.push(',');
+    }
+    Ok(text)
 }
 
 /// Every engine there is.

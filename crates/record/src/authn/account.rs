@@ -294,9 +294,11 @@ impl Record {
                 if ends_sessions {
                     store::session::end_all(tx, account, None)?;
                 }
-                // What applications were granted ends with the account; other roles count at once anyway.
+                // What applications were granted ends with the account, and so do the PINs on shared devices; other roles
+                // count at once anyway.
                 if update.disabled == Some(true) {
                     store::oauth::revoke_of_account(tx, account, now)?;
+                    store::device::remove_pins(tx, None, account)?;
                 }
                 store::audit::append(tx, std::slice::from_ref(&event))?;
                 Ok(store::account::load(tx, account)?)

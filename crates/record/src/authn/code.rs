@@ -110,7 +110,7 @@ impl Record {
         let now = self.now();
         let key = id.to_owned();
         let row = self.reading(move |tx| Ok(store::one_time_code::load(tx, &key)?)).await?;
-        let mut row = row.filter(|r| r.purpose == purpose).ok_or(Error::NotFound)?;
+        let mut row = row.filter(|r| r.purpose == purpose && !r.is_used()).ok_or(Error::NotFound)?;
         let since: Timestamp =
             row.payload["since"].as_str().and_then(|s| s.parse().ok()).unwrap_or(Timestamp::MIN);
         if now > plus(since, FORM_WAITS) {

@@ -197,6 +197,7 @@ impl Record {
             let text = "Write the phone number like 0712 345 678 or +254 712 345 678.";
             return Err(Error::Rule(Rule::new("phone-invalid", text).at("/phone")));
         };
+        self.throttle_begin(ctx)?;
         let sending = super::code::Sending {
             purpose: super::code::PHONE,
             phone,
@@ -221,7 +222,7 @@ impl Record {
         let event =
             self.audit_event(ctx, "phone.change", Outcome::Success, &format!("account/{account}"), &[]);
         self.writing(move |tx| {
-            if !store::one_time_code::remove(tx, &id)? {
+            if !store::one_time_code::use_up(tx, &id)? {
                 return Err(super::code::expired());
             }
             let update = Update { account, phone: Some(Some(phone.clone())), ..Update::default() };

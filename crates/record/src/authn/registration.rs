@@ -2,7 +2,7 @@
 
 use super::code::{Sending, Text};
 use super::session::Opening;
-use super::throttle::Allowance;
+use super::throttle::{Allowance, network};
 use super::{CodeSent, NewPatient, Session, SignIn};
 use crate::write::Request;
 use crate::{Change, ChangeSet, Effect, Error, Record, Rule};
@@ -16,6 +16,8 @@ const MAX_NAME_CHARS: usize = 80;
 const OLDEST_YEARS: i16 = 130;
 /// Registrations and resets that one address may begin before delays set in; a waiting room shares one.
 const PER_ADDRESS_BEGINS: Allowance = Allowance(60);
+/// Codes to other phones that one account may ask for before delays set in.
+const PER_ACCOUNT_BEGINS: Allowance = Allowance(10);
 const REGISTRATION: &str = "registration";
 const RESET: &str = "reset";
 const SYSTEM: &str = "https://uzima.health/fhir";
@@ -158,6 +160,7 @@ impl Record {
 
     /// Errors: `NotFound`, `Throttled`.
     pub async fn resend_registration(&self, ctx: &Ctx, id: &str) -> Result<CodeSent, Error> {
+        self.throttle_begin(ctx)?;
         self.resend_code(ctx, id, REGISTRATION).await
     }
 
@@ -286,7 +289,7 @@ impl Record {
         let account_id = row.account.ok_or_else(super::code::expired)?;
         let used = {
             let id = id.to_owned();
-            self.writing(move |tx| Ok(store::one_time_code::remove(tx, &id)?)).await?
+            self.writing(move |tx| Ok(store::one_time_code::use_up(tx, &id)?)).await?
         };
         let account = self.reading(move |tx| Ok(store::account::load(tx, account_id)?)).await?;
         let Some(account) = account.filter(|a| used && !a.disabled) else {
@@ -299,12 +302,17 @@ impl Record {
         self.signed_in_by(&account, Factor::SmsCode, from).await
     }
 
-    fn throttle_begin(&self, ctx: &Ctx) -> Result<(), Error> {
-        let Some(address) = ctx.address else { return Ok(()) };
-        let key = format!("begin/{address}");
+    /// Before anything that may send a code: each costs the clinic, whoever asks for it. Errors: `Throttled`.
+    pub(super) fn throttle_begin(&self, ctx: &Ctx) -> Result<(), Error> {
         let now = self.now();
-        self.inner.throttle.check(&key, now)?;
-        self.inner.throttle.failed(&key, PER_ADDRESS_BEGINS, now);
+        if let Some(user) = ctx.user() {
+            let key = format!("begin/account/{}", user.account);
+            self.inner.throttle.attempt(&key, PER_ACCOUNT_BEGINS, now)?;
+        }
+        if let Some(address) = ctx.address {
+            let key = format!("begin/{}", network(address));
+            self.inner.throttle.attempt(&key, PER_ADDRESS_BEGINS, now)?;
+        }
         Ok(())
     }
 

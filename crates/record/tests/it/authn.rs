@@ -131,14 +131,26 @@ async fn wrong_passwords_are_slowed_down() {
 #[tokio::test]
 async fn unknown_names_write_nothing() {
     each_engine(|bench| async move {
+        made(&bench).await;
         let start = bench.mark();
-        for n in 0..10 {
-            bench.record.login(&format!("nobody{n}"), "x", address(9)).await.map(|_| ()).unwrap_err();
+        let store = bench.record.store().clone();
+        let rows = async || {
+            let store = store.clone();
+            store.settle_audit().await.unwrap();
+            tokio::task::spawn_blocking(move || store::test_support::dump(&store)).await.unwrap()
+        };
+        let before = rows().await;
+        for n in 0..40 {
+            bench.record.login(&format!("nobody{n}"), "x", address(n)).await.map(|_| ()).unwrap_err();
             let mut ctx = bench.system();
             ctx.principal = Principal::Anonymous;
             bench.record.begin_reset(&ctx, &format!("nobody{n}")).await.unwrap();
             bench.record.read(&ctx, &key("Patient/p1")).await.unwrap_err();
         }
+        // Not a row is another.
+        let after = rows().await;
+        let new: Vec<_> = after.iter().filter(|row| !before.contains(row)).collect();
+        assert!(new.is_empty() && after.len() == before.len(), "{new:?}");
         assert!(bench.audit_since(start).await.is_empty());
         let messages = bench
             .record

@@ -160,6 +160,10 @@ impl Bench {
     pub fn patient(&self) -> Ctx {
         self.person(3, Role::Patient, Some("p1"), None)
     }
+    /// Is p2.
+    pub fn other_patient(&self) -> Ctx {
+        self.person(5, Role::Patient, Some("p2"), None)
+    }
     pub fn staff(&self, role: Role) -> Ctx {
         self.person(4, role, None, Some("d2"))
     }

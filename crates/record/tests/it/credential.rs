@@ -12,9 +12,9 @@ use serde_json::json;
 use std::net::IpAddr;
 use store::message::Filter;
 
-const PASSWORD: &str = "a long passphrase";
+pub(crate) const PASSWORD: &str = "a long passphrase";
 
-fn from(n: u8) -> Origin {
+pub(crate) fn from(n: u8) -> Origin {
     Origin { address: Some(IpAddr::from([10, 1, 0, n])), ..Origin::default() }
 }
 
@@ -22,7 +22,7 @@ fn browser(n: u8, device: &str) -> Origin {
     Origin { device: Some(device.into()), device_name: "Firefox, Linux".into(), ..from(n) }
 }
 
-async fn made(bench: &Bench, login: &str) -> i64 {
+pub(crate) async fn made(bench: &Bench, login: &str) -> i64 {
     bench.record.set_secret_key(&[7; 32]);
     bench.record.set_site(ORIGIN);
     let spec = record::authn::AccountSpec {
@@ -32,7 +32,7 @@ async fn made(bench: &Bench, login: &str) -> i64 {
     bench.record.create_account(&bench.system(), spec).await.unwrap().0
 }
 
-async fn open(record: &Record, login: &str, from: &Origin) -> Session {
+pub(crate) async fn open(record: &Record, login: &str, from: &Origin) -> Session {
     match record.sign_in(login, PASSWORD, from).await.unwrap() {
         SignIn::Open(session) => session,
         SignIn::SecondFactor(_) => panic!("a second factor was asked"),
@@ -40,7 +40,7 @@ async fn open(record: &Record, login: &str, from: &Origin) -> Session {
 }
 
 /// The context of a request with this session.
-async fn ctx(bench: &Bench, token: &str) -> Ctx {
+pub(crate) async fn ctx(bench: &Bench, token: &str) -> Ctx {
     let info = bench.record.session(token).await.unwrap();
     let mut ctx = bench.system();
     ctx.principal = Principal::User(info.user);
@@ -48,7 +48,7 @@ async fn ctx(bench: &Bench, token: &str) -> Ctx {
     ctx
 }
 
-fn error<T>(result: Result<T, Error>) -> String {
+pub(crate) fn error<T>(result: Result<T, Error>) -> String {
     name(&result.map(|_| ()).unwrap_err())
 }
 

@@ -218,6 +218,7 @@ fn pairs(random: &mut Random, name: &str) -> Vec<(String, String)> {
             ("_has:DiagnosticReport:result:code", loinc.clone()),
             ("patient._has:Condition:patient:code", code),
             ("_filter", format!("code eq {loinc} or status eq amended")),
+            ("code-value-quantity", format!("{loinc}$gt{}", 50 + random.below(30))),
         ],
         "Condition" => vec![
             ("code", code.clone()),
@@ -280,20 +281,28 @@ fn pairs(random: &mut Random, name: &str) -> Vec<(String, String)> {
         ("_include", format!("{name}:patient")),
         ("_include", format!("{name}:encounter")),
         ("_include", format!("{name}:result")),
+        ("_include", format!("{name}:*")),
+        ("_include:iterate", "Observation:encounter".into()),
         ("_revinclude", "Observation:encounter".into()),
         ("_revinclude", "Condition:patient".into()),
         ("_revinclude", "DiagnosticReport:result".into()),
     ] {
         let fits = match include.as_str() {
-            "Observation:encounter" => name == "Encounter",
+            "Observation:encounter" => name == "Encounter" || own == "_include:iterate",
             "Condition:patient" => name == "Patient",
             "DiagnosticReport:result" => name == "Observation",
             "Patient:patient" | "Patient:encounter" | "Encounter:encounter" => false,
             other => !other.ends_with(":result") || name == "DiagnosticReport",
         };
+        let fits = fits && (!own.ends_with(":iterate") || name == "DiagnosticReport");
         if fits && random.below(4) == 0 {
             out.push((own.to_owned(), include));
         }
+    }
+    // How many there are, and nothing else.
+    if random.below(8) == 0 {
+        out.retain(|(name, _)| !name.contains("include"));
+        out.push(("_summary".into(), "count".into()));
     }
     out
 }
@@ -302,7 +311,7 @@ fn pairs(random: &mut Random, name: &str) -> Vec<(String, String)> {
 type Answer = (Vec<(ResourceKey, Value)>, BTreeSet<ResourceKey>, Option<u64>);
 
 async fn ask(record: &Record, ctx: &Ctx, mut query: Query, count: u32) -> Result<Answer, Error> {
-    query.count = count;
+    query.count = if query.count == 0 { 0 } else { count };
     let (mut rows, mut included, mut total) = (Vec::new(), BTreeSet::new(), None);
     loop {
         let page = record.search(ctx, query.clone()).await?;

@@ -17,13 +17,13 @@ use sha2::{Digest as _, Sha256};
 const REDIRECT: &str = "https://app.example/callback";
 const VERIFIER: &str = "a-verifier-of-forty-three-characters-or-more-1234567890";
 
-struct Lent {
+pub(crate) struct Lent {
     client: String,
-    person: Ctx,
+    pub(crate) person: Ctx,
 }
 
 /// Patient p1 with an account and a session, and an application without a secret.
-async fn lent(bench: &Bench) -> Lent {
+pub(crate) async fn lent(bench: &Bench) -> Lent {
     bench.record.set_secret_key(&[7; 32]);
     let spec = AccountSpec {
         display: "Amina".into(),
@@ -59,7 +59,7 @@ async fn signed_in(bench: &Bench) -> Ctx {
 }
 
 impl Lent {
-    fn claim(&self) -> ClientClaim {
+    pub(crate) fn claim(&self) -> ClientClaim {
         ClientClaim { id: Some(self.client.clone()), proof: Proof::None }
     }
 
@@ -79,7 +79,7 @@ impl Lent {
         bench.record.begin_authorization(asked).await.map_err(|_| ())
     }
 
-    async fn code(&self, bench: &Bench) -> String {
+    pub(crate) async fn code(&self, bench: &Bench) -> String {
         let id = self.request(bench, None).await.unwrap();
         let yes = Decision { is_approved: true, ..Decision::default() };
         let url = bench.record.decide_authorization(&self.person, &id, yes).await.unwrap();
@@ -87,7 +87,7 @@ impl Lent {
         rest.split('&').next().unwrap().to_owned()
     }
 
-    async fn redeem(&self, record: &Record, code: &str) -> Result<TokenAnswer, Error> {
+    pub(crate) async fn redeem(&self, record: &Record, code: &str) -> Result<TokenAnswer, Error> {
         record.redeem_code(&self.claim(), code, REDIRECT, VERIFIER, None).await
     }
 }

@@ -145,11 +145,17 @@ async fn versions_stay_with_their_patient() {
         bench.seed(set(vec![create(observation("moved", "p2", "70"))])).await;
         let target = key("Observation/moved");
         bench.seed(set(vec![crate::update(observation("moved", "p1", "70"), None)])).await;
-        let p1 = bench.patient();
+        let (p1, p2) = (bench.patient(), bench.other_patient());
         assert!(bench.record.vread(&p1, &target, 2).await.is_ok());
         assert_eq!(name(&bench.record.vread(&p1, &target, 1).await.unwrap_err()), "NotFound");
         let history = bench.record.history(&p1, &target, None, 10).await.unwrap();
         assert_eq!(history.entries.iter().map(|e| e.version).collect::<Vec<_>>(), [2]);
+        // Nor has the other one any of it, her own former version included: the row is not hers.
+        for version in [1, 2] {
+            assert_eq!(name(&bench.record.vread(&p2, &target, version).await.unwrap_err()), "NotFound");
+        }
+        assert_eq!(name(&bench.record.read(&p2, &target).await.unwrap_err()), "NotFound");
+        assert!(bench.record.history(&p2, &target, None, 10).await.is_err());
         // And away again: what was hers does not open the row that is not.
         bench.seed(set(vec![crate::update(observation("moved", "p2", "70"), None)])).await;
         for error in [
@@ -159,6 +165,9 @@ async fn versions_stay_with_their_patient() {
         ] {
             assert_eq!(name(&error), "NotFound");
         }
+        let versions = bench.record.history(&p2, &target, None, 10).await.unwrap();
+        assert_eq!(versions.entries.iter().map(|e| e.version).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(name(&bench.record.vread(&p2, &target, 2).await.unwrap_err()), "NotFound");
     })
     .await;
 }

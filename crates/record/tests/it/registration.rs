@@ -39,7 +39,7 @@ async fn sms(bench: &Bench) -> (String, String) {
     (message.body.clone(), message.template.clone())
 }
 
-async fn code(bench: &Bench) -> String {
+pub(crate) async fn code(bench: &Bench) -> String {
     let (body, _) = sms(bench).await;
     body.split(|c: char| !c.is_ascii_digit()).find(|part| part.len() == 6).unwrap().to_owned()
 }
@@ -48,7 +48,7 @@ fn wrong(code: &str) -> String {
     format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
 }
 
-async fn register(bench: &Bench, form: NewPatient) -> Session {
+pub(crate) async fn register(bench: &Bench, form: NewPatient) -> Session {
     let started = bench.record.begin_registration(&anonymous(bench), form).await.unwrap();
     bench
         .record

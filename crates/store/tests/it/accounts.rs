@@ -163,8 +163,10 @@ fn codes_are_counted_and_used_once() {
         assert_eq!(temp.store.write_blocking(|tx| one_time_code::count_attempt(tx, "abc")), Ok(2));
         let sent = temp.store.read_blocking(|tx| one_time_code::sent_since(tx, "+254712345678", at(30)));
         assert_eq!(sent, Ok(2));
-        assert_eq!(temp.store.write_blocking(|tx| one_time_code::remove(tx, "abc")), Ok(true));
-        assert_eq!(temp.store.write_blocking(|tx| one_time_code::remove(tx, "abc")), Ok(false));
+        assert_eq!(temp.store.write_blocking(|tx| one_time_code::use_up(tx, "abc")), Ok(true));
+        assert_eq!(temp.store.write_blocking(|tx| one_time_code::use_up(tx, "abc")), Ok(false));
+        let sent = temp.store.read_blocking(|tx| one_time_code::sent_since(tx, "+254712345678", at(30)));
+        assert_eq!(sent, Ok(2), "used codes count among those sent");
     }
 }
 

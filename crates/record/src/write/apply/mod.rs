@@ -122,7 +122,7 @@ impl Job {
             return Ok((replayed, None));
         }
         for code in &self.request.codes {
-            if !store::one_time_code::remove(tx, code)? {
+            if !store::one_time_code::use_up(tx, code)? {
                 let rule = Rule::new("code-expired", "This code was just used.").at("/code");
                 return Err(Error::Rule(rule).into());
             }
