@@ -435,6 +435,8 @@ test('a patient protects her account too, in Kiswahili', async () => {
   });
   const code = /\b\d{6}\b/.exec((await sms(first, /\b\d{6}\b/)).text)[0];
   await api(page, 'POST', `auth/register/${begun.registration_id}/confirm`, { code });
+  // A code to a phone is not enough to change that phone: she shows her password first.
+  await api(page, 'POST', 'auth/login', { login: `+${first}`, password: 'ndege watatu angani' });
   await page.goto('/settings');
   await page.getByRole('link', { name: 'Akaunti na usalama' }).click();
   await arrivedAt(page, '/settings/security');
