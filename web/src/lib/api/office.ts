@@ -20,6 +20,7 @@ export type OneTimePassword = Schemas['OneTimePassword'];
 export type AuditRow = Schemas['AuditEntry'];
 export type JobState = 'dead' | 'ready' | 'leased' | 'done';
 export type Job = Omit<Schemas['JobRow'], 'state' | 'data'> & { state: JobState; data: unknown };
+export type Labelling = Schemas['Labelling'];
 export type MessageState = Schemas['MessageState'];
 export type Message = Schemas['MessageRow'];
 export type Integration = Schemas['Integration'];
