@@ -2,6 +2,7 @@
 // recovery codes, forced changes, step-up, sessions that end elsewhere, and a tablet that several people share.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { arrivedAt, authenticator, byPassword, keepCodes, pageApi as api } from '../lib/account.mjs';
 import { totp } from '../lib/api.mjs';
 import { accessible, arrived, DESK, openBrowser, person, PHONE, PASSWORD, shoot, signIn, sms, URL_BASE } from '../lib/world.mjs';
 
@@ -30,59 +31,6 @@ async function someone(viewport, options) {
   opened.push(found);
   return found;
 }
-/** By the path alone: the wanted page stands in the address of the sign-in page too. */
-const arrivedAt = (page, path) => page.waitForURL((url) => url.pathname === path);
-/** One request with the page's own session. */
-async function api(page, method, path, body) {
-  const reply = await page.evaluate(
-    async ([method, path, body]) => {
-      const response = await fetch(`/api/v1/${path}`, {
-        method,
-        headers: body === undefined ? {} : { 'content-type': 'application/json' },
-        body: body === undefined ? undefined : JSON.stringify(body)
-      });
-      const text = await response.text();
-      return { status: response.status, body: text ? JSON.parse(text) : undefined };
-    },
-    [method, path, body]
-  );
-  assert.ok(reply.status < 300, `${method} ${path}: ${reply.status} ${JSON.stringify(reply.body)}`);
-  return reply.body;
-}
-/** An authenticator inside Chromium, as a phone with a fingerprint reader has it. */
-async function authenticator(page) {
-  const cdp = await page.context().newCDPSession(page);
-  await cdp.send('WebAuthn.enable');
-  const { authenticatorId } = await cdp.send('WebAuthn.addVirtualAuthenticator', {
-    options: {
-      protocol: 'ctap2',
-      ctap2Version: 'ctap2_1',
-      transport: 'internal',
-      hasResidentKey: true,
-      hasUserVerification: true,
-      isUserVerified: true,
-      automaticPresenceSimulation: true
-    }
-  });
-  return {
-    credentials: async () => (await cdp.send('WebAuthn.getCredentials', { authenticatorId })).credentials,
-    add: (credential) => cdp.send('WebAuthn.addCredential', { authenticatorId, credential }),
-    touch: (enabled) => cdp.send('WebAuthn.setAutomaticPresenceSimulation', { authenticatorId, enabled })
-  };
-}
-async function byPassword(page, login, password, next = '') {
-  await page.goto(`/sign-in${next}`);
-  await page.getByLabel('Phone number, e-mail or user name').fill(login);
-  await page.getByLabel('Password', { exact: true }).fill(password);
-  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
-}
-async function keepCodes(page) {
-  await page.getByRole('heading', { name: 'Keep these recovery codes' }).waitFor();
-  const shown = await page.locator('.codes code').allTextContents();
-  assert.equal(shown.length, 10);
-  return shown;
-}
-
 test('an invited nurse chooses a password and a passkey', async () => {
   const made = await api(admin.page, 'POST', 'admin/users/invitations', {
     user: { login: NURSE.login, display: NURSE.display, roles: ['nurse'], language: 'en', practitioner: PRACTITIONER },

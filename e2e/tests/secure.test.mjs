@@ -308,16 +308,16 @@ test('sign-in: rules, shared devices, providers, sealed codes', { timeout: 240_0
   await step('a device is registered, renamed and revoked', async () => {
     await page.goto('/admin/security/devices');
     await page.getByRole('button', { name: 'Make this device a shared one' }).click();
-    await page.getByRole('dialog').getByLabel('Name').fill('Tablet, ward 3');
+    await page.getByRole('dialog').getByLabel('Name').fill('Tablet, theatre');
     await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
-    await page.getByRole('button', { name: 'Rename: Tablet, ward 3' }).click();
-    await page.getByRole('dialog').getByLabel('Name').fill('Tablet, ward 4');
+    await page.getByRole('button', { name: 'Rename: Tablet, theatre' }).click();
+    await page.getByRole('dialog').getByLabel('Name').fill('Tablet, recovery room');
     await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
-    await page.getByRole('button', { name: 'Revoke: Tablet, ward 4' }).waitFor();
+    await page.getByRole('button', { name: 'Revoke: Tablet, recovery room' }).waitFor();
     await seen(page, 'secure-devices');
-    await page.getByRole('button', { name: 'Revoke: Tablet, ward 4' }).click();
+    await page.getByRole('button', { name: 'Revoke: Tablet, recovery room' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
-    await page.getByRole('button', { name: 'Revoke: Tablet, ward 4' }).waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Revoke: Tablet, recovery room' }).waitFor({ state: 'detached' });
   });
   await step('outside providers', async () => {
     await page.goto('/admin/security/providers');

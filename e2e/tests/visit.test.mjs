@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { breakSockets, chatLines, control, instrument, path, say, untilFramesMove, untilPhase, untilSound } from '../lib/call.mjs';
 import { api, openAlways, signedIn } from '../lib/api.mjs';
+import { bookVisit, enterWaitingRoom } from '../lib/portal.mjs';
 import { DESK, OTHER_DOCTOR as DOCTOR, PHONE, SANDBOX, WAIT_MS, accessible, openBrowser, person, shoot, signIn, sms, until } from '../lib/world.mjs';
 
 let browser;
@@ -67,54 +68,24 @@ async function register(t, patient, handset, { given, family, phone, msisdn, sho
 }
 
 async function book(t, patient, { msisdn, reason, shots }) {
-  const { page } = patient;
   const found = await api('GET', `providers/${provider}`, doctorToken);
-  await step(t, 'choose the doctor and a time, and book', async () => {
-    await page.goto('/book');
-    await page.getByRole('link', { name: /General practice/ }).click();
-    await page.getByLabel('Language').first().waitFor();
-    if (shots) {
-      await page.getByRole('link', { name: new RegExp(found.name.family) }).first().waitFor();
-      await accessible(page, 'choose a doctor');
-      await shoot(page, 'book-person');
-    }
-    await page.locator(`a[href*="${provider}"]`).click();
-    await page.getByRole('radio', { name: /Video/ }).check();
-    await page.locator('ul.list a.item').first().click();
-    await page.locator('ul.times a').first().waitFor();
-    if (shots) {
-      await accessible(page, 'choose a time');
-      await shoot(page, 'book-time');
-    }
-    await page.locator('ul.times a').first().click();
-    await page.getByLabel('What is it about?').fill(reason);
-    if (shots) await shoot(page, 'book-check');
-    await page.getByRole('button', { name: 'Book this visit' }).click();
-    await page.waitForURL(/\/appointments\//);
+  const look = shots && (async (page, name) => {
+    if (name === 'book-person') await page.getByRole('link', { name: new RegExp(found.name.family) }).first().waitFor();
+    if (name !== 'book-check') await accessible(page, name);
+    await shoot(page, name);
   });
+  const id = await step(t, 'choose the doctor and a time, and book', () => bookVisit(patient.page, provider, { kind: /Video/, reason, look }));
   await step(t, 'the confirmation arrives by SMS', () => sms(msisdn, new RegExp(found.name.family)));
-  return page.url().split('/').at(-1);
+  return id;
 }
 
-async function enterWaitingRoom(t, patient, appointment, shots) {
-  const { page } = patient;
-  await step(t, 'check camera, microphone and relay, and enter the waiting room', async () => {
-    await page.goto(`/visit/${appointment}`);
-    await page.getByRole('button', { name: 'Start the checks' }).click();
-    await page.getByText('Ready for the call').waitFor();
-    await page.getByText('You can be seen').waitFor();
-    if (shots) {
-      await accessible(page, 'pre-call check');
-      await shoot(page, 'precall');
-    }
-    await page.getByRole('button', { name: 'Enter the waiting room' }).click();
-    await page.getByRole('heading', { name: /will be with you soon/ }).waitFor();
-    if (shots) {
-      await accessible(page, 'waiting room');
-      await shoot(page, 'waiting-room');
-    }
-  });
-}
+const waits = (t, patient, appointment, shots) =>
+  step(t, 'check camera, microphone and relay, and enter the waiting room', () =>
+    enterWaitingRoom(patient.page, appointment, shots && (async (page, name) => {
+      await accessible(page, name);
+      await shoot(page, name);
+    }))
+  );
 
 async function callBegins(t, patient, doctor, name, expected, shots) {
   await step(t, 'the doctor sees who waits and admits', async () => {
@@ -190,7 +161,7 @@ test('a complete visit, with a direct call and M-PESA', { timeout: 600_000 }, as
       await patient.page.reload();
     });
     const appointment = await book(t, patient, { ...someone, reason: 'Fever and headache' });
-    await enterWaitingRoom(t, patient, appointment, true);
+    await waits(t, patient, appointment, true);
     await step(t, 'the doctor signs in', () => signIn(doctor.page, DOCTOR));
     await callBegins(t, patient, doctor, someone.family, 'direct', true);
     await step(t, 'mute, camera off and chat reach the other side', async () => {
@@ -306,7 +277,7 @@ test('a call forced through the relay', { timeout: 300_000 }, async (t) => {
   await instrument(doctor.context, { relay: true });
   await register(t, patient, handset, someone);
   const appointment = await book(t, patient, { ...someone, reason: 'Follow-up' });
-  await enterWaitingRoom(t, patient, appointment, false);
+  await waits(t, patient, appointment, false);
   await signIn(doctor.page, DOCTOR);
   await callBegins(t, patient, doctor, someone.family, 'relay', false);
   await step(t, 'mute and camera off are shown to the other side', async () => {
