@@ -38,6 +38,13 @@ pub fn check(root: &Path, problems: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Each row of the page: its number, and the tests and commands that prove it. Errors: the page cannot be read.
+pub fn rows(root: &Path) -> anyhow::Result<Vec<(String, Vec<String>)>> {
+    let text = std::fs::read_to_string(root.join(PAGE))?;
+    let row = |cells: Vec<String>| Some((cells.first()?.clone(), named(cells.get(2)?)));
+    Ok(text.lines().filter_map(cells).filter_map(row).collect())
+}
+
 /// The cells of a row of a table; headings, rules and other lines are none.
 fn cells(line: &str) -> Option<Vec<String>> {
     let inner = line.trim().strip_prefix('|')?.strip_suffix('|')?;
@@ -84,7 +91,8 @@ fn exists(root: &Path, name: &str) -> Result<(), String> {
     }
 }
 
-fn title(name: &str) -> Option<String> {
+/// What stands in quotes behind the file of a test in browsers.
+pub fn title(name: &str) -> Option<String> {
     let (_, rest) = name.split_once('"')?;
     rest.strip_suffix('"').filter(|t| !t.is_empty()).map(str::to_owned)
 }

@@ -9,7 +9,9 @@ mod faults;
 mod postgres;
 mod prerequisites;
 mod python;
+mod self_test;
 mod shell;
+mod statements;
 mod suite;
 mod supply;
 mod tidy;
@@ -46,12 +48,18 @@ enum Task {
     Differential(differential::Options),
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
     Bench(bench::Options),
+    /// Runs what proves the controls of docs/controls.md, all or some, and writes a report for the release.
+    Controls(self_test::Options),
     /// The crate rules of docs/ARCHITECTURE.md; and whether the tests that docs/controls.md names are there.
     Tidy,
     /// Regenerates the R4 definitions, the OpenAPI document and the web client's types.
     Codegen,
     /// Builds the web client and the release binaries, and lists what they are made of (CycloneDX).
-    Build,
+    Build {
+        /// Builds all of it a second time from nothing and compares: both must be the same, bit for bit.
+        #[arg(long)]
+        twice: bool,
+    },
     /// Licences, sources and known holes of everything the program is made of.
     Deny,
 }
@@ -69,17 +77,19 @@ fn main() -> anyhow::Result<()> {
         Task::Faults(options) => faults::run_all(&options),
         Task::Differential(options) => differential::run_all(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Controls(options) => self_test::run(&options),
         Task::Tidy => tidy::run(),
         Task::Deny => supply::check(),
         Task::Codegen => {
             codegen::run()?;
             web::api_types()
         }
-        Task::Build => {
+        Task::Build { twice } => {
             prerequisites::node()?;
             web::build()?;
             demo::release_binaries()?;
-            supply::write_bill_of_materials().map(drop)
+            supply::write_bill_of_materials()?;
+            if twice { supply::build_again() } else { Ok(()) }
         }
     }
 }

@@ -83,6 +83,18 @@ pub fn browser() -> anyhow::Result<()> {
     run(hospital.tell(Command::new("npm").args(["test"]).current_dir(&e2e)).env("UZIMA_CHROMIUM", chromium))
 }
 
+/// One file of the tests in browsers, against a hospital of its own; what Node's runner printed (TAP), whatever the outcome.
+pub fn browser_file(file: &str) -> anyhow::Result<String> {
+    let chromium = prerequisites::chromium()?;
+    let e2e = root().join("e2e");
+    web::install(&e2e)?;
+    let hospital = Hospital::open()?;
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-reporter=tap", file]).current_dir(&e2e).env("UZIMA_CHROMIUM", chromium);
+    let output = hospital.tell(&mut node).stderr(std::process::Stdio::inherit()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Other people's FHIR clients and a fuzzer of the API, against a demonstration hospital of their own.
 pub fn clients() -> anyhow::Result<()> {
     let folder = root().join("e2e/clients");

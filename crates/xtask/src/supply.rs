@@ -88,6 +88,38 @@ pub fn write_bill_of_materials() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// What a release consists of, below `release`.
+const RELEASE: &[&str] = &["uzima", "uzima-sandbox", "uzima.cdx.json"];
+
+/// O4: builds once more, with nothing left of the first build but its result, at the same place, since programs name the
+/// folders they were built in. Errors: a file that differs, by name and place.
+pub fn build_again() -> anyhow::Result<()> {
+    let (own, first) = (shell::target().join("release"), shell::target().join("release-first"));
+    drop(std::fs::remove_dir_all(&first));
+    std::fs::rename(&own, &first).context("setting the first build aside")?;
+    let again = crate::web::build().and_then(|()| crate::demo::release_binaries().map(drop));
+    again.and_then(|()| write_bill_of_materials().map(drop)).context("the second build")?;
+    let mut differ = Vec::new();
+    for name in RELEASE {
+        let read = |folder: &PathBuf| std::fs::read(folder.join(name)).with_context(|| (*name).to_owned());
+        if let Some(place) = first_difference(&read(&first)?, &read(&own)?) {
+            differ.push(format!("{name} from byte {place} on"));
+        }
+    }
+    if !differ.is_empty() {
+        // Kept, so that the two can be looked at.
+        anyhow::bail!("two builds differ: {}; the first is in {}", differ.join(", "), first.display());
+    }
+    std::fs::remove_dir_all(&first)?;
+    eprintln!("Two builds are the same: {}", RELEASE.join(", "));
+    Ok(())
+}
+
+fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    let differs = one.iter().zip(other).position(|(a, b)| a != b);
+    differs.or((one.len() != other.len()).then(|| one.len().min(other.len())))
+}
+
 /// Name and version of every package of a lock file, with its checksum where it is not ours.
 fn checksums(lock: &str) -> anyhow::Result<BTreeMap<(String, String), Option<String>>> {
     let table: toml::Table = lock.parse().context("Cargo.lock")?;
@@ -217,6 +249,13 @@ mod tests {
         assert!(passes());
         entry("anyhow", "RUSTSEC-2026-9999");
         assert!(!passes());
+    }
+
+    #[test]
+    fn builds_are_compared_to_the_end() {
+        assert_eq!(first_difference(b"abc", b"abc"), None);
+        assert_eq!(first_difference(b"abc", b"abd"), Some(2));
+        assert_eq!(first_difference(b"abc", b"abcd"), Some(3));
     }
 
     #[test]

@@ -115,6 +115,9 @@ fn sources(name: &str, path: &Path, problems: &mut Vec<String>) -> anyhow::Resul
             problems
                 .push(format!("{shown}: {lines} lines; split it by what it is about (limit {LINES_MAX})"));
         }
+        if name == "store" {
+            crate::statements::check(&file, &shown, &text, problems);
+        }
         for (number, line) in text.lines().enumerate() {
             let at = || format!("{shown}:{}", number + 1);
             let code = line.trim_start();
