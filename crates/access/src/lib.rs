@@ -16,6 +16,7 @@ pub mod scope;
 pub mod seal;
 pub mod sensitivity;
 pub mod standing;
+pub mod trust;
 
 pub use care::CareLink;
 pub use class::Class;

@@ -284,7 +284,7 @@ pub fn may(ctx: &Ctx, capability: Capability) -> bool {
     }
 }
 
-fn role_may(role: Role, capability: Capability) -> bool {
+pub(crate) fn role_may(role: Role, capability: Capability) -> bool {
     use Capability::*;
     match role {
         Role::Administrator => matches!(

@@ -180,10 +180,9 @@ impl Insight {
         });
         let mut new = self.new_job(ctx, Kind::Export, request, json!({}));
         new.transaction = new.transaction.checked_sub(OVERLAP).unwrap_or(new.transaction);
-        let what = format!("bulk/{} {}", new.id, ask.url);
-        let id = self.insert(new, Vec::new()).await?;
-        record.audit_bulk(ctx, "bulk.export", &what, &[]).await?;
-        Ok(id)
+        // Before it begins: a stop in between leaves a trace of what was meant, never an export without one.
+        record.audit_bulk(ctx, "bulk.export", &format!("bulk/{} {}", new.id, ask.url), &[]).await?;
+        self.insert(new, Vec::new()).await
     }
 
     /// Begins writing a view's rows to files. Errors: as [Insight::start_export].
@@ -208,9 +207,8 @@ impl Insight {
         let mut new = self.new_job(ctx, Kind::View, request, json!({}));
         new.transaction = new.transaction.checked_sub(OVERLAP).unwrap_or(new.transaction);
         let what = format!("bulk/{} view {} of {}", new.id, view.name, view.kind.name());
-        let id = self.insert(new, Vec::new()).await?;
         record.audit_bulk(ctx, "bulk.view", &what, &[]).await?;
-        Ok(id)
+        self.insert(new, Vec::new()).await
     }
 
     /// Those whose data is wanted; `None`: everybody's.
@@ -398,7 +396,7 @@ impl Insight {
     }
 
     /// After the last type: what was left out goes into a file of errors, and the job is done.
-    async fn export_end(&self, _ctx: &Ctx, job: &Job, plan: &Plan, mut at: Progress) -> Result<(), Error> {
+    async fn export_end(&self, ctx: &Ctx, job: &Job, plan: &Plan, mut at: Progress) -> Result<(), Error> {
         let mut files = Vec::new();
         if !plan.left_out.is_empty() {
             let lines: Vec<Value> = plan
@@ -413,6 +411,7 @@ impl Insight {
             at.next_file += 1;
         }
         let (id, token, progress, expires) = (job.id, job.token, at.to_json(), self.expiry());
+        self.record().audit_bulk(ctx, "bulk.exported", &format!("bulk/{id}"), &[]).await?;
         self.record()
             .store()
             .write(move |tx| {

@@ -147,9 +147,8 @@ impl Insight {
         // Numbers up to that of the last input are theirs.
         let progress = json!({"next_file": inputs.len() + 1, "fetched": files.len()});
         let new = job::New { id, ..self.new_job(ctx, Kind::Import, request, progress) };
-        let id = self.insert(new, files).await?;
         self.record().audit_bulk(ctx, "bulk.import", &format!("bulk/{id} {url}"), &[]).await?;
-        Ok(id)
+        self.insert(new, files).await
     }
 
     /// One piece: fetches a file, or takes some lines of it.

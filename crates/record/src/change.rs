@@ -114,6 +114,8 @@ pub enum Effect {
     },
     /// Rights beyond the table: broken glasses, proxies, changed cells.
     Rights(crate::rights::RightsEffect),
+    /// A change of an account that a second person settles.
+    AccountChange(Box<crate::authn::four_eyes::Settling>),
     /// What people ask about their data, holds, retention, recipients.
     Subject(crate::subject::SubjectEffect),
     /// Takes back what [Effect::Merge] moved; [crate::Error::VersionConflict] if it was taken back already.

@@ -27,6 +27,10 @@ pub enum Command {
     EnableUser {
         login: String,
     },
+    /// Of these roles and no others.
+    RequireSecondFactor {
+        roles: Vec<Role>,
+    },
     /// In the audit trail: `uzima keys` has changed keys.
     NoteKeyChange {
         what: String,
@@ -141,6 +145,12 @@ pub async fn run(record: &Record, command: Command) -> Result<Value, Error> {
         }
         Command::DisableUser { login } => set_disabled(record, &ctx, &login, true).await?,
         Command::EnableUser { login } => set_disabled(record, &ctx, &login, false).await?,
+        Command::RequireSecondFactor { roles } => {
+            let policy = record.security_policy().await?;
+            let policy = record::authn::SecurityPolicy { required_roles: roles.clone(), ..policy };
+            record.set_security_policy(&ctx, policy).await?;
+            json!({"required_roles": roles})
+        }
         Command::NoteKeyChange { what } => {
             record.note_key_change(&ctx, &what).await?;
             json!({})

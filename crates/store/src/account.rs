@@ -277,6 +277,21 @@ pub fn list_of(
     Ok(Page::cut(rows, limit, |a| Cursor { time_us: 0, number: a.id }))
 }
 
+/// Accounts that are open and have one of these roles, oldest first, at most 200.
+pub fn with_roles(tx: &mut dyn Tx, roles: &[Role]) -> Result<Vec<Account>> {
+    if roles.is_empty() {
+        return Ok(Vec::new());
+    }
+    let patterns: Vec<String> = roles.iter().map(|role| format!("%\"{}\"%", role.code())).collect();
+    let any: Vec<String> = (1..=patterns.len()).map(|n| format!("roles LIKE ${n}")).collect();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM account WHERE disabled = 0 AND ({}) ORDER BY id LIMIT 200",
+        any.join(" OR ")
+    );
+    let values: Vec<Param<'_>> = patterns.iter().map(|pattern| pattern.into()).collect();
+    tx.all(&sql, &values, read)
+}
+
 /// Those of these ids that there are.
 pub fn some(tx: &mut dyn Tx, ids: &[i64]) -> Result<Vec<Account>> {
     if ids.is_empty() {

@@ -22,6 +22,8 @@ pub struct Emergency {
     pub ended: Option<Timestamp>,
     pub review: Option<Review>,
     pub alerted: Option<Timestamp>,
+    /// By somebody without a second factor, who typed her password anew.
+    pub by_password: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +37,7 @@ pub struct Review {
 }
 
 const COLUMNS: &str = "id, account, patient, reason, explanation, at_us, until_us, ended_us, reviewed_us, reviewed_by, \
-                       verdict, note, alerted_us";
+                       verdict, note, alerted_us, by_password";
 /// Most rows of one list.
 const MAX_ROWS: i64 = 500;
 
@@ -60,14 +62,15 @@ fn read(row: &crate::Row<'_>) -> Result<Emergency> {
         ended: row.opt_time(7)?,
         review,
         alerted: row.opt_time(12)?,
+        by_password: row.bool(13)?,
     })
 }
 
 /// Writes down a new one; reviews are [review]'s.
 pub fn insert(tx: &mut dyn Tx, new: &Emergency) -> Result<()> {
     tx.execute(
-        "INSERT INTO emergency (id, account, patient, reason, explanation, at_us, until_us) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO emergency (id, account, patient, reason, explanation, at_us, until_us, by_password) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         params![
             &new.id,
             new.account,
@@ -75,7 +78,8 @@ pub fn insert(tx: &mut dyn Tx, new: &Emergency) -> Result<()> {
             &new.reason,
             &new.explanation,
             new.at,
-            new.until
+            new.until,
+            new.by_password
         ],
     )?;
     Ok(())

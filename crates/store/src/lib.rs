@@ -10,6 +10,7 @@
 //! **Must never depend on:** HTTP, the domain crates, or what a resource means beyond its index entries.
 
 pub mod account;
+pub mod account_change;
 pub mod audit;
 pub mod backup;
 pub mod backup_run;

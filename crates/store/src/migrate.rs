@@ -50,6 +50,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     29 "0029_rights",
     30 "0030_backup",
     31 "0031_audit_journal",
+    32 "0032_four_eyes",
 ];
 
 /// Where a database stands.

@@ -81,9 +81,10 @@ impl Insight {
             "patient": patient, "horizon": horizon, "total": total, "language": language,
         });
         let new = self.new_job(ctx, Kind::Copy, request, json!({}));
-        let id = self.insert(new, Vec::new()).await?;
+        // Before it begins: a stop in between leaves a trace of what was meant, never a copy without one.
         let patients = [patient.to_owned()];
-        record.audit_bulk(ctx, "copy.make", &format!("copy/{id}"), &patients).await?;
+        record.audit_bulk(ctx, "copy.make", &format!("copy/{}", new.id), &patients).await?;
+        let id = self.insert(new, Vec::new()).await?;
         let shown = self.job(ctx, id).await?;
         Ok(copy_of(&shown.job, &[]))
     }
@@ -122,8 +123,11 @@ impl Insight {
         Ok((download, format!("my-health-record-{day}.zip")))
     }
 
-    /// It was fetched whole: it goes. Errors: `Busy`.
-    pub async fn copy_taken(&self, id: Uuid) -> Result<(), Error> {
+    /// It was fetched whole: it goes. Audited. Errors: `Busy`.
+    pub async fn copy_taken(&self, ctx: &Ctx, id: Uuid) -> Result<(), Error> {
+        let shown = self.job(ctx, id).await?;
+        let patients = [copy_of(&shown.job, &[]).patient];
+        self.record().audit_bulk(ctx, "copy.taken", &format!("copy/{id}"), &patients).await?;
         self.record().store().write(move |tx| job::cancel(tx, id)).await?;
         self.inner.bell.notify_waiters();
         Ok(())

@@ -138,7 +138,7 @@ async fn a_copy_holds_everything_of_one_patient_and_nothing_of_others() {
         assert!(written >= 4 && written <= log.rows.len(), "{written} of {}", log.rows.len());
 
         // Once, and an hour.
-        world.insight.copy_taken(copy.id).await.unwrap();
+        world.insight.copy_taken(&amina, copy.id).await.unwrap();
         assert!(matches!(world.insight.open_copy(&amina, copy.id).await, Err(Error::NotFound)));
         let copy = world.insight.start_copy(&amina, "amina").await.unwrap();
         world.finish(Kind::Copy).await;

@@ -36,6 +36,8 @@ use tokio::sync::Mutex;
 
 /// The provider's document and keys are asked for again after this time.
 const FRESH: Duration = Duration::from_secs(3600);
+/// A provider that did not answer is not asked again for so long: starts of sign-in do not queue on it.
+const AWAY: Duration = Duration::from_secs(15);
 /// They are used so long where the provider does not answer.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 /// Tokens by an unknown key let the keys be asked for again, so often within [REFETCH_EVERY].
@@ -158,6 +160,8 @@ type Found = Client<
 #[derive(Default)]
 struct Known {
     metadata: Option<(Instant, Arc<Metadata>)>,
+    /// When it did not answer, and in which words.
+    away: Option<(Instant, String)>,
     /// When keys were asked for again because of an unknown one.
     refetched: Vec<Instant>,
 }
@@ -198,7 +202,20 @@ impl Provider {
             let _ = at;
             return Ok(metadata.clone());
         }
-        match self.discover().await {
+        // Whoever waited behind somebody who was not answered is not made to wait once more.
+        let away = known.away.as_ref().filter(|(at, _)| at.elapsed() < AWAY).map(|(_, text)| text.clone());
+        let asked = match away {
+            Some(text) => Err(OidcError::Unreachable(text)),
+            None => {
+                let asked = self.discover().await;
+                known.away = match &asked {
+                    Err(OidcError::Unreachable(text)) => Some((Instant::now(), text.clone())),
+                    _ => None,
+                };
+                asked
+            }
+        };
+        match asked {
             Ok(metadata) => {
                 known.metadata = Some((Instant::now(), metadata.clone()));
                 Ok(metadata)
@@ -460,7 +477,9 @@ impl Provider {
     /// Whether the provider answers now. Errors: [OidcError].
     pub async fn ask(&self) -> Result<(), OidcError> {
         let metadata = self.discover().await?;
-        self.known.lock().await.metadata = Some((Instant::now(), metadata));
+        let mut known = self.known.lock().await;
+        known.metadata = Some((Instant::now(), metadata));
+        known.away = None;
         Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! Accounts made and changed by administrators.
 
+use super::four_eyes::{self, Act, NewPerson};
 use super::{AccountChange, AccountRow, AccountSpec, secret, session};
 use crate::{Error, Record, Rule};
 use access::{Capability, Ctx, Principal, Role};
+use jiff::Timestamp;
 use store::account::{Account, NewAccount, Update};
 use store::audit::Outcome;
 
@@ -50,7 +52,7 @@ fn check_language(tag: &str) -> Result<(), Error> {
 }
 
 /// A role that needs a person in the record, without one, would silently see nothing.
-fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), Error> {
+pub(super) fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), Error> {
     if roles.is_empty() || roles.contains(&Role::Integration) {
         return refuse("roles-invalid", "/roles", "Choose at least one role for people.");
     }
@@ -67,10 +69,60 @@ fn check_roles(roles: &[Role], patient: bool, practitioner: bool) -> Result<(), 
     Ok(())
 }
 
+/// A new account as it is stored, without its password; a password that is given fits the person.
+/// Errors: as [Record::create_account].
+fn checked(new: &AccountSpec, now: Timestamp) -> Result<NewAccount, Error> {
+    let display = check_display(&new.display)?;
+    check_language(&new.language)?;
+    check_roles(&new.roles, new.patient.is_some(), new.practitioner.is_some())?;
+    let login = new.login.as_deref().map(|l| l.trim().to_lowercase());
+    let fits = |login: &String| {
+        (2..=MAX_TEXT_CHARS).contains(&login.chars().count())
+            && !login.chars().any(|c| c.is_whitespace() || c.is_control())
+    };
+    if !login.as_ref().is_none_or(fits) {
+        return refuse("login-invalid", "/login", "A login has at least two characters and no spaces.");
+    }
+    let written = new.phone.as_deref().map(str::trim).filter(|p| !p.is_empty());
+    let phone = written.and_then(super::phone_e164);
+    if written.is_some() && phone.is_none() {
+        return refuse("phone-invalid", "/phone", "Write the phone number like 0712 345 678.");
+    }
+    if login.is_none() && phone.is_none() {
+        return refuse("login-invalid", "/login", "Give a login or a phone number.");
+    }
+    if let Some(password) = &new.password {
+        let about = [login.as_deref(), phone.as_deref(), Some(&*display)];
+        super::password::check(password, &about.into_iter().flatten().collect::<Vec<_>>())?;
+    }
+    let email = new.email.as_deref().map(|e| e.trim().to_lowercase()).filter(|e| !e.is_empty());
+    let fits = |e: &String| {
+        e.contains('@')
+            && e.chars().count() <= MAX_TEXT_CHARS
+            && !e.chars().any(|c| c.is_whitespace() || c.is_control())
+    };
+    if !email.as_ref().is_none_or(fits) {
+        return refuse("email-invalid", "/email", "Write the e-mail address like name@clinic.example.");
+    }
+    Ok(NewAccount {
+        login,
+        phone,
+        email,
+        display,
+        password_hash: None,
+        roles: new.roles.clone(),
+        patient: new.patient.clone(),
+        practitioner: new.practitioner.clone(),
+        language: new.language.clone(),
+        created: now,
+    })
+}
+
 impl Record {
     /// Makes an account; only administrators and System principals. Returns its id and the one-time password if none
     /// was given. Errors: `Denied`; `Rule` `password-short`, `password-common`, `phone-invalid`, `login-invalid`,
-    /// `email-invalid`, `language-invalid`, `name-required`, `roles-invalid`, `practitioner-required`, `patient-required`; `Duplicate` `login-taken`.
+    /// `email-invalid`, `language-invalid`, `name-required`, `roles-invalid`, `practitioner-required`, `patient-required`,
+    /// `second-person-needed` (see [Record::ask_second_person]); `Duplicate` `login-taken`.
     pub async fn create_account(&self, ctx: &Ctx, new: AccountSpec) -> Result<(i64, Option<String>), Error> {
         self.make_account(ctx, new, true).await
     }
@@ -84,90 +136,37 @@ impl Record {
         Ok(self.make_account(ctx, AccountSpec { password: None, ..new }, false).await?.0)
     }
 
+    /// What is asked for as a new account, as it is stored. Errors: as [Record::create_account].
+    pub(super) async fn checked_account(&self, ctx: &Ctx, new: &AccountSpec) -> Result<NewAccount, Error> {
+        if !access::policy::may(ctx, Capability::ManageAccounts) {
+            return Err(self.denied(ctx, "account.create", "").await);
+        }
+        checked(new, self.now())
+    }
+
     async fn make_account(
         &self,
         ctx: &Ctx,
         new: AccountSpec,
         with_password: bool,
     ) -> Result<(i64, Option<String>), Error> {
-        if !access::policy::may(ctx, Capability::ManageAccounts) {
-            return Err(self.denied(ctx, "account.create", "").await);
+        let mut account = self.checked_account(ctx, &new).await?;
+        let one_time = match (&new.password, with_password) {
+            (None, true) => Some(secret::one_time_password()?),
+            _ => None,
+        };
+        if let Some(password) = new.password.as_ref().or(one_time.as_ref()) {
+            account.password_hash = Some(self.hash_password(password).await?);
         }
-        let display = check_display(&new.display)?;
-        check_language(&new.language)?;
-        check_roles(&new.roles, new.patient.is_some(), new.practitioner.is_some())?;
-        let login = match new.login.as_deref().map(|l| l.trim().to_lowercase()) {
-            None => None,
-            Some(login) => {
-                let fits = (2..=MAX_TEXT_CHARS).contains(&login.chars().count())
-                    && !login.chars().any(|c| c.is_whitespace() || c.is_control());
-                if !fits {
-                    return refuse(
-                        "login-invalid",
-                        "/login",
-                        "A login has at least two characters and no spaces.",
-                    );
-                }
-                Some(login)
-            }
-        };
-        let phone = match new.phone.as_deref().map(str::trim).filter(|p| !p.is_empty()) {
-            None => None,
-            Some(text) => match super::phone_e164(text) {
-                Some(phone) => Some(phone),
-                None => {
-                    return refuse("phone-invalid", "/phone", "Write the phone number like 0712 345 678.");
-                }
-            },
-        };
-        if login.is_none() && phone.is_none() {
-            return refuse("login-invalid", "/login", "Give a login or a phone number.");
-        }
-        let (password, one_time) = match new.password {
-            None if !with_password => (None, None),
-            Some(password) => {
-                let about: Vec<&str> =
-                    [login.as_deref(), phone.as_deref(), Some(&*display)].into_iter().flatten().collect();
-                super::password::check(&password, &about)?;
-                (Some(password), None)
-            }
-            None => {
-                let password = secret::one_time_password()?;
-                (Some(password.clone()), Some(password))
-            }
-        };
-        let email = new.email.as_deref().map(|e| e.trim().to_lowercase()).filter(|e| !e.is_empty());
-        let fits = |e: &String| {
-            e.contains('@')
-                && e.chars().count() <= MAX_TEXT_CHARS
-                && !e.chars().any(|c| c.is_whitespace() || c.is_control())
-        };
-        if !email.as_ref().is_none_or(fits) {
-            return refuse("email-invalid", "/email", "Write the e-mail address like name@clinic.example.");
-        }
-        let hash = match &password {
-            Some(password) => Some(self.hash_password(password).await?),
-            None => None,
-        };
+        let alone = self.guard(ctx, &Act::Create(Box::new(NewPerson::of(&account))), None).await?;
         let temporary = one_time.is_some();
-        let account = NewAccount {
-            login,
-            phone,
-            email,
-            display,
-            password_hash: hash,
-            roles: new.roles,
-            patient: new.patient,
-            practitioner: new.practitioner,
-            language: new.language,
-            created: self.now(),
-        };
         let mut event = self.audit_event(ctx, "account.create", Outcome::Success, "", &[]);
         let id = self
             .writing(move |tx| {
                 let id = store::account::create(tx, &account).map_err(crate::write::account_error)?;
                 let made = Update { account: id, temporary: Some(temporary), ..Update::default() };
                 store::account::update(tx, &made).map_err(crate::write::account_error)?;
+                four_eyes::note(tx, alone.as_ref().map(|alone| alone.about(id)).as_ref())?;
                 event.what = format!("account/{id}");
                 store::audit::append(tx, std::slice::from_ref(&event))?;
                 Ok(id)
@@ -236,7 +235,8 @@ impl Record {
     }
 
     /// Changes an account: administrators any, users their own language. Disabling or other roles end its sessions.
-    /// Errors: `Denied`, `StepUpNeeded` for roles, `NotFound`, `Rule` as in [Record::create_account], `own-account`.
+    /// Errors: `Denied`, `StepUpNeeded` for roles, `NotFound`, `Rule` as in [Record::create_account], `own-account`,
+    /// `second-person-needed`.
     pub async fn update_account(
         &self,
         ctx: &Ctx,
@@ -258,21 +258,19 @@ impl Record {
         if own && ctx.has_role(Role::Administrator) && (!keeps || change.disabled == Some(true)) {
             return refuse("own-account", "/roles", "Ask another administrator to change this about you.");
         }
-        if change.roles.as_ref().is_some_and(|roles| self.second_person_needed(ctx, account, roles)) {
-            let text = "Another administrator must give you a role that reads patients' facts.";
-            return refuse("second-person-needed", "/roles", text);
-        }
         if change.roles.is_some() {
+            if own {
+                self.check_own_roles(ctx, change.roles.as_deref().unwrap_or_default()).await?;
+            }
             self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
         }
         let current =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
+        let mut alone = None;
         if let Some(roles) = &change.roles {
-            check_roles(
-                roles,
-                current.patient.is_some(),
-                current.practitioner.is_some() || change.practitioner.is_some(),
-            )?;
+            let practitioner = current.practitioner.is_some() || change.practitioner.is_some();
+            check_roles(roles, current.patient.is_some(), practitioner)?;
+            alone = self.guard(ctx, &Act::Roles(roles.clone()), Some(&current)).await?;
         }
         let display = change.display.as_deref().map(check_display).transpose()?;
         change.language.as_deref().map(check_language).transpose()?;
@@ -288,9 +286,15 @@ impl Record {
             ..Update::default()
         };
         let event = self.audit_event(ctx, "account.update", Outcome::Success, &what, &[]);
+        let by = ctx.user().map(|user| user.account);
         let changed = self
             .writing(move |tx| {
                 store::account::update(tx, &update).map_err(crate::write::account_error)?;
+                four_eyes::left(tx, &current, &update, now)?;
+                if current.disabled && update.disabled == Some(false) {
+                    four_eyes::reopened(tx, account, by, now)?;
+                }
+                four_eyes::note(tx, alone.as_ref())?;
                 if ends_sessions {
                     store::session::end_all(tx, account, None)?;
                 }
@@ -309,16 +313,27 @@ impl Record {
     }
 
     /// A new one-time password for somebody who lost hers; ends her sessions. Administrators and System principals.
-    /// Errors: `Denied`, `StepUpNeeded`, `NotFound`.
+    /// Errors: `Denied`, `StepUpNeeded`, `NotFound`; `Rule` `second-person-needed`.
     pub async fn reset_by_administrator(&self, ctx: &Ctx, account: i64) -> Result<String, Error> {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "password.reset", &format!("account/{account}")).await);
         }
         let found =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
-        let password = secret::one_time_password()?;
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
-        self.set_password(ctx, &found, &password, "password.reset", true).await?;
+        let alone = self.guard(ctx, &Act::Password, Some(&found)).await?;
+        let password = self.new_password(ctx, &found).await?;
+        if alone.is_some() {
+            self.writing(move |tx| four_eyes::note(tx, alone.as_ref())).await?;
+        }
+        Ok(password)
+    }
+
+    /// A one-time password; the owner is told. Errors: `Busy`, `Internal`.
+    pub(super) async fn new_password(&self, ctx: &Ctx, account: &Account) -> Result<String, Error> {
+        let password = secret::one_time_password()?;
+        self.set_password(ctx, account, &password, "password.reset", true).await?;
+        self.notify(account, super::Notice::PasswordReset).await?;
         Ok(password)
     }
 

@@ -22,6 +22,10 @@ impl Record {
         }
         // Who has a second factor shows that one: the password alone may be known to whoever took the desk over.
         let factors = match session.enrolled.is_empty() {
+            // Her passkey may be the provider's.
+            false if session.factors.contains(&Factor::OutsidePasskey) => {
+                [session.enrolled.as_slice(), &[Factor::Outside]].concat()
+            }
             false => session.enrolled.clone(),
             // Perhaps she has no password at all.
             true if session.factors.contains(&Factor::Outside) => vec![Factor::Outside],

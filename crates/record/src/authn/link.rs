@@ -1,5 +1,6 @@
 //! Invitations of staff and links for a new password: sent or shown once, used once.
 
+use super::four_eyes::{self, Act};
 use super::{AccountSpec, Delivery, Invited, LinkFacts, Notice, Origin, SignIn, notice, secret, session};
 use crate::{Error, Record, Rule};
 use access::{Capability, Ctx, Factor};
@@ -12,11 +13,20 @@ use store::ceremony::Link;
 pub(super) const INVITATION: &str = "invitation";
 pub(super) const RESET: &str = "reset";
 /// An invitation waits for three days.
-const INVITATION_WAITS: SignedDuration = SignedDuration::from_hours(72);
+pub(super) const INVITATION_WAITS: SignedDuration = SignedDuration::from_hours(72);
 /// A link for a new password waits for half an hour.
 const RESET_WAITS: SignedDuration = SignedDuration::from_mins(30);
 /// Links for a new password that one account can make us send in an hour.
 const RESETS_PER_HOUR: super::throttle::Allowance = super::throttle::Allowance(4);
+
+/// Errors: `Rule` `has-password`.
+pub(super) fn check_invitable(row: &Account) -> Result<(), Error> {
+    if row.password_hash.is_none() {
+        return Ok(());
+    }
+    let text = "This person has a password already; reset it instead.";
+    Err(Error::Rule(Rule::new("has-password", text)))
+}
 
 fn gone() -> Error {
     Error::Rule(Rule::new("link-expired", "This link was used already or is too old; ask for a new one."))
@@ -34,27 +44,67 @@ impl Record {
     }
 
     /// Sends or shows a new invitation; earlier ones stop working. Errors: `Denied`, `StepUpNeeded`, `NotFound`;
-    /// `Rule` `has-password` for somebody who signs in already, `email-required`, `phone-required`.
+    /// `Rule` `has-password` for somebody who signs in already, `email-required`, `phone-required`,
+    /// `second-person-needed` for one that is shown.
     pub async fn invite_again(&self, ctx: &Ctx, account: i64, by: Delivery) -> Result<Invited, Error> {
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
+        if by == Delivery::Shown && access::policy::may(ctx, Capability::ManageAccounts) {
+            let row = self.account_row(account).await?.ok_or(Error::NotFound)?;
+            check_invitable(&row)?;
+            if let Some(alone) = self.guard(ctx, &Act::Invitation, Some(&row)).await? {
+                self.writing(move |tx| four_eyes::note(tx, Some(&alone))).await?;
+            }
+        }
         self.send_invitation(ctx, account, by).await
     }
 
-    async fn send_invitation(&self, ctx: &Ctx, account: i64, by: Delivery) -> Result<Invited, Error> {
+    /// A link for a new password to the owner's own address or number, which the administrator never sees: for whom she
+    /// knows to be locked out. What she has stays until the link is used. Errors: `Denied`, `StepUpNeeded`, `NotFound`;
+    /// `Rule` `email-required`, `phone-required`.
+    pub async fn send_reset(&self, ctx: &Ctx, account: i64, by: Delivery) -> Result<Invited, Error> {
+        let what = format!("account/{account}");
+        if !access::policy::may(ctx, Capability::ManageAccounts) {
+            return Err(self.denied(ctx, "password.reset-link", &what).await);
+        }
+        self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
+        let row = self.account_row(account).await?.ok_or(Error::NotFound)?;
+        if by == Delivery::Shown {
+            return Err(Error::Internal("a link that is shown is no link to the owner".into()));
+        }
+        notice::check_way(by, row.email.as_deref(), row.phone.as_deref())?;
+        self.deliver(ctx, &row, by, (RESET, RESET_WAITS, Notice::ResetLink)).await
+    }
+
+    pub(super) async fn send_invitation(
+        &self,
+        ctx: &Ctx,
+        account: i64,
+        by: Delivery,
+    ) -> Result<Invited, Error> {
         let what = format!("account/{account}");
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "account.invite", &what).await);
         }
         let row = self.account_row(account).await?.ok_or(Error::NotFound)?;
-        if row.password_hash.is_some() {
-            let text = "This person has a password already; reset it instead.";
-            return Err(Error::Rule(Rule::new("has-password", text)));
-        }
+        check_invitable(&row)?;
         notice::check_way(by, row.email.as_deref(), row.phone.as_deref())?;
-        let (token, link) = self.new_link(account, INVITATION, INVITATION_WAITS, ctx)?;
+        self.deliver(ctx, &row, by, (INVITATION, INVITATION_WAITS, Notice::Invitation)).await
+    }
+
+    /// Makes a link and sends it, or returns it to be shown.
+    async fn deliver(
+        &self,
+        ctx: &Ctx,
+        row: &Account,
+        by: Delivery,
+        (purpose, waits, notice): (&'static str, SignedDuration, Notice),
+    ) -> Result<Invited, Error> {
+        let account = row.id;
+        let (token, link) = self.new_link(account, purpose, waits, ctx)?;
         let expires_at = link.expires;
-        let message = self.link_message(&row, by, Notice::Invitation, &token, expires_at)?;
-        let event = self.audit_event(ctx, "account.invite", Outcome::Success, &what, &[]);
+        let message = self.link_message(row, by, notice, &token, expires_at)?;
+        let action = if purpose == INVITATION { "account.invite" } else { "password.reset-link" };
+        let event = self.audit_event(ctx, action, Outcome::Success, &format!("account/{account}"), &[]);
         self.writing(move |tx| {
             store::ceremony::put_link(tx, &link)?;
             if let Some(message) = &message {
@@ -64,16 +114,12 @@ impl Record {
             Ok(())
         })
         .await?;
-        let sent_to = match by {
-            Delivery::Email => row.email.as_deref().map(notice::masked_email),
-            Delivery::Sms => row.phone.as_deref().map(wire::phone::masked),
-            Delivery::Shown => None,
-        };
+        let sent_to = notice::masked(row.email.as_deref(), row.phone.as_deref(), by);
         let token = (by == Delivery::Shown).then_some(token);
         Ok(Invited { account, token, sent_to, expires_at })
     }
 
-    fn new_link(
+    pub(super) fn new_link(
         &self,
         account: i64,
         purpose: &str,

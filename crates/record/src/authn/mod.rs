@@ -6,6 +6,7 @@ mod cbor;
 mod code;
 mod device;
 pub mod duplicate;
+pub mod four_eyes;
 mod fresh;
 mod link;
 mod notice;
@@ -28,7 +29,7 @@ pub(crate) use code::KEEP_EXPIRED;
 use notice::Notice;
 pub use outside::{IdentityRow, ProviderRules, RoleRule, Trust, Vouched};
 pub use oversight::{AccountProtection, Attention};
-pub use policy::{SecondFactor, SecurityPolicy};
+pub use policy::{SecondFactor, SecondPerson, SecurityPolicy};
 pub(crate) use second::KEPT as CEREMONIES_KEPT;
 pub use second::TotpSetup;
 pub(crate) use session::user;
@@ -97,6 +98,20 @@ pub enum Delivery {
     Sms,
     /// To the administrator, who passes it on.
     Shown,
+}
+
+impl Delivery {
+    /// Stable; stored and shown to API users.
+    pub fn code(self) -> &'static str {
+        match self {
+            Delivery::Email => "email",
+            Delivery::Sms => "sms",
+            Delivery::Shown => "shown",
+        }
+    }
+    pub(crate) fn from_code(code: &str) -> Option<Delivery> {
+        [Delivery::Email, Delivery::Sms, Delivery::Shown].into_iter().find(|way| way.code() == code)
+    }
 }
 
 /// An invitation on its way.

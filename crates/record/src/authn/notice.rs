@@ -16,6 +16,8 @@ pub(super) enum Notice {
     FactorRemoved,
     RecoveryCodeUsed,
     PhoneChanged,
+    /// Somebody asked for a way into the account, and somebody else is to agree.
+    AccessAsked,
 }
 
 impl Notice {
@@ -29,6 +31,7 @@ impl Notice {
             Notice::FactorRemoved => "account.factor-removed",
             Notice::RecoveryCodeUsed => "account.recovery-code-used",
             Notice::PhoneChanged => "account.phone-changed",
+            Notice::AccessAsked => "account.access-asked",
         }
     }
 
@@ -73,6 +76,12 @@ impl Notice {
                 "Your phone number was changed",
                 format!("Uzima: your account has another phone number now. {ALARM}"),
             ),
+            Notice::AccessAsked => (
+                "Somebody asked for a way into your account",
+                format!(
+                    "Uzima: an administrator asked for a new way into your account; a second person decides. {ALARM}"
+                ),
+            ),
         }
     }
 
@@ -105,6 +114,12 @@ impl Notice {
             Notice::PhoneChanged => (
                 "Namba yako ya simu imebadilishwa",
                 format!("Uzima: akaunti yako sasa ina namba nyingine ya simu. {ALARM}"),
+            ),
+            Notice::AccessAsked => (
+                "Kuna ombi la kufungua akaunti yako",
+                format!(
+                    "Uzima: msimamizi ameomba njia mpya ya kuingia kwenye akaunti yako; mtu wa pili ataamua. {ALARM}"
+                ),
             ),
         }
     }
@@ -139,6 +154,12 @@ impl Notice {
                 "Votre numéro a changé",
                 format!("Uzima : votre compte a maintenant un autre numéro de téléphone. {ALARM}"),
             ),
+            Notice::AccessAsked => (
+                "On demande un accès à votre compte",
+                format!(
+                    "Uzima : un administrateur demande un nouvel accès à votre compte ; une autre personne décide. {ALARM}"
+                ),
+            ),
         }
     }
 }
@@ -148,6 +169,15 @@ pub(super) fn masked_email(address: &str) -> String {
     match address.split_once('@') {
         Some((name, host)) => format!("{}••••@{host}", name.chars().take(1).collect::<String>()),
         None => "••••".to_owned(),
+    }
+}
+
+/// Where a link goes, as it may be shown.
+pub(super) fn masked(email: Option<&str>, phone: Option<&str>, by: Delivery) -> Option<String> {
+    match by {
+        Delivery::Email => email.map(masked_email),
+        Delivery::Sms => phone.map(wire::phone::masked),
+        Delivery::Shown => None,
     }
 }
 
@@ -164,7 +194,13 @@ pub(super) fn check_way(by: Delivery, email: Option<&str>, phone: Option<&str>) 
     Err(Error::Rule(Rule::new(code, text).at(field)))
 }
 
-fn message(account: &Account, by: Channel, notice: Notice, link: &str, now: Timestamp) -> Option<NewMessage> {
+pub(super) fn message(
+    account: &Account,
+    by: Channel,
+    notice: Notice,
+    link: &str,
+    now: Timestamp,
+) -> Option<NewMessage> {
     let (subject, text) = notice.words(&account.language, link);
     let to = match by {
         Channel::Sms => account.phone.clone()?,
@@ -183,11 +219,16 @@ fn message(account: &Account, by: Channel, notice: Notice, link: &str, now: Time
     Some(message)
 }
 
+/// The message that tells the owner; `None` for somebody who cannot be told.
+pub(super) fn told(account: &Account, notice: Notice, now: Timestamp) -> Option<NewMessage> {
+    let by = if account.email.is_some() { Channel::Email } else { Channel::Sms };
+    message(account, by, notice, "", now)
+}
+
 impl Record {
     /// Tells the owner of an account; somebody without e-mail and phone cannot be told.
     pub(super) async fn notify(&self, account: &Account, notice: Notice) -> Result<(), Error> {
-        let by = if account.email.is_some() { Channel::Email } else { Channel::Sms };
-        let Some(message) = message(account, by, notice, "", self.now()) else { return Ok(()) };
+        let Some(message) = told(account, notice, self.now()) else { return Ok(()) };
         self.writing(move |tx| Ok(store::message::insert(tx, &message)?)).await
     }
 

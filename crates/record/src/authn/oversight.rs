@@ -42,6 +42,8 @@ pub struct Attention {
     pub reviews_overdue: u64,
     /// Changes of rights that wait for a second person.
     pub rights_waiting: u64,
+    /// Changes of accounts that wait for a second person.
+    pub accounts_waiting: u64,
     /// Accounts on which somebody guessed within the last hour, those with most wrong passwords first.
     pub guessed: Vec<(AccountRow, Failures)>,
 }
@@ -173,6 +175,7 @@ impl Record {
             let late = reviews.iter().filter(|one| one.at <= overdue).count();
             let waiting = |change: &store::rights::Change| change.state == store::rights::State::Waiting;
             let rights = store::rights::list(tx)?.iter().filter(|change| waiting(change)).count();
+            let accounts = store::account_change::waiting(tx, now)?.len();
             let failures = store::credential::guessed(tx, since, throttle::PER_NAME.0, MAX_GUESSED)?;
             let ids: Vec<i64> = failures.iter().map(|(account, _)| *account).collect();
             let mut people = store::account::some(tx, &ids)?;
@@ -186,6 +189,7 @@ impl Record {
                 reviews_waiting: reviews.len() as u64,
                 reviews_overdue: late as u64,
                 rights_waiting: rights as u64,
+                accounts_waiting: accounts as u64,
                 guessed,
             })
         })

@@ -1,5 +1,6 @@
 //! What the clinic asks of people who sign in, kept as a setting.
 
+use super::four_eyes::{self, Act};
 use crate::{Error, Record, Rule};
 use access::{Capability, Ctx, Due, Factor, Role};
 use jiff::{SignedDuration, Timestamp};
@@ -37,6 +38,28 @@ impl SecondFactor {
     }
 }
 
+/// When somebody else must agree to what is done to an account, see [super::four_eyes].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondPerson {
+    /// Where the account's roles read patients' facts or administer.
+    Facts,
+    /// For tiny clinics.
+    Never,
+}
+
+impl SecondPerson {
+    /// Stable; stored and shown to API users.
+    pub fn code(self) -> &'static str {
+        match self {
+            SecondPerson::Facts => "facts",
+            SecondPerson::Never => "never",
+        }
+    }
+    pub fn from_code(code: &str) -> Option<SecondPerson> {
+        [SecondPerson::Facts, SecondPerson::Never].into_iter().find(|m| m.code() == code)
+    }
+}
+
 /// Rules for signing in. Times are whole minutes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SecurityPolicy {
@@ -46,6 +69,7 @@ pub struct SecurityPolicy {
     pub required_roles: Vec<Role>,
     /// Must have signed in by a passkey, or the like at a provider that is believed; nothing else is enough.
     pub passkey_roles: Vec<Role>,
+    pub second_person: SecondPerson,
     /// A session of staff ends after this long without a request.
     pub staff_idle_minutes: u32,
     /// A session of staff ends then at the latest.
@@ -59,12 +83,14 @@ pub struct SecurityPolicy {
 }
 
 impl Default for SecurityPolicy {
-    /// facts/security-controls.md I5.
+    /// facts/security-controls.md I2, I5: whoever reads patients' facts, may break the glass or administers sets up a
+    /// second factor before anything else.
     fn default() -> SecurityPolicy {
         SecurityPolicy {
             second_factor: SecondFactor::Asked,
-            required_roles: Vec::new(),
+            required_roles: access::trust::trusted(),
             passkey_roles: Vec::new(),
+            second_person: SecondPerson::Facts,
             staff_idle_minutes: 15,
             staff_absolute_minutes: 12 * 60,
             kiosk_idle_minutes: 5,
@@ -140,11 +166,12 @@ impl SecurityPolicy {
             .then_some(Due::SecondFactor)
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
             "second_factor": self.second_factor.code(),
             "required_roles": self.required_roles.iter().map(|r| r.code()).collect::<Vec<_>>(),
             "passkey_roles": self.passkey_roles.iter().map(|r| r.code()).collect::<Vec<_>>(),
+            "second_person": self.second_person.code(),
             "staff_idle_minutes": self.staff_idle_minutes,
             "staff_absolute_minutes": self.staff_absolute_minutes,
             "kiosk_idle_minutes": self.kiosk_idle_minutes,
@@ -155,22 +182,25 @@ impl SecurityPolicy {
     }
 
     /// What is not there or not understood stays as by default.
-    fn from_json(value: &Value) -> SecurityPolicy {
+    pub(super) fn from_json(value: &Value) -> SecurityPolicy {
         let known = SecurityPolicy::default();
         let number = |name: &str, default: u32| {
             value[name].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(default)
         };
-        let roles = |name: &str| {
-            let codes = value[name].as_array().into_iter().flatten();
-            codes.filter_map(|r| Role::from_code(r.as_str()?)).collect()
+        let roles = |name: &str| -> Option<Vec<Role>> {
+            Some(value[name].as_array()?.iter().filter_map(|r| Role::from_code(r.as_str()?)).collect())
         };
         SecurityPolicy {
             second_factor: value["second_factor"]
                 .as_str()
                 .and_then(SecondFactor::from_code)
                 .unwrap_or(known.second_factor),
-            required_roles: roles("required_roles"),
-            passkey_roles: roles("passkey_roles"),
+            required_roles: roles("required_roles").unwrap_or(known.required_roles),
+            passkey_roles: roles("passkey_roles").unwrap_or_default(),
+            second_person: value["second_person"]
+                .as_str()
+                .and_then(SecondPerson::from_code)
+                .unwrap_or(known.second_person),
             staff_idle_minutes: number("staff_idle_minutes", known.staff_idle_minutes),
             staff_absolute_minutes: number("staff_absolute_minutes", known.staff_absolute_minutes),
             kiosk_idle_minutes: number("kiosk_idle_minutes", known.kiosk_idle_minutes),
@@ -202,8 +232,39 @@ impl Record {
 
     /// Changes the rules; administrators who showed themselves in the last ten minutes. Sessions that are open go by
     /// them from their next request on. Errors: `Denied`, `StepUpNeeded`, `Rule` `minutes-invalid`, `roles-invalid`,
-    /// `passkey-first`.
+    /// `passkey-first`, `second-person-needed` for one that does away with the second person.
     pub async fn set_security_policy(&self, ctx: &Ctx, policy: SecurityPolicy) -> Result<(), Error> {
+        self.check_security_policy(ctx, &policy).await?;
+        let value = policy.to_json();
+        let alone = self.guard(ctx, &Act::Policy(Box::new(policy)), None).await?;
+        let event = self.audit_event(ctx, "security-policy.update", Outcome::Success, "", &[]);
+        self.writing(move |tx| {
+            store::setting::put(tx, KEY, &value)?;
+            four_eyes::note(tx, alone.as_ref())?;
+            store::audit::append(tx, std::slice::from_ref(&event))?;
+            Ok(())
+        })
+        .await?;
+        self.forget_policy();
+        Ok(())
+    }
+
+    /// Goes by rules that are agreed to, in the caller's transaction; [Record::forget_policy] afterwards.
+    pub(super) fn put_policy(tx: &mut dyn store::Tx, policy: &SecurityPolicy) -> Result<(), Error> {
+        Ok(store::setting::put(tx, KEY, &policy.to_json())?)
+    }
+
+    pub(super) fn forget_policy(&self) {
+        *self.inner.policy.lock() = None;
+        self.inner.tokens.lock().clear();
+    }
+
+    /// Errors: as [Record::set_security_policy].
+    pub(super) async fn check_security_policy(
+        &self,
+        ctx: &Ctx,
+        policy: &SecurityPolicy,
+    ) -> Result<(), Error> {
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "security-policy.update", "").await);
         }
@@ -228,16 +289,6 @@ impl Record {
             let text = "Sign in by a passkey of your own first.";
             return Err(Error::Rule(Rule::new("passkey-first", text).at("/passkey_roles")));
         }
-        let value = policy.to_json();
-        let event = self.audit_event(ctx, "security-policy.update", Outcome::Success, "", &[]);
-        self.writing(move |tx| {
-            store::setting::put(tx, KEY, &value)?;
-            store::audit::append(tx, std::slice::from_ref(&event))?;
-            Ok(())
-        })
-        .await?;
-        *self.inner.policy.lock() = None;
-        self.inner.tokens.lock().clear();
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Second factors: codes of an authenticator application, recovery codes, and the second step of a sign-in.
 
+use super::four_eyes::{self, Act};
 use super::passkey::Assertion;
 use super::throttle::Lane;
 use super::{Origin, Pending, Proof, SecurityState, Session, secret, session, totp};
@@ -354,7 +355,7 @@ impl Record {
     }
 
     /// Takes away all second factors of somebody who lost them, and ends her sessions; an administrator who showed
-    /// herself in the last minutes. Errors: `Denied`, `StepUpNeeded`, `NotFound`.
+    /// herself in the last minutes. Errors: `Denied`, `StepUpNeeded`, `NotFound`; `Rule` `second-person-needed`.
     pub async fn reset_factors(&self, ctx: &Ctx, account: i64) -> Result<(), Error> {
         let what = format!("account/{account}");
         if !access::policy::may(ctx, Capability::ManageAccounts) {
@@ -363,15 +364,12 @@ impl Record {
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
         let row =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
+        let alone = self.guard(ctx, &Act::Factors, Some(&row)).await?;
         let event = self.audit_event(ctx, "factor.reset", Outcome::Success, &what, &[]);
         let now = self.now();
         self.writing(move |tx| {
-            store::factor::remove_all(tx, account)?;
-            let update = Update { account, factors: Some(Vec::new()), ..Update::default() };
-            store::account::update(tx, &update).map_err(crate::write::account_error)?;
-            store::ceremony::end_all(tx, account)?;
-            store::session::end_all(tx, account, None)?;
-            store::oauth::revoke_of_account(tx, account, now)?;
+            take_factors(tx, account, now)?;
+            four_eyes::note(tx, alone.as_ref())?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })
@@ -400,7 +398,8 @@ impl Record {
         })
     }
 
-    /// A signed-in person shows again who she is: by her second factor, or by her password if she has none.
+    /// A signed-in person shows again who she is: by her second factor, or by her password if she has none; only by a
+    /// passkey if her role asks for one.
     /// Errors: `Rule` `second-factor-wrong`, `password-wrong`; `StepUpNeeded` when another factor is needed;
     /// `Throttled`; `Unauthenticated`.
     pub async fn step_up(&self, ctx: &Ctx, proof: Proof, from: &Origin) -> Result<(), Error> {
@@ -408,6 +407,14 @@ impl Record {
         let session = ctx.session.clone().ok_or(Error::Unauthenticated)?;
         let account = self.account_row(id).await?.ok_or(Error::Unauthenticated)?;
         let lane = self.lane_of(&account, from).await?;
+        let policy = self.security_policy().await?;
+        // What is not enough to sign in is not enough to go on.
+        if policy.needs_passkey(&account.roles) && !matches!(proof, Proof::Passkey(_)) {
+            return Err(Error::StepUpNeeded {
+                factors: shown_by(&policy, &account),
+                minutes: super::SENSITIVE_MINUTES,
+            });
+        }
         let factor = match proof {
             Proof::Password(password) if account.factors.is_empty() => {
                 let key = format!("password/{id}");
@@ -483,10 +490,29 @@ impl Record {
     }
 }
 
+/// The second factors that count for an account by the clinic's rules.
+pub(super) fn shown_by(policy: &super::SecurityPolicy, account: &Account) -> Vec<Factor> {
+    match policy.needs_passkey(&account.roles) {
+        true => vec![Factor::Passkey],
+        false => account.factors.clone(),
+    }
+}
+
 const STEP_UP: &str = "step-up";
 
 fn step_up_id(session: &[u8; 8]) -> [u8; 32] {
     secret::hash(&format!("step-up\n{session:?}"))
+}
+
+/// All second factors of an account, and what was signed in with them.
+pub(super) fn take_factors(tx: &mut dyn store::Tx, account: i64, now: Timestamp) -> Result<(), Error> {
+    store::factor::remove_all(tx, account)?;
+    let update = Update { account, factors: Some(Vec::new()), ..Update::default() };
+    store::account::update(tx, &update).map_err(crate::write::account_error)?;
+    store::ceremony::end_all(tx, account)?;
+    store::session::end_all(tx, account, None)?;
+    store::oauth::revoke_of_account(tx, account, now)?;
+    Ok(())
 }
 
 /// Binds a sealed secret to its row.

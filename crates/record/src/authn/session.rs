@@ -159,7 +159,7 @@ impl Record {
             due: policy.due(&account, &session.facts.factors),
             factors: session.facts.factors,
             absolute: expires_at,
-            enrolled: account.factors.clone(),
+            enrolled: super::second::shown_by(&policy, &account),
             kiosk,
         };
         let mut user = user(&account);

@@ -308,6 +308,10 @@ impl Record {
         if scopes.is_empty() {
             return Err(refuse("scope-required", "Leave at least one right, or refuse."));
         }
+        // What lasts for months is not granted by whoever finds the desk unlocked.
+        if scopes.iter().any(|scope| scope == "offline_access") {
+            self.require_fresh(ctx, crate::authn::SENSITIVE_MINUTES, true)?;
+        }
         let mut context = request.launch.as_ref().map(|(_, c)| c.clone()).unwrap_or_default();
         if scope::needs_patient(&scopes) && !context.contains_key("patient") {
             let own = own_patients(ctx, user);

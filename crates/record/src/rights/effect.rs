@@ -45,11 +45,12 @@ pub enum RightsEffect {
 pub(crate) fn run(tx: &mut dyn Tx, effect: &RightsEffect) -> Result<(), Error> {
     change(tx, effect)?;
     let notice = match effect {
-        RightsEffect::EmergencyBegin(one) => Some(
-            Told::officers("emergency.begun", one.at, one.id)
-                .of(&one.patient)
-                .with(json!({"account": one.account, "reason": one.reason, "until": one.until.to_string()})),
-        ),
+        RightsEffect::EmergencyBegin(one) => {
+            Some(Told::officers("emergency.begun", one.at, one.id).of(&one.patient).with(json!({
+                "account": one.account, "reason": one.reason, "until": one.until.to_string(),
+                "by_password": one.by_password,
+            })))
+        }
         RightsEffect::EmergencyReview { id, review } => Some(
             Told::officers("emergency.reviewed", review.at, *id)
                 .with(json!({"account": review.by, "verdict": review.verdict})),

@@ -2,9 +2,9 @@
 
 use super::RightsEffect;
 use crate::{ChangeSet, Effect, Error, Event, Record, Rule};
-use access::matrix::{self, Cell, CellError, Reach, Table};
+use access::Ctx;
+use access::matrix::{self, Cell, CellError, Table};
 use access::policy::{self, Capability};
-use access::{Class, Ctx, Role};
 use fhir::{ResourceKey, TypeId};
 use serde_json::json;
 use store::rights::{Change, State};
@@ -97,18 +97,6 @@ impl Record {
         let cell = agree.then_some(change.cell);
         let effect = RightsEffect::RightsDecide { id, cell, by: user.account, at: self.now() };
         self.about_rights(ctx, if agree { "rights.agree" } else { "rights.refuse" }, id, effect).await
-    }
-
-    /// Whether the caller would give herself rights on patients' facts by these roles of her own account: then somebody
-    /// else must do it.
-    pub(crate) fn second_person_needed(&self, ctx: &Ctx, account: i64, roles: &[Role]) -> bool {
-        let Some(user) = ctx.user().filter(|u| u.account == account) else { return false };
-        let reads = |role: &Role| {
-            [Class::Result, Class::Document, Class::Clinical, Class::Medicine, Class::Prescription]
-                .iter()
-                .any(|class| matrix::rights(*role, *class).read >= Reach::InCare)
-        };
-        roles.iter().any(|role| !user.roles.contains(role) && reads(role))
     }
 
     async fn about_rights(

@@ -73,6 +73,7 @@ pub(super) fn run(tx: &mut dyn Tx, effect: &Effect) -> Result<(), Error> {
             Ok(store::merge::apply(tx, merge)?)
         }
         Effect::Rights(effect) => crate::rights::run(tx, effect),
+        Effect::AccountChange(settling) => crate::authn::four_eyes::run(tx, settling),
         Effect::Subject(effect) => crate::subject::run(tx, effect),
         Effect::Unmerge { id } => {
             let now = tx.now()?;

@@ -57,6 +57,7 @@ where
         let bench = Arc::new(Bench { record, now_us, _database: database });
         bench.record.load_search_parameters().await.unwrap();
         bench.furnish().await;
+        bench.by_password_alone().await;
         test(bench).await;
     }
 }
@@ -88,6 +89,13 @@ impl Bench {
             create(appointment("a1", "p1", "d1")),
         ]);
         self.seed(people).await;
+    }
+
+    /// Most tests are not about second factors: nobody must have one.
+    async fn by_password_alone(&self) {
+        let rules = json!({"required_roles": []});
+        let put = move |tx: &mut dyn store::Tx| store::setting::put(tx, "security-policy", &rules);
+        self.record.store().write(put).await.unwrap();
     }
 
     pub async fn seed(&self, set: ChangeSet) -> Committed {

@@ -65,7 +65,7 @@ async fn until(record: &Record, account: i64, source: &'static [u8], failures: u
     panic!("{failures} failures were not written");
 }
 
-async fn letters(bench: &Bench, template: &str) -> Vec<String> {
+pub(crate) async fn letters(bench: &Bench, template: &str) -> Vec<String> {
     let filter = Filter { template: Some(template.into()), ..Filter::default() };
     let page = bench.record.store_read(move |tx| store::message::list(tx, &filter, None, 20)).await.unwrap();
     page.rows.into_iter().map(|m| m.body).collect()
@@ -345,13 +345,63 @@ async fn passkeys() {
     .await;
 }
 
+/// What is not enough to sign in is not enough to go on.
+#[tokio::test]
+async fn passkey_roles_step_up_by_passkey() {
+    each_engine(|bench| async move {
+        let record = &bench.record;
+        made(&bench, "grace").await;
+        let session = open(record, "grace", &from(1)).await;
+        let own = ctx(&bench, &session.token).await;
+        let setup = record.begin_totp(&own, "Clinic").await.unwrap();
+        let code = totp::code_at(&setup.secret, record.now()).unwrap();
+        let codes = record.confirm_totp(&own, &code).await.unwrap();
+        let own = ctx(&bench, &session.token).await;
+        let mut phone = Authenticator::new(1);
+        let (ceremony, options) = record.begin_passkey(&own, "Clinic").await.unwrap();
+        record.finish_passkey(&own, &ceremony, "Phone", &phone.create(&options)).await.unwrap();
+        let policy = SecurityPolicy { passkey_roles: vec![Role::Doctor], ..SecurityPolicy::default() };
+        record.set_security_policy(&bench.system(), policy).await.unwrap();
+
+        bench.turn(SignedDuration::from_mins(11));
+        let own = ctx(&bench, &session.token).await;
+        let needed = |result: Result<(), Error>| match result {
+            Err(Error::StepUpNeeded { factors, .. }) => factors,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(needed(record.require_fresh(&own, 10, true)), [Factor::Passkey]);
+        let code = totp::code_at(&setup.secret, record.now()).unwrap();
+        for proof in
+            [Proof::Totp(code), Proof::RecoveryCode(codes[0].clone()), Proof::Password(PASSWORD.into())]
+        {
+            assert_eq!(needed(record.step_up(&own, proof, &from(1)).await), [Factor::Passkey]);
+        }
+        assert_eq!(record.security_state(&own).await.unwrap().recovery_codes_left, 10, "not used up");
+        assert_eq!(needed(record.require_fresh(&own, 10, true)), [Factor::Passkey]);
+        let options = record.step_up_passkey(&own).await.unwrap();
+        record.step_up(&own, Proof::Passkey(phone.get(&options)), &from(1)).await.unwrap();
+        record.require_fresh(&ctx(&bench, &session.token).await, 10, true).unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_clinic_requires_a_second_factor() {
     each_engine(|bench| async move {
         let record = &bench.record;
         made(&bench, "grace").await;
         let administrator = bench.staff(Role::Administrator);
-        let policy = SecurityPolicy { second_factor: SecondFactor::Required, ..SecurityPolicy::default() };
+        // As it comes whoever reads facts, breaks the glass or administers has one; others are asked.
+        let comes = SecurityPolicy::default();
+        for role in
+            [Role::Doctor, Role::Nurse, Role::Lab, Role::Administrator, Role::PrivacyOfficer, Role::It]
+        {
+            assert_eq!(comes.second_factor_for(&[role]), SecondFactor::Required, "{role:?}");
+        }
+        for (role, asked) in [(Role::Cashier, SecondFactor::Asked), (Role::Patient, SecondFactor::Off)] {
+            assert_eq!(comes.second_factor_for(&[role]), asked, "{role:?}");
+        }
+        let policy = SecurityPolicy { second_factor: SecondFactor::Required, ..comes };
         assert_eq!(error(record.set_security_policy(&bench.doctor(), policy.clone()).await), "Denied");
         let mut stale = administrator.clone();
         stale.now = record.now().checked_add(SignedDuration::from_mins(11)).unwrap();

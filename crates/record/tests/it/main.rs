@@ -13,6 +13,7 @@ mod credential;
 mod differential;
 mod events;
 mod finished;
+mod four_eyes;
 mod guessing;
 mod history;
 mod import;

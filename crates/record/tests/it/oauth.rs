@@ -96,6 +96,25 @@ fn code_of(error: Result<TokenAnswer, Error>) -> String {
     name(&error.map(|_| ()).unwrap_err())
 }
 
+/// What lasts for months is not granted by whoever finds the desk unlocked; what ends with the session is.
+#[tokio::test]
+async fn a_grant_that_lasts_asks_anew() {
+    each_engine(|bench| async move {
+        let lent = lent(&bench).await;
+        let id = lent.request(&bench, None).await.unwrap();
+        let mut stale = lent.person.clone();
+        stale.now = stale.now.checked_add(SignedDuration::from_mins(11)).unwrap();
+        let yes = |scopes: Option<Vec<String>>| Decision { is_approved: true, scopes, ..Decision::default() };
+        let all = bench.record.decide_authorization(&stale, &id, yes(None)).await;
+        assert_eq!(name(&all.map(|_| ()).unwrap_err()), "StepUpNeeded");
+        bench.record.decide_authorization(&stale, &id, Decision::default()).await.unwrap();
+        let fewer = vec!["openid".to_owned(), "patient/*.rs".to_owned()];
+        bench.record.decide_authorization(&stale, &id, yes(Some(fewer))).await.unwrap();
+        bench.record.decide_authorization(&lent.person, &id, yes(None)).await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn everything_ends_in_time() {
     each_engine(|bench| async move {

@@ -424,6 +424,54 @@ async fn decisions_can_be_explained() {
     .await;
 }
 
+/// A life does not wait for a telephone: the password typed right then opens the record, and the officers know.
+#[tokio::test]
+async fn breaking_the_glass_by_password_is_told() {
+    each_engine(|bench| async move {
+        let officer = bench.staff(Role::PrivacyOfficer);
+        let phone = record::authn::AccountSpec {
+            phone: Some("0711 222 333".into()),
+            ..crate::authn::staff("officer", &[Role::PrivacyOfficer])
+        };
+        bench.record.create_account(&bench.system(), phone).await.unwrap();
+        let shown = |minutes_ago: i64, factors: &[access::Factor], enrolled: &[access::Factor]| {
+            let mut doctor = bench.other_doctor();
+            if let Some(session) = &mut doctor.session {
+                session.authenticated_at =
+                    bench.record.now().checked_sub(SignedDuration::from_mins(minutes_ago)).unwrap();
+                (session.factors, session.enrolled) = (factors.to_vec(), enrolled.to_vec());
+            }
+            doctor
+        };
+        use access::Factor::{Password, Pin, Totp};
+        for (doctor, factors) in [
+            (shown(2, &[Password], &[]), vec![Password]),
+            (shown(0, &[Pin], &[]), vec![Password]),
+            (shown(6, &[Password, Totp], &[Totp]), vec![Totp]),
+            (shown(0, &[Password], &[Totp]), vec![Totp]),
+        ] {
+            match bench.record.begin_emergency(&doctor, emergency("p1")).await {
+                Err(record::Error::StepUpNeeded { factors: asked, .. }) => assert_eq!(asked, factors),
+                other => panic!("{other:?}"),
+            }
+        }
+        let begun = bench.record.begin_emergency(&shown(0, &[Password], &[]), emergency("p1")).await.unwrap();
+        assert!(begun.by_password);
+        let strong = shown(4, &[Password, Totp], &[Totp]);
+        let begun = bench.record.begin_emergency(&strong, emergency("p2")).await.unwrap();
+        assert!(!begun.by_password);
+        let told = bench.record.notices(&officer, true, 10).await.unwrap();
+        let mut marked: Vec<_> = told.rows.iter().map(|one| one.data["by_password"] == true).collect();
+        marked.sort_unstable();
+        assert_eq!(marked, [false, true]);
+        for template in ["emergency.begun-by-password", "emergency.begun"] {
+            let sent = crate::credential::letters(&bench, template).await;
+            assert!(!sent.is_empty(), "{template}");
+        }
+    })
+    .await;
+}
+
 /// Privacy officers are told inside the program, each marks for herself what she has seen, and nobody else reads it.
 #[tokio::test]
 async fn who_watches_over_rights_is_told() {

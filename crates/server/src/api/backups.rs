@@ -163,8 +163,9 @@ async fn run_backup_drill(
 async fn ask(app: &AppState, ctx: &Ctx, kind: Kind) -> Answer<(StatusCode, Json<BackupState>)> {
     require(ctx, Capability::ManageJobs)?;
     app.record.require_fresh(ctx, record::authn::SENSITIVE_MINUTES, true)?;
-    app.parts.backups.ask(kind, ctx.principal.display())?;
+    // Before it begins; its end is in the trail too, see [crate::backups].
     app.record.audit_deed(ctx, "backup.run", &format!("backup/{}", kind.code())).await?;
+    app.parts.backups.ask(kind, ctx.principal.display())?;
     Ok((StatusCode::ACCEPTED, Json(state(app).await?)))
 }
 

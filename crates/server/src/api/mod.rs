@@ -23,6 +23,7 @@
 //! 5. A route that works without signing in goes into [PUBLIC]; the coverage tests in `tests/it/routes.rs` fail otherwise.
 //! 6. `cargo run -p uzima-server -- openapi` rewrites `docs/openapi.json`; commit it together with the code.
 
+mod account_changes;
 pub mod admin;
 pub mod appointments;
 pub mod audit;
@@ -112,6 +113,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(prescriptions::routes())
         .merge(duplicates::routes())
         .merge(users::routes())
+        .merge(account_changes::routes())
         .merge(oversight::routes())
         .merge(clients::routes())
         .merge(oauth::routes())

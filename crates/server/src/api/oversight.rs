@@ -299,6 +299,8 @@ struct Attention {
     reviews_overdue: u64,
     /// Changes of rights that wait for a second person.
     rights_waiting: u64,
+    /// Changes of accounts that wait for a second person.
+    accounts_waiting: u64,
     /// Within the last hour; those with most wrong passwords first.
     guessed_accounts: Vec<GuessedAccount>,
 }
@@ -321,6 +323,7 @@ async fn get_attention(State(app): State<AppState>, caller: Caller) -> Answer<Js
         reviews_waiting: found.reviews_waiting,
         reviews_overdue: found.reviews_overdue,
         rights_waiting: found.rights_waiting,
+        accounts_waiting: found.accounts_waiting,
         guessed_accounts: found.guessed.into_iter().map(guessed).collect(),
     }))
 }

@@ -1,7 +1,8 @@
 //! Accounts, for administrators.
 
+use super::account_changes::Asked;
 use super::types::{List, RoleName, limit};
-use super::{Answer, ApiRouter, Caller, Json, Params, Path};
+use super::{Answer, ApiRouter, Caller, Json, MaybeJson, Params, Path};
 use crate::http::error::ApiError;
 use crate::state::{App, AppState};
 use access::policy::Capability;
@@ -10,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fhir::{Resource, ResourceKey};
 use jiff::Timestamp;
+use record::authn::four_eyes::Act;
 use record::authn::{AccountChange, AccountKind, AccountRow, AccountSpec, Delivery, Invited};
 use record::{Change, ChangeSet, Error, Rule};
 use serde::{Deserialize, Serialize};
@@ -92,6 +94,9 @@ struct NewUser {
     language: String,
     /// For clinical and desk roles: makes the Practitioner of this person.
     practitioner: Option<NewPractitioner>,
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -138,6 +143,9 @@ struct Invitation {
 #[serde(deny_unknown_fields)]
 struct InvitationAgain {
     by: InvitationWay,
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -166,12 +174,47 @@ struct UserChange {
     roles: Option<Vec<RoleName>>,
     disabled: Option<bool>,
     display: Option<String>,
+    /// For the second person, where one must agree to the roles.
+    #[serde(default)]
+    reason: String,
+}
+
+/// How somebody gets in again who lost her password.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ResetWay {
+    /// A link to her own e-mail address; the administrator never sees it.
+    Email,
+    /// A link to her own phone.
+    Sms,
+    /// A one-time password, which the administrator is shown. Takes two people where the account reads facts.
+    #[default]
+    Shown,
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PasswordReset {
+    /// `shown` if not given.
+    #[serde(default)]
+    by: ResetWay,
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Serialize, ToSchema)]
-struct OneTimePassword {
+struct PasswordResetMade {
     /// Shown once.
-    one_time_password: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    one_time_password: Option<String>,
+    /// Masked address or number to which the link was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_to: Option<String>,
+    /// Of the link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
 }
 
 /// Whose accounts.
@@ -224,25 +267,29 @@ async fn list_users(
     Ok(Json(List::new(rows.into_iter().map(UserRow::from).collect(), next)))
 }
 
-/// Makes an account for staff and answers with a password to be changed.
+/// Makes an account for staff and answers with a password to be changed. With a role that reads facts or administers it
+/// waits for a second person (202).
 #[utoipa::path(post, path = "/api/v1/admin/users", tag = "administration", request_body = NewUser,
-    responses((status = 201, body = UserCreated)))]
+    responses((status = 201, body = UserCreated), (status = 202, body = super::account_changes::AccountChange)))]
 async fn create_user(
     State(app): State<AppState>,
     caller: Caller,
     Json(body): Json<NewUser>,
-) -> Answer<(StatusCode, Json<UserCreated>)> {
+) -> Answer<Asked<UserCreated>> {
     super::admin::require(&caller.0, Capability::ManageAccounts)?;
     // As for roles: an account of one's own making is as good as a role.
     app.record.require_fresh(&caller.0, record::authn::SENSITIVE_MINUTES, true)?;
-    let (spec, practitioner) = spec(&app, &caller.0, body).await?;
+    let (spec, practitioner) = match new_account(&app, &caller.0, body, None).await? {
+        NewAccount::Free(spec, practitioner) => (spec, practitioner),
+        NewAccount::Waits(row) => return Ok(Asked::waits(&app, &caller.0, row).await?),
+    };
     // Of an idempotent repeat only the Practitioner would be found again, not the password: the account is made once.
     let ctx = Ctx { idempotency_key: None, ..caller.0.clone() };
     match app.record.create_account(&ctx, spec).await {
         Ok((account, password)) => {
             let user = app.record.account(&caller.0, account).await?.into();
             let one_time_password = password.unwrap_or_default();
-            Ok((StatusCode::CREATED, Json(UserCreated { user, one_time_password })))
+            Ok(Asked::Done(StatusCode::CREATED, UserCreated { user, one_time_password }))
         }
         Err(error) => {
             if let Some((practitioner, role)) = practitioner {
@@ -253,16 +300,27 @@ async fn create_user(
     }
 }
 
-/// What makes the account, and the Practitioner made for it.
-async fn spec(
+/// What becomes of a new account.
+enum NewAccount {
+    /// What makes it, and the Practitioner and PractitionerRole made for it.
+    Free(AccountSpec, Option<(ResourceKey, ResourceKey)>),
+    /// Somebody else must agree first.
+    Waits(record::authn::four_eyes::AccountChangeRow),
+}
+
+/// Asks for the account, or makes what it rests on. `by` [None]: it gets a one-time password.
+async fn new_account(
     app: &App,
     ctx: &Ctx,
     body: NewUser,
-) -> Result<(AccountSpec, Option<(ResourceKey, ResourceKey)>), ApiError> {
-    let practitioner = match &body.practitioner {
-        Some(new) => Some(create_practitioner(app, ctx, &body, new).await?),
+    by: Option<Delivery>,
+) -> Result<NewAccount, ApiError> {
+    let resources = match &body.practitioner {
+        Some(new) => Some(practitioner(&body, new)?),
         None => None,
     };
+    let keys = resources.as_ref().and_then(|(practitioner, role)| practitioner.key().zip(role.key()));
+    let reason = body.reason;
     let spec = AccountSpec {
         display: body.display,
         login: body.login,
@@ -271,27 +329,43 @@ async fn spec(
         password: None,
         roles: body.roles.into_iter().map(Role::from).collect(),
         patient: None,
-        practitioner: practitioner.as_ref().map(|keys| keys.0.clone()),
+        practitioner: keys.as_ref().map(|keys| keys.0.clone()),
         language: body.language,
     };
-    Ok((spec, practitioner))
+    let resources: Vec<Resource> = resources.into_iter().flat_map(|(one, two)| [one, two]).collect();
+    if let Some(row) = app.record.ask_new_account(ctx, &spec, &resources, by, &reason).await? {
+        return Ok(NewAccount::Waits(row));
+    }
+    if !resources.is_empty() {
+        let changes = resources.into_iter().map(|resource| Change::Create { resource }).collect();
+        let ctx = Ctx { idempotency_key: None, ..ctx.clone() };
+        app.record
+            .command(&ctx, "account.practitioner", ChangeSet { changes, ..ChangeSet::default() })
+            .await?;
+    }
+    Ok(NewAccount::Free(spec, keys))
 }
 
-/// Makes an account for staff and invites its owner to set a password; nobody else ever knows it.
+/// Makes an account for staff and invites its owner to set a password; nobody else ever knows it. With a role that reads
+/// facts or administers it waits for a second person (202), and is sent when she agrees.
 #[utoipa::path(post, path = "/api/v1/admin/users/invitations", tag = "administration", request_body = Invitation,
-    responses((status = 201, body = InvitationMade)))]
+    responses((status = 201, body = InvitationMade), (status = 202, body = super::account_changes::AccountChange)))]
 async fn invite_user(
     State(app): State<AppState>,
     caller: Caller,
     Json(body): Json<Invitation>,
-) -> Answer<(StatusCode, Json<InvitationMade>)> {
+) -> Answer<Asked<InvitationMade>> {
     super::admin::require(&caller.0, Capability::ManageAccounts)?;
     app.record.require_fresh(&caller.0, record::authn::SENSITIVE_MINUTES, true)?;
     check_way(&app, body.by)?;
-    let (spec, practitioner) = spec(&app, &caller.0, body.user).await?;
+    let by = Delivery::from(body.by);
+    let (spec, practitioner) = match new_account(&app, &caller.0, body.user, Some(by)).await? {
+        NewAccount::Free(spec, practitioner) => (spec, practitioner),
+        NewAccount::Waits(row) => return Ok(Asked::waits(&app, &caller.0, row).await?),
+    };
     let ctx = Ctx { idempotency_key: None, ..caller.0.clone() };
-    match app.record.invite(&ctx, spec, body.by.into()).await {
-        Ok(invited) => Ok((StatusCode::CREATED, Json(made(&app, &caller.0, invited).await?))),
+    match app.record.invite(&ctx, spec, by).await {
+        Ok(invited) => Ok(Asked::Done(StatusCode::CREATED, made(&app, &caller.0, invited).await?)),
         Err(error) => {
             if let Some((practitioner, role)) = practitioner {
                 undo_practitioner(&app, practitioner, role).await;
@@ -301,19 +375,27 @@ async fn invite_user(
     }
 }
 
-/// Sends or shows a new invitation; the one before stops working.
+/// Sends or shows a new invitation; the one before stops working. To be shown that of an account that reads facts waits
+/// for a second person (202).
 #[utoipa::path(post, path = "/api/v1/admin/users/{id}/invitation", tag = "administration",
-    params(("id" = String, Path)), request_body = InvitationAgain, responses((status = 200, body = InvitationMade)))]
+    params(("id" = String, Path)), request_body = InvitationAgain,
+    responses((status = 200, body = InvitationMade), (status = 202, body = super::account_changes::AccountChange)))]
 async fn invite_user_again(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<i64>,
     Json(body): Json<InvitationAgain>,
-) -> Answer<Json<InvitationMade>> {
+) -> Answer<Asked<InvitationMade>> {
     super::admin::require(&caller.0, Capability::ManageAccounts)?;
     check_way(&app, body.by)?;
+    if let InvitationWay::Shown = body.by
+        && let Some(row) =
+            app.record.ask_second_person(&caller.0, Some(id), Act::Invitation, &body.reason).await?
+    {
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
     let invited = app.record.invite_again(&caller.0, id, body.by.into()).await?;
-    Ok(Json(made(&app, &caller.0, invited).await?))
+    Ok(Asked::Done(StatusCode::OK, made(&app, &caller.0, invited).await?))
 }
 
 /// Errors: `Rule` `email-unavailable`, `sms-unavailable` where this server has no such way out.
@@ -339,12 +421,8 @@ async fn made(app: &App, ctx: &Ctx, invited: Invited) -> Result<InvitationMade, 
     })
 }
 
-async fn create_practitioner(
-    app: &App,
-    ctx: &Ctx,
-    user: &NewUser,
-    new: &NewPractitioner,
-) -> Result<(ResourceKey, ResourceKey), ApiError> {
+/// The Practitioner of a new colleague and her PractitionerRole.
+fn practitioner(user: &NewUser, new: &NewPractitioner) -> Result<(Resource, Resource), ApiError> {
     for (field, text) in [("/practitioner/given", &new.given), ("/practitioner/family", &new.family)] {
         if text.trim().is_empty() {
             return Err(Error::Rule(Rule::new("name-required", "A name is needed.").at(field)).into());
@@ -381,15 +459,7 @@ async fn create_practitioner(
         role["specialty"] = Value::Array(specialties);
     }
     let parse = |value: Value| Resource::from_value(value).map_err(Error::Malformed);
-    let (practitioner, role) = (parse(practitioner)?, parse(role)?);
-    let keys = practitioner
-        .key()
-        .zip(role.key())
-        .ok_or_else(|| Error::Internal("a resource without a key".into()))?;
-    let changes = vec![Change::Create { resource: practitioner }, Change::Create { resource: role }];
-    let ctx = Ctx { idempotency_key: None, ..ctx.clone() };
-    app.record.command(&ctx, "account.practitioner", ChangeSet { changes, ..ChangeSet::default() }).await?;
-    Ok(keys)
+    Ok((parse(practitioner)?, parse(role)?))
 }
 
 /// The account was refused, so nobody is this Practitioner.
@@ -414,38 +484,81 @@ async fn get_user(State(app): State<AppState>, caller: Caller, Path(id): Path<i6
     Ok(Json(app.record.account(&caller.0, id).await?.into()))
 }
 
-/// Changes roles or name, disables or enables. Ends the person's sessions and live connections.
+/// Changes roles or name, disables or enables. Ends the person's sessions and live connections. A role that reads facts or
+/// administers waits for a second person (202); the rest of the request is done then.
 #[utoipa::path(patch, path = "/api/v1/admin/users/{id}", tag = "administration", params(("id" = String, Path)),
-    request_body = UserChange, responses((status = 200, body = UserRow)))]
+    request_body = UserChange,
+    responses((status = 200, body = UserRow), (status = 202, body = super::account_changes::AccountChange)))]
 async fn change_user(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<i64>,
     Json(body): Json<UserChange>,
-) -> Answer<Json<UserRow>> {
-    let change = AccountChange {
+) -> Answer<Asked<UserRow>> {
+    let mut change = AccountChange {
         display: body.display,
         roles: body.roles.map(|roles| roles.into_iter().map(Role::from).collect()),
         disabled: body.disabled,
         ..AccountChange::default()
     };
+    let mut waits = None;
+    if let Some(roles) = change.roles.clone() {
+        let act = Act::Roles(roles);
+        waits = app.record.ask_second_person(&caller.0, Some(id), act, &body.reason).await?;
+    }
+    if let Some(row) = waits {
+        change.roles = None;
+        if change.display.is_some() || change.disabled.is_some() {
+            let closes = change.disabled == Some(true);
+            app.record.update_account(&caller.0, id, change).await?;
+            if closes {
+                app.sockets.close_account(id);
+            }
+        }
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
     let ends_sessions = change.disabled == Some(true) || change.roles.is_some();
     let row = app.record.update_account(&caller.0, id, change).await?;
     if ends_sessions {
         app.sockets.close_account(id);
     }
-    Ok(Json(row.into()))
+    Ok(Asked::Done(StatusCode::OK, row.into()))
 }
 
-/// A new one-time password for somebody who lost hers; ends her sessions.
+/// For somebody who lost her password: a link to her own address or phone, or a one-time password that the administrator
+/// is shown. The latter ends her sessions, and waits for a second person (202) where the account reads facts.
 #[utoipa::path(post, path = "/api/v1/admin/users/{id}/reset-password", tag = "administration",
-    params(("id" = String, Path)), responses((status = 200, body = OneTimePassword)))]
+    params(("id" = String, Path)), request_body(content = Option<PasswordReset>),
+    responses((status = 200, body = PasswordResetMade), (status = 202, body = super::account_changes::AccountChange)))]
 async fn reset_user_password(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Answer<Json<OneTimePassword>> {
-    let one_time_password = app.record.reset_by_administrator(&caller.0, id).await?;
-    app.sockets.close_account(id);
-    Ok(Json(OneTimePassword { one_time_password }))
+    MaybeJson(body): MaybeJson<PasswordReset>,
+) -> Answer<Asked<PasswordResetMade>> {
+    let body = body.unwrap_or_default();
+    let by = match body.by {
+        ResetWay::Email => InvitationWay::Email,
+        ResetWay::Sms => InvitationWay::Sms,
+        ResetWay::Shown => {
+            let asked =
+                app.record.ask_second_person(&caller.0, Some(id), Act::Password, &body.reason).await?;
+            if let Some(row) = asked {
+                return Ok(Asked::waits(&app, &caller.0, row).await?);
+            }
+            let one_time_password = Some(app.record.reset_by_administrator(&caller.0, id).await?);
+            app.sockets.close_account(id);
+            let made = PasswordResetMade { one_time_password, sent_to: None, expires_at: None };
+            return Ok(Asked::Done(StatusCode::OK, made));
+        }
+    };
+    super::admin::require(&caller.0, Capability::ManageAccounts)?;
+    check_way(&app, by)?;
+    let sent = app.record.send_reset(&caller.0, id, by.into()).await?;
+    let made = PasswordResetMade {
+        one_time_password: None,
+        sent_to: sent.sent_to,
+        expires_at: Some(sent.expires_at),
+    };
+    Ok(Asked::Done(StatusCode::OK, made))
 }

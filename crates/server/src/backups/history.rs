@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use store::audit::{Event, Outcome};
 use store::backup::{Part, Problem};
 use store::backup_run::NewRun;
 
@@ -35,6 +36,25 @@ impl Kind {
 
     fn of(code: &str) -> Option<Kind> {
         [Kind::Base, Kind::Drill, Kind::Outage, Kind::Restore].into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// The end of a run, for the audit trail; that somebody asked for it stands there before it began.
+pub fn event(row: &NewRun) -> Event {
+    Event {
+        at: row.ended,
+        action: "backup.done".to_owned(),
+        outcome: if row.is_good { Outcome::Success } else { Outcome::Failed },
+        agent: "system/backup".to_owned(),
+        agent_display: row.agent.clone(),
+        role: "system".to_owned(),
+        address: None,
+        request_id: String::new(),
+        purpose: access::Purpose::Operations,
+        what: format!("backup/{}", row.kind),
+        patients: Vec::new(),
+        session: None,
+        client: String::new(),
     }
 }
 

@@ -228,8 +228,10 @@ impl Backups {
     fn write_down(&self, row: &NewRun) -> anyhow::Result<Option<Run>> {
         let row = row.clone();
         let kind = row.kind.clone();
+        let event = history::event(&row);
         let last = self.store.write_blocking(move |tx| {
             store::backup_run::insert(tx, &row)?;
+            store::audit::append(tx, std::slice::from_ref(&event))?;
             store::backup_run::last(tx, &kind, false)
         })?;
         Ok(last.and_then(Run::of))

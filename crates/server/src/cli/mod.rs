@@ -116,6 +116,23 @@ enum AdminOrder {
     DisableUser { login: String },
     /// Enables an account again.
     EnableUser { login: String },
+    /// Says which roles must have a second factor, e.g. `doctor,nurse`, or `none`: for trying out, and where nobody who
+    /// could change the rules in the program gets in any more.
+    RequireSecondFactor {
+        #[arg(value_delimiter = ',', value_parser = parse_role_or_none)]
+        roles: Vec<RoleOrNone>,
+    },
+}
+
+/// A role, or the word that stands for no role.
+#[derive(Debug, Clone, Copy)]
+struct RoleOrNone(Option<Role>);
+
+fn parse_role_or_none(text: &str) -> Result<RoleOrNone, String> {
+    match text {
+        "none" => Ok(RoleOrNone(None)),
+        role => Ok(RoleOrNone(Some(parse_role(role)?))),
+    }
 }
 
 #[derive(Args)]
@@ -366,6 +383,10 @@ fn command(order: AdminOrder) -> anyhow::Result<Command> {
         AdminOrder::ResetPassword { login } => Command::ResetPassword { login },
         AdminOrder::DisableUser { login } => Command::DisableUser { login },
         AdminOrder::EnableUser { login } => Command::EnableUser { login },
+        AdminOrder::RequireSecondFactor { roles } => {
+            let roles: Vec<Role> = roles.into_iter().filter_map(|role| role.0).collect();
+            Command::RequireSecondFactor { roles }
+        }
     })
 }
 

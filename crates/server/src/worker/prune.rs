@@ -26,6 +26,9 @@ pub async fn run(app: AppState) {
             tracing::warn!(%error, "nobody was reminded of emergency access to review");
         }
         look_after_privacy(&app).await;
+        if let Err(error) = app.record.expire_account_changes().await {
+            tracing::warn!(%error, "nobody was told of changes of accounts that nobody decided");
+        }
         if let Err(error) = app.record.remind_of_proxies().await {
             tracing::warn!(%error, "nobody was told of proxies that end");
         }

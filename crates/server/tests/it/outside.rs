@@ -321,18 +321,38 @@ async fn a_provider_that_is_away_is_told() {
     config.identity_providers.get_mut("clinic").unwrap().allow_private = false;
     let refused = server::start(config).await.map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("identity_providers.clinic"), "{refused}");
+    // Somebody who takes the call and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = silent.local_addr().unwrap();
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = calls.clone();
+    tokio::spawn(async move {
+        while let Ok((line, _)) = silent.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            drop(line);
+        }
+    });
+    let called = || calls.load(std::sync::atomic::Ordering::SeqCst);
     let world = World::start_with(|config| {
         provider(config, &sandbox, "");
-        config.identity_providers.get_mut("clinic").unwrap().issuer = "http://127.0.0.1:9/oidc".into();
+        config.identity_providers.get_mut("clinic").unwrap().issuer = format!("http://{place}/oidc");
     })
     .await;
     let admin = world.staff("root", Role::Administrator).await;
     let mut browser = Browser::new(&world);
     let (status, end) = browser.follow("/api/v1/auth/providers/clinic/start").await;
     assert_eq!((status, end.as_str()), (303, "/sign-in?provider-error=provider-unreachable"));
+    // Everybody who comes within the next seconds is told so at once; whoever looks after it asks anew.
+    let once = called();
+    for _ in 0..5 {
+        let (_, end) = Browser::new(&world).follow("/api/v1/auth/providers/clinic/start").await;
+        assert_eq!(end, "/sign-in?provider-error=provider-unreachable");
+    }
+    assert_eq!(called(), once, "it was asked again");
     assert_eq!(browser.follow("/api/v1/auth/providers/other/start").await.0, 404);
     let (status, told) = admin.post("/api/v1/admin/providers/clinic/check", json!({})).await;
     assert_eq!((status, &told["state"]), (200, &json!("failing")), "{told}");
+    assert!(called() > once);
     world.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! Which account a person of a provider has: linked by herself or by an administrator.
 
 use super::super::Notice;
+use super::super::four_eyes::{self, Act};
 use super::{ProviderRules, Vouched, refuse};
 use crate::{Error, Record, Rule};
 use access::{Capability, Ctx, Factor, Role};
@@ -37,7 +38,7 @@ impl From<Identity> for IdentityRow {
     }
 }
 
-fn taken() -> Error {
+pub(in crate::authn) fn taken() -> Error {
     let text = "This person of the provider is linked to an account already.";
     Error::Duplicate(Rule::new("identity-taken", text))
 }
@@ -77,12 +78,14 @@ impl Record {
         self.require_fresh(ctx, super::super::SENSITIVE_MINUTES, true)?;
         self.use_answer(state).await?;
         tracing::info!(provider = %rules.id, "an identity is linked");
-        self.add_identity(ctx, id, &who.issuer, &who.subject).await?;
+        let row = self.account_row(id).await?.ok_or(Error::Unauthenticated)?;
+        self.add_identity(ctx, row, &who.issuer, &who.subject, None).await?;
         Ok(())
     }
 
     /// Links a person of a provider to an account; an administrator who showed herself in the last minutes. Errors:
-    /// `Denied`, `StepUpNeeded`, `NotFound`; `Rule` `subject-invalid`, `own-account`; `Duplicate` `identity-taken`.
+    /// `Denied`, `StepUpNeeded`, `NotFound`; `Rule` `subject-invalid`, `own-account`, `second-person-needed`; `Duplicate`
+    /// `identity-taken`.
     pub async fn link_identity(
         &self,
         ctx: &Ctx,
@@ -90,6 +93,21 @@ impl Record {
         issuer: &str,
         subject: &str,
     ) -> Result<IdentityRow, Error> {
+        self.check_identity(ctx, account, subject).await?;
+        let row =
+            self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
+        let act = Act::Identity { issuer: issuer.to_owned(), subject: subject.to_owned() };
+        let alone = self.guard(ctx, &act, Some(&row)).await?;
+        self.add_identity(ctx, row, issuer, subject, alone).await
+    }
+
+    /// Errors: as [Record::link_identity].
+    pub(in crate::authn) async fn check_identity(
+        &self,
+        ctx: &Ctx,
+        account: i64,
+        subject: &str,
+    ) -> Result<(), Error> {
         let what = format!("account/{account}");
         if !access::policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "identity.add", &what).await);
@@ -105,18 +123,18 @@ impl Record {
             let text = "Write the person's `sub` as the provider shows it.";
             return Err(Error::Rule(Rule::new("subject-invalid", text).at("/subject")));
         }
-        self.add_identity(ctx, account, issuer, subject).await
+        Ok(())
     }
 
     async fn add_identity(
         &self,
         ctx: &Ctx,
-        account: i64,
+        row: Account,
         issuer: &str,
         subject: &str,
+        alone: Option<four_eyes::Alone>,
     ) -> Result<IdentityRow, Error> {
-        let row =
-            self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
+        let account = row.id;
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
         let what = format!("account/{account}");
         let event = self.audit_event(ctx, "identity.add", Outcome::Success, &what, &[]);
@@ -124,6 +142,7 @@ impl Record {
         let made = self
             .writing(move |tx| {
                 store::outside::link(tx, &issuer, &subject, account, by, now)?.ok_or_else(taken)?;
+                four_eyes::note(tx, alone.as_ref())?;
                 store::audit::append(tx, std::slice::from_ref(&event))?;
                 Ok(store::outside::find(tx, &issuer, &subject)?)
             })

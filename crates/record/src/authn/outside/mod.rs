@@ -11,6 +11,7 @@ mod rules;
 mod way;
 
 pub use link::IdentityRow;
+pub(super) use link::taken;
 pub use rules::{ProviderRules, RoleRule, Trust, is_mappable};
 pub use way::{Errand, WAY, Way};
 
@@ -378,7 +379,11 @@ impl Record {
             return Err(refuse("identity-unknown", text));
         }
         let shown = rules.factors_of(who);
-        if !session.enrolled.is_empty() && !shown.iter().any(|factor| factor.is_strong()) {
+        let policy = self.security_policy().await?;
+        let needs_passkey = ctx.user().is_some_and(|user| policy.needs_passkey(&user.roles));
+        let enough =
+            |factor: &Factor| if needs_passkey { factor.is_phishing_resistant() } else { factor.is_strong() };
+        if !session.enrolled.is_empty() && !shown.iter().any(enough) {
             let (factors, minutes) = (session.enrolled.clone(), super::SENSITIVE_MINUTES);
             return Err(Error::StepUpNeeded { factors, minutes });
         }

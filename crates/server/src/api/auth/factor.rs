@@ -1,15 +1,17 @@
 //! Second factors of the own account, and showing again who one is.
 
 use super::sign_in::{PasskeyOptions, proof};
-use crate::api::{Answer, AnySession, ApiRouter, Caller, Json, Path, SessionCaller, SigningIn};
+use crate::api::account_changes::Asked;
+use crate::api::{Answer, AnySession, ApiRouter, Caller, Json, Params, Path, SessionCaller, SigningIn};
 use crate::state::AppState;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use record::authn::PasskeyRow;
+use record::authn::four_eyes::Act;
 use record::{Error, Rule};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 pub fn routes() -> ApiRouter {
@@ -250,19 +252,35 @@ async fn remove_passkey(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes all second factors away from somebody who lost them; ends her sessions.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct FactorResetParams {
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Takes all second factors away from somebody who lost them; ends her sessions. Of an account that reads facts it waits
+/// for a second person (202).
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/second-factor", tag = "administration",
-    params(("id" = String, Path)), responses((status = 204)))]
+    params(("id" = String, Path), FactorResetParams),
+    responses((status = 204), (status = 202, body = crate::api::account_changes::AccountChange)))]
 async fn reset_user_factors(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<i64>,
-) -> Answer<StatusCode> {
+    Params(params): Params<FactorResetParams>,
+) -> Answer<Asked<()>> {
     if caller.user()?.account == id {
         let text = "Ask another administrator to take your second factors away.";
         return Err(Error::Rule(Rule::new("own-account", text)).into());
     }
+    let asked = app.record.ask_second_person(&caller.0, Some(id), Act::Factors, &params.reason).await?;
+    if let Some(row) = asked {
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
     app.record.reset_factors(&caller.0, id).await?;
     app.sockets.close_account(id);
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Asked::Done(StatusCode::NO_CONTENT, ()))
 }

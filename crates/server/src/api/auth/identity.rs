@@ -1,6 +1,7 @@
 //! Identities of accounts at outside providers, and how the providers are set up.
 
 use super::provider::{IdentityProviderName, name};
+use crate::api::account_changes::Asked;
 use crate::api::types::RoleName;
 use crate::api::{Answer, ApiRouter, Caller, Json, Path, SessionCaller};
 use crate::outside::{Outside, path};
@@ -11,6 +12,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use record::Error;
 use record::authn::IdentityRow;
+use record::authn::four_eyes::Act;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -64,6 +66,9 @@ struct NewIdentity {
     provider_id: String,
     /// The person's `sub` as the provider shows it.
     subject: String,
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
 }
 
 /// People with this claim get this role.
@@ -237,20 +242,27 @@ async fn list_user_identities(
     Ok(Json(UserIdentities { items: rows.into_iter().map(|row| info(&app, row)).collect() }))
 }
 
-/// Lets somebody at a provider sign in to this account; its owner is told.
+/// Lets somebody at a provider sign in to this account; its owner is told. Of an account that reads facts it waits for a
+/// second person (202).
 #[utoipa::path(post, path = "/api/v1/admin/users/{id}/identities", tag = "administration",
-    params(("id" = String, Path)), request_body = NewIdentity, responses((status = 201, body = IdentityInfo)))]
+    params(("id" = String, Path)), request_body = NewIdentity,
+    responses((status = 201, body = IdentityInfo),
+        (status = 202, body = crate::api::account_changes::AccountChange)))]
 async fn add_user_identity(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<i64>,
     Json(body): Json<NewIdentity>,
-) -> Answer<(StatusCode, Json<IdentityInfo>)> {
+) -> Answer<Asked<IdentityInfo>> {
     crate::api::admin::require(&caller.0, Capability::ManageAccounts)?;
     let set = app.parts.outside.iter().find(|set| set.rules.id == body.provider_id).ok_or(Error::NotFound)?;
     let issuer = &set.provider.settings().issuer;
+    let act = Act::Identity { issuer: issuer.clone(), subject: body.subject.clone() };
+    if let Some(row) = app.record.ask_second_person(&caller.0, Some(id), act, &body.reason).await? {
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
     let row = app.record.link_identity(&caller.0, id, issuer, &body.subject).await?;
-    Ok((StatusCode::CREATED, Json(info(&app, row))))
+    Ok(Asked::Done(StatusCode::CREATED, info(&app, row)))
 }
 
 /// Takes an identity from an account, with the roles that its provider gave and the sessions that came of it.

@@ -1,11 +1,14 @@
 //! The clinic's rules for signing in.
 
+use crate::api::account_changes::Asked;
 use crate::api::types::RoleName;
 use crate::api::{Answer, ApiRouter, Caller, Json};
 use crate::state::AppState;
 use access::Role;
 use axum::extract::State;
-use record::authn::{SecondFactor, SecurityPolicy};
+use axum::http::StatusCode;
+use record::authn::four_eyes::Act;
+use record::authn::{SecondFactor, SecondPerson, SecurityPolicy};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -22,6 +25,17 @@ enum SecondFactorRule {
     Required,
 }
 
+/// When a second person must agree to what an administrator does to an account.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum SecondPersonRule {
+    /// Where its roles read patients' facts or administer.
+    #[default]
+    Facts,
+    /// For tiny clinics.
+    Never,
+}
+
 /// Rules for signing in.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +46,8 @@ struct SecurityRules {
     required_roles: Vec<RoleName>,
     /// These must sign in by a passkey; nothing else is enough.
     passkey_roles: Vec<RoleName>,
+    #[serde(default)]
+    second_person: SecondPersonRule,
     staff_idle_minutes: u32,
     staff_absolute_minutes: u32,
     kiosk_idle_minutes: u32,
@@ -51,6 +67,10 @@ impl From<SecurityPolicy> for SecurityRules {
             },
             required_roles: policy.required_roles.into_iter().map(RoleName::from).collect(),
             passkey_roles: policy.passkey_roles.into_iter().map(RoleName::from).collect(),
+            second_person: match policy.second_person {
+                SecondPerson::Facts => SecondPersonRule::Facts,
+                SecondPerson::Never => SecondPersonRule::Never,
+            },
             staff_idle_minutes: policy.staff_idle_minutes,
             staff_absolute_minutes: policy.staff_absolute_minutes,
             kiosk_idle_minutes: policy.kiosk_idle_minutes,
@@ -71,6 +91,10 @@ impl From<SecurityRules> for SecurityPolicy {
             },
             required_roles: rules.required_roles.into_iter().map(Role::from).collect(),
             passkey_roles: rules.passkey_roles.into_iter().map(Role::from).collect(),
+            second_person: match rules.second_person {
+                SecondPersonRule::Facts => SecondPerson::Facts,
+                SecondPersonRule::Never => SecondPerson::Never,
+            },
             staff_idle_minutes: rules.staff_idle_minutes,
             staff_absolute_minutes: rules.staff_absolute_minutes,
             kiosk_idle_minutes: rules.kiosk_idle_minutes,
@@ -89,14 +113,20 @@ async fn get_security_policy(State(app): State<AppState>, caller: Caller) -> Ans
     Ok(Json(app.record.security_policy().await?.into()))
 }
 
-/// Changes the clinic's rules for signing in.
+/// Changes the clinic's rules for signing in. Doing away with the second person waits for one (202).
 #[utoipa::path(put, path = "/api/v1/admin/security-policy", tag = "administration", request_body = SecurityRules,
-    responses((status = 200, body = SecurityRules)))]
+    responses((status = 200, body = SecurityRules),
+        (status = 202, body = crate::api::account_changes::AccountChange)))]
 async fn put_security_policy(
     State(app): State<AppState>,
     caller: Caller,
     Json(body): Json<SecurityRules>,
-) -> Answer<Json<SecurityRules>> {
-    app.record.set_security_policy(&caller.0, body.into()).await?;
-    Ok(Json(app.record.security_policy().await?.into()))
+) -> Answer<Asked<SecurityRules>> {
+    let policy = SecurityPolicy::from(body);
+    let act = Act::Policy(Box::new(policy.clone()));
+    if let Some(row) = app.record.ask_second_person(&caller.0, None, act, "").await? {
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
+    app.record.set_security_policy(&caller.0, policy).await?;
+    Ok(Asked::Done(StatusCode::OK, app.record.security_policy().await?.into()))
 }

@@ -97,9 +97,9 @@ async fn make_copy(
 async fn fetch_copy(State(app): State<AppState>, caller: Caller, Path(id): Path<String>) -> Answer<Response> {
     let id = parse(&id)?;
     let (download, name) = app.parts.insight.open_copy(&caller.0, id).await?;
-    let (insight, bytes) = (app.parts.insight.clone(), download.bytes);
+    let (insight, bytes, ctx) = (app.parts.insight.clone(), download.bytes, caller.0.clone());
     let pieces = futures_util::stream::try_unfold(download.reader, move |mut reader| {
-        let insight = insight.clone();
+        let (insight, ctx) = (insight.clone(), ctx.clone());
         async move {
             let read = tokio::task::spawn_blocking(move || {
                 let mut piece = Vec::with_capacity(CHUNK);
@@ -109,7 +109,7 @@ async fn fetch_copy(State(app): State<AppState>, caller: Caller, Path(id): Path<
             let (piece, reader) = read.await.map_err(std::io::Error::other)??;
             if piece.is_empty() {
                 // Everything before was taken: the line broke for none of it.
-                insight.copy_taken(id).await.map_err(std::io::Error::other)?;
+                insight.copy_taken(&ctx, id).await.map_err(std::io::Error::other)?;
                 return Ok(None);
             }
             Ok::<_, std::io::Error>(Some((Bytes::from(piece), reader)))
