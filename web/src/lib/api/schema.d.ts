@@ -665,7 +665,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Takes all second factors away from somebody who lost them; ends her sessions. */
+        /**
+         * Takes all second factors away from somebody who lost them; ends her sessions. Of an account that reads facts it waits
+         *     for a second person (202).
+         */
         delete: operations["reset_user_factors"];
         options?: never;
         head?: never;
@@ -681,7 +684,7 @@ export interface paths {
         };
         /** The clinic's rules for signing in. */
         get: operations["get_security_policy"];
-        /** Changes the clinic's rules for signing in. */
+        /** Changes the clinic's rules for signing in. Doing away with the second person waits for one (202). */
         put: operations["put_security_policy"];
         post?: never;
         delete?: never;
@@ -870,7 +873,10 @@ export interface paths {
         /** With whom somebody may sign in. */
         get: operations["list_user_identities"];
         put?: never;
-        /** Lets somebody at a provider sign in to this account; its owner is told. */
+        /**
+         * Lets somebody at a provider sign in to this account; its owner is told. Of an account that reads facts it waits for a
+         *     second person (202).
+         */
         post: operations["add_user_identity"];
         delete?: never;
         options?: never;
@@ -2256,7 +2262,10 @@ export interface paths {
         /** Accounts, newest first. */
         get: operations["list_users"];
         put?: never;
-        /** Makes an account for staff and answers with a password to be changed. */
+        /**
+         * Makes an account for staff and answers with a password to be changed. With a role that reads facts or administers it
+         *     waits for a second person (202).
+         */
         post: operations["create_user"];
         delete?: never;
         options?: never;
@@ -2273,7 +2282,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Makes an account for staff and invites its owner to set a password; nobody else ever knows it. */
+        /**
+         * Makes an account for staff and invites its owner to set a password; nobody else ever knows it. With a role that reads
+         *     facts or administers it waits for a second person (202), and is sent when she agrees.
+         */
         post: operations["invite_user"];
         delete?: never;
         options?: never;
@@ -2290,7 +2302,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Sends or shows a new invitation; the one before stops working. */
+        /**
+         * Sends or shows a new invitation; the one before stops working. To be shown that of an account that reads facts waits
+         *     for a second person (202).
+         */
         post: operations["invite_user_again"];
         /** Withdraws an open invitation: its link works no more. */
         delete: operations["withdraw_invitation"];
@@ -2313,7 +2328,10 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Changes roles or name, disables or enables. Ends the person's sessions and live connections. */
+        /**
+         * Changes roles or name, disables or enables. Ends the person's sessions and live connections. A role that reads facts or
+         *     administers waits for a second person (202); the rest of the request is done then.
+         */
         patch: operations["change_user"];
         trace?: never;
     };
@@ -2326,8 +2344,99 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** A new one-time password for somebody who lost hers; ends her sessions. */
+        /**
+         * For somebody who lost her password: a link to her own address or phone, or a one-time password that the administrator
+         *     is shown. The latter ends her sessions, and waits for a second person (202) where the account reads facts.
+         */
         post: operations["reset_user_password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/account-changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Changes of accounts that wait for a second person, and what became of others, newest first. Administrator and privacy
+         *     officer.
+         */
+        get: operations["list_account_changes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/account-changes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of them. */
+        get: operations["get_account_change"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/account-changes/{id}/agree": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The second person agrees: it is carried out. Who asked may once `alone_from` is over and there is nobody else. */
+        post: operations["agree_to_account_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/account-changes/{id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The second person refuses, whose account it is objects, or who asked takes it back. */
+        post: operations["refuse_account_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/account-changes/{id}/collect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes the link or the one-time password that was agreed to; who asked for it, once, within a day. */
+        post: operations["collect_account_change"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3352,6 +3461,77 @@ export interface components {
             /** @description The same in English. */
             text: string;
         };
+        /**
+         * @description What was asked for.
+         * @enum {string}
+         */
+        AccountAct: "create" | "roles" | "password" | "invitation" | "second-factor" | "identity" | "policy";
+        /** @description A change of an account that takes two people. */
+        AccountChange: {
+            id: string;
+            /** Format: date-time */
+            at: string;
+            asked_by: string;
+            /** @description Name of who asked. */
+            asked_by_name: string;
+            /** @description Whose account; absent while it is still to be made, and for rules. */
+            user_id?: string | null;
+            /** @description Her name. */
+            display?: string | null;
+            login?: string | null;
+            act: components["schemas"]["AccountAct"];
+            /** @description Of a new account, or those that are to be hers. */
+            roles: components["schemas"]["RoleName"][];
+            /** @description Those she had when it was asked for. */
+            roles_before: components["schemas"]["RoleName"][];
+            /**
+             * @description How the link of a new account goes to its owner: `email`, `sms`, `shown` (to who asked), `password` (a one-time
+             *     password, shown to who asked).
+             */
+            by?: string | null;
+            /** @description Of an identity: its provider. */
+            issuer?: string | null;
+            subject?: string | null;
+            /** @description Why, as who asked wrote it; may be empty. */
+            reason: string;
+            state: components["schemas"]["AccountChangeStateName"];
+            /**
+             * Format: date-time
+             * @description Nobody can agree, or fetch what came of it, from then on.
+             */
+            expires_at: string;
+            /**
+             * Format: date-time
+             * @description From then on who asked may carry it out herself, if there is still nobody else.
+             */
+            alone_from?: string | null;
+            /** @description A link or password waits for who asked. */
+            to_collect: boolean;
+            /** Format: date-time */
+            decided_at?: string | null;
+            decided_by?: string | null;
+            /** @description Name of who decided. */
+            decided_by_name?: string | null;
+            /** @description What she said. */
+            note: string;
+        };
+        /** @description Shown once. */
+        AccountChangeCollected: {
+            user_id: string;
+            one_time_password?: string | null;
+            link?: string | null;
+            /**
+             * Format: date-time
+             * @description Of the link.
+             */
+            expires_at?: string | null;
+        };
+        AccountChangeDecision: {
+            /** @description Needed to refuse what somebody else asked for; at most 500 characters. */
+            note?: string;
+        };
+        /** @enum {string} */
+        AccountChangeStateName: "waiting" | "agreed" | "refused" | "expired" | "alone";
         /** @description What the own account is protected by. */
         AccountSecurity: {
             /** @description What the clinic asks: `off`, `asked` or `required`. */
@@ -3513,6 +3693,11 @@ export interface components {
              * @description Changes of rights that wait for a second person.
              */
             rights_waiting: number;
+            /**
+             * Format: int64
+             * @description Changes of accounts that wait for a second person.
+             */
+            accounts_waiting: number;
             /** @description Within the last hour; those with most wrong passwords first. */
             guessed_accounts: components["schemas"]["GuessedAccount"][];
         };
@@ -4567,6 +4752,8 @@ export interface components {
         };
         InvitationAgain: {
             by: components["schemas"]["InvitationWay"];
+            /** @description For the second person, where one must agree. */
+            reason?: string;
         };
         InvitationMade: {
             user: components["schemas"]["UserRow"];
@@ -4743,6 +4930,61 @@ export interface components {
         LinkToken: {
             /** @description What stands behind `#` in the link. */
             token: string;
+        };
+        /** @description A page of a list. */
+        List_AccountChange: {
+            items: {
+                id: string;
+                /** Format: date-time */
+                at: string;
+                asked_by: string;
+                /** @description Name of who asked. */
+                asked_by_name: string;
+                /** @description Whose account; absent while it is still to be made, and for rules. */
+                user_id?: string | null;
+                /** @description Her name. */
+                display?: string | null;
+                login?: string | null;
+                act: components["schemas"]["AccountAct"];
+                /** @description Of a new account, or those that are to be hers. */
+                roles: components["schemas"]["RoleName"][];
+                /** @description Those she had when it was asked for. */
+                roles_before: components["schemas"]["RoleName"][];
+                /**
+                 * @description How the link of a new account goes to its owner: `email`, `sms`, `shown` (to who asked), `password` (a one-time
+                 *     password, shown to who asked).
+                 */
+                by?: string | null;
+                /** @description Of an identity: its provider. */
+                issuer?: string | null;
+                subject?: string | null;
+                /** @description Why, as who asked wrote it; may be empty. */
+                reason: string;
+                state: components["schemas"]["AccountChangeStateName"];
+                /**
+                 * Format: date-time
+                 * @description Nobody can agree, or fetch what came of it, from then on.
+                 */
+                expires_at: string;
+                /**
+                 * Format: date-time
+                 * @description From then on who asked may carry it out herself, if there is still nobody else.
+                 */
+                alone_from?: string | null;
+                /** @description A link or password waits for who asked. */
+                to_collect: boolean;
+                /** Format: date-time */
+                decided_at?: string | null;
+                decided_by?: string | null;
+                /** @description Name of who decided. */
+                decided_by_name?: string | null;
+                /** @description What she said. */
+                note: string;
+            }[];
+            /** @description Give it back as `cursor`; null on the last page. */
+            next: string | null;
+            /** Format: int64 */
+            total?: number | null;
         };
         /** @description A page of a list. */
         List_Appointment: {
@@ -5305,6 +5547,8 @@ export interface components {
             provider_id: string;
             /** @description The person's `sub` as the provider shows it. */
             subject: string;
+            /** @description For the second person, where one must agree. */
+            reason?: string;
         };
         NewLaunch: {
             client_id: string;
@@ -5341,6 +5585,8 @@ export interface components {
             /** @description BCP-47 */
             language: string;
             practitioner?: components["schemas"]["NewPractitioner"] | null;
+            /** @description For the second person, where one must agree. */
+            reason?: string;
         };
         NextFree: {
             kind: components["schemas"]["Kind"];
@@ -5432,10 +5678,6 @@ export interface components {
         OauthKeyList: {
             items: components["schemas"]["OauthKey"][];
         };
-        OneTimePassword: {
-            /** @description Shown once. */
-            one_time_password: string;
-        };
         Overview: {
             appointments_today: components["schemas"]["Appointment"][];
             counts: components["schemas"]["OverviewCounts"];
@@ -5500,6 +5742,23 @@ export interface components {
         PasswordChange: {
             old_password: string;
             new_password: string;
+        };
+        PasswordReset: {
+            /** @description `shown` if not given. */
+            by?: components["schemas"]["ResetWay"];
+            /** @description For the second person, where one must agree. */
+            reason?: string;
+        };
+        PasswordResetMade: {
+            /** @description Shown once. */
+            one_time_password?: string | null;
+            /** @description Masked address or number to which the link was sent. */
+            sent_to?: string | null;
+            /**
+             * Format: date-time
+             * @description Of the link.
+             */
+            expires_at?: string | null;
         };
         /** @description One patient. */
         Patient: {
@@ -5986,6 +6245,11 @@ export interface components {
             /** @description Phone in any form, e-mail or user name. */
             login: string;
         };
+        /**
+         * @description How somebody gets in again who lost her password.
+         * @enum {string}
+         */
+        ResetWay: "email" | "sms" | "shown";
         RetentionDue: {
             patient_id: string;
             patient?: components["schemas"]["PatientRef"] | null;
@@ -6170,6 +6434,11 @@ export interface components {
         };
         /** @enum {string} */
         SecondFactorRule: "off" | "asked" | "required";
+        /**
+         * @description When a second person must agree to what an administrator does to an account.
+         * @enum {string}
+         */
+        SecondPersonRule: "facts" | "never";
         /** @description Rules for signing in. */
         SecurityRules: {
             /** @description For all staff. */
@@ -6178,6 +6447,7 @@ export interface components {
             required_roles: components["schemas"]["RoleName"][];
             /** @description These must sign in by a passkey; nothing else is enough. */
             passkey_roles: components["schemas"]["RoleName"][];
+            second_person?: components["schemas"]["SecondPersonRule"];
             /** Format: int32 */
             staff_idle_minutes: number;
             /** Format: int32 */
@@ -6393,6 +6663,8 @@ export interface components {
             roles?: components["schemas"]["RoleName"][] | null;
             disabled?: boolean | null;
             display?: string | null;
+            /** @description For the second person, where one must agree to the roles. */
+            reason?: string;
         };
         UserCreated: {
             user: components["schemas"]["UserRow"];
@@ -7936,7 +8208,10 @@ export interface operations {
     };
     reset_user_factors: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description For the second person, where one must agree. */
+                reason?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -7945,6 +8220,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -8009,6 +8292,14 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SecurityRules"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
                 };
             };
             /** @description Any error */
@@ -8380,6 +8671,14 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IdentityInfo"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
                 };
             };
             /** @description Any error */
@@ -11334,6 +11633,14 @@ export interface operations {
                     "application/json": components["schemas"]["UserCreated"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
             /** @description Any error */
             default: {
                 headers: {
@@ -11364,6 +11671,14 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InvitationMade"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
                 };
             };
             /** @description Any error */
@@ -11398,6 +11713,14 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InvitationMade"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
                 };
             };
             /** @description Any error */
@@ -11492,6 +11815,14 @@ export interface operations {
                     "application/json": components["schemas"]["UserRow"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
             /** @description Any error */
             default: {
                 headers: {
@@ -11512,6 +11843,49 @@ export interface operations {
             };
             cookie?: never;
         };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["PasswordReset"] | null;
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasswordResetMade"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_account_changes: {
+        parameters: {
+            query?: {
+                /** @description `true`: only what waits. */
+                open?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
         requestBody?: never;
         responses: {
             200: {
@@ -11519,7 +11893,135 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OneTimePassword"];
+                    "application/json": components["schemas"]["List_AccountChange"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_account_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agree_to_account_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountChangeDecision"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    refuse_account_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountChangeDecision"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    collect_account_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChangeCollected"];
                 };
             };
             /** @description Any error */

@@ -28,6 +28,8 @@ export type Protection = Schemas['UserProtection'];
 export type SessionInfo = Schemas['SessionInfo'];
 export type InvitationMade = Schemas['InvitationMade'];
 export type InvitationWay = Schemas['InvitationWay'];
+export type AccountChange = Schemas['AccountChange'];
+export type AccountChangeCollected = Schemas['AccountChangeCollected'];
 export type SecurityRules = Schemas['SecurityRules'];
 export type Device = Schemas['DeviceInfo'];
 
