@@ -37,6 +37,29 @@ export async function signedIn(login, password = PASSWORD) {
   return reply.json;
 }
 
+/** The second person (the privacy officer of the demonstration) agrees to what waits; the answer is how it stands then. */
+export async function agree(id) {
+  const { token } = await signedIn('privacy');
+  return await api('POST', `admin/account-changes/${id}/agree`, token, { note: 'Seen' });
+}
+
+/** As [api], for what may take two people: the second one agrees, and who asked fetches the link or the password. */
+export async function byTwo(method, route, token, body) {
+  const asked = await api(method, route, token, body);
+  if (!asked?.asked_by) return asked;
+  const agreed = await agree(asked.id);
+  const got = agreed.to_collect ? await api('POST', `admin/account-changes/${asked.id}/collect`, token, {}) : {};
+  return { ...agreed, ...got, user: { id: agreed.user_id } };
+}
+
+/** The newest change that waits for a second person. */
+export async function waiting() {
+  const { token } = await signedIn('privacy');
+  const { items } = await api('GET', 'admin/account-changes?open=true', token);
+  assert.ok(items.length > 0, 'nothing waits');
+  return items.at(-1);
+}
+
 /** A patient with an account, registered as people do it. `phone`: digits with the country's code. */
 export async function registered({ phone, given, family, password }) {
   const begun = await api('POST', 'auth/register', undefined, {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { arrivedAt, authenticator, byPassword, keepCodes, pageApi } from '../lib/account.mjs';
-import { api, call, signedIn } from '../lib/api.mjs';
+import { api, byTwo, call, signedIn } from '../lib/api.mjs';
 import { Application } from '../lib/application.mjs';
 import { DESK, PHONE, accessible, arrived, openBrowser, person, shoot, stands, step, until } from '../lib/world.mjs';
 
@@ -77,7 +77,7 @@ test('staff sign in at an outside provider', { timeout: 240_000 }, async () => {
 });
 
 test('where a role counts passkeys alone, everybody of it makes one', { timeout: 240_000 }, async () => {
-  const made = await api('POST', 'admin/users', admin, { login: lab.login, display: lab.display, roles: ['lab', 'front-desk'], language: 'en' });
+  const made = await byTwo('POST', 'admin/users', admin, { login: lab.login, display: lab.display, roles: ['lab', 'front-desk'], language: 'en' });
   const rules = await api('GET', 'admin/security-policy', admin);
   await api('PUT', 'admin/security-policy', admin, { ...rules, passkey_roles: ['lab'] });
   try {

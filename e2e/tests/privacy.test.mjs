@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { readFile } from 'node:fs/promises';
 import { inflateRawSync } from 'node:zlib';
-import { api, call, registered, signedIn } from '../lib/api.mjs';
+import { api, byTwo, call, registered, signedIn } from '../lib/api.mjs';
 import { DESK, PHONE, accessible, openBrowser, person, shoot, signIn, step, stands } from '../lib/world.mjs';
 
 /** Told apart from other runs on the same hospital. */
@@ -22,7 +22,7 @@ const patient = (number, given, family) =>
   registered({ phone: `2547${String(50_000_000 + RUN * 10 + number).padStart(8, '0')}`, given, family, password: SECRET });
 async function privacyOfficer(number) {
   const login = `faragha${RUN}x${number}`;
-  const made = await api('POST', 'admin/users', administrator.token, {
+  const made = await byTwo('POST', 'admin/users', administrator.token, {
     login,
     display: `Faragha ${number === 1 ? 'Mwangi' : 'Njeri'}`,
     roles: ['privacy-officer'],

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { call, signedIn, totp } from '../lib/api.mjs';
+import { agree, call, signedIn, totp, waiting } from '../lib/api.mjs';
 import { DESK, DOCTOR, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until, step, stands } from '../lib/world.mjs';
 
 const NEW_PASSWORD = 'mvua-kubwa-leo-2026';
@@ -32,6 +32,35 @@ const PETER = { name: `Peter Kamau${NUMBER}`, login: `kamau${NUMBER}` };
 /** What stands in the address of an invitation. */
 let invitation;
 
+/** The second person agrees, and the administrator fetches the link. */
+async function linkByTwo(page) {
+  await agree((await waiting()).id);
+  await page.goto('/admin/rights/accounts');
+  await page.getByRole('button', { name: 'Show it to me now' }).click();
+  const link = await page.getByTestId('invitation-link').textContent();
+  assert.match(link, /\/welcome#.+/);
+  await seen(page, 'secure-invited');
+  await page.getByRole('button', { name: 'I have noted it' }).click();
+  return link;
+}
+async function openPeter(page) {
+  await page.goto('/admin/users');
+  await page.getByRole('searchbox').fill(PETER.name);
+  await page.getByRole('link', { name: PETER.name, exact: true }).click();
+  await page.getByRole('heading', { name: PETER.name }).waitFor();
+}
+/** A new link for him, from his own page and back to it. */
+async function askLink(page, button) {
+  await page.getByRole('button', { name: button }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('radio', { name: /Show me the link/ }).check();
+  await dialog.getByRole('button', { name: 'Make the link' }).click();
+  await dialog.getByText('Waits for a second person').waitFor();
+  const link = await linkByTwo(page);
+  await openPeter(page);
+  return link;
+}
+
 test('people: invited, seen, signed out, invited once more and not at all', { timeout: 240_000 }, async () => {
   const { page, errors } = await person(browser, DESK);
   await signIn(page, 'admin');
@@ -42,25 +71,19 @@ test('people: invited, seen, signed out, invited once more and not at all', { ti
     await page.getByRole('radio', { name: /Show me the link/ }).check();
     await seen(page, 'secure-invite');
     await page.getByRole('button', { name: 'Make the link' }).click();
-    invitation = await page.getByTestId('invitation-link').textContent();
-    assert.match(invitation, /\/welcome#.+/);
-    await seen(page, 'secure-invited');
-    await page.getByRole('link', { name: 'I have noted it' }).click();
-    await page.getByRole('heading', { name: PETER.name }).waitFor();
+    await page.getByText('Waits for a second person').waitFor();
+    await seen(page, 'secure-waits');
+    invitation = await linkByTwo(page);
+    await openPeter(page);
     await page.getByText('An invitation is open until').waitFor();
     await seen(page, 'secure-person-invited');
   });
   await step('a new link ends the one before', async () => {
-    await page.getByRole('button', { name: 'Send again' }).click();
-    const dialog = page.getByRole('dialog');
-    await dialog.getByRole('radio', { name: /Show me the link/ }).check();
-    await dialog.getByRole('button', { name: 'Make the link' }).click();
-    const again = await dialog.getByTestId('invitation-link').textContent();
+    const again = await askLink(page, 'Send again');
     assert.notEqual(again, invitation);
     const old = await call('POST', '/api/v1/auth/link', undefined, { token: invitation.split('#')[1] });
     assert.equal(old.json.code, 'link-expired');
     invitation = again;
-    await dialog.getByRole('button', { name: 'I have noted it' }).click();
   });
   await step('it is withdrawn, and made once more', async () => {
     await page.getByRole('button', { name: 'Withdraw' }).click();
@@ -68,12 +91,7 @@ test('people: invited, seen, signed out, invited once more and not at all', { ti
     await page.getByText('No invitation is open').waitFor();
     const gone = await call('POST', '/api/v1/auth/link', undefined, { token: invitation.split('#')[1] });
     assert.equal(gone.json.code, 'link-expired');
-    await page.getByRole('button', { name: 'Send the invitation' }).click();
-    const dialog = page.getByRole('dialog');
-    await dialog.getByRole('radio', { name: /Show me the link/ }).check();
-    await dialog.getByRole('button', { name: 'Make the link' }).click();
-    invitation = await dialog.getByTestId('invitation-link').textContent();
-    await dialog.getByRole('button', { name: 'I have noted it' }).click();
+    invitation = await askLink(page, 'Send the invitation');
   });
   await step('she accepts; she is seen as signed in, and signed out everywhere', async () => {
     const accepted = await call('POST', '/api/v1/auth/link/accept?token=true', undefined, {
@@ -97,7 +115,11 @@ test('people: invited, seen, signed out, invited once more and not at all', { ti
   });
   await step('who lost her second factor gets in again', async () => {
     await page.getByRole('button', { name: 'Take second factors away' }).click();
+    await page.getByRole('dialog').getByText('Takes two people').waitFor();
     await page.getByRole('dialog').getByRole('button', { name: 'Take second factors away' }).click();
+    await page.getByText('Waits for a second person').waitFor();
+    await agree((await waiting()).id);
+    await page.reload();
     await page.getByText('No second factor', { exact: true }).waitFor();
     const { json } = await call('POST', '/api/v1/auth/login?token=true', undefined, { login: PETER.login, password: NEW_PASSWORD });
     assert.ok(json.token, 'her password alone');
