@@ -185,6 +185,12 @@ impl Machine {
         answer.text().await.unwrap()
     }
 
+    /// Resident memory of a program, bytes.
+    pub fn resident(child: &Child) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", child.id())).unwrap();
+        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+
     pub async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Option<(u16, Value)> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(token);
