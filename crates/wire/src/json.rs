@@ -31,10 +31,10 @@ pub fn field(map: &Map<String, Value>, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| text(map.get(*name)))
 }
 
-/// Text of at most `chars_max` characters, for messages that are stored and shown.
+/// Text of at most `chars_max` characters, for messages that are stored and shown; trimmed where it is cut, as [text] is.
 pub fn shortened(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
-        Some((at, _)) => text[..at].to_owned(),
+        Some((at, _)) => text[..at].trim_end().to_owned(),
         None => text.to_owned(),
     }
 }

@@ -6,9 +6,11 @@ mod controls;
 mod demo;
 mod differential;
 mod faults;
+mod fuzz;
 mod postgres;
 mod prerequisites;
 mod python;
+mod rounds;
 mod self_test;
 mod shell;
 mod statements;
@@ -44,6 +46,8 @@ enum Task {
     Check,
     /// What must not lose anything: kill -9, full disk, dying database, clock jumps, overload; for as long as asked.
     Faults(faults::Options),
+    /// Every reader of foreign bytes under libFuzzer; a release gets ten hours.
+    Fuzz(fuzz::Options),
     /// Random queries of random callers against databases without the rows they may not see; nightly with 100,000.
     Differential(differential::Options),
     /// Boot, memory, import, create, read and search on both engines; the result goes to docs/benchmarks.md.
@@ -75,6 +79,7 @@ fn main() -> anyhow::Result<()> {
         Task::Clients => suite::clients(),
         Task::Check => suite::check(),
         Task::Faults(options) => faults::run_all(&options),
+        Task::Fuzz(options) => fuzz::run_all(&options),
         Task::Differential(options) => differential::run_all(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Controls(options) => self_test::run(&options),

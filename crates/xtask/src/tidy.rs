@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("sandbox", &["wire"]),
     ("testkit", &["fhir", "access", "store", "record"]),
+    ("fuzz", &["fhir", "wire", "access", "store", "record", "reach", "backup"]),
     ("xtask", &[]),
 ];
 

@@ -1,6 +1,8 @@
 //! Where a repository lies. Four verbs over names; objects are written once.
 
 mod folder;
+#[doc(hidden)]
+pub mod foreign;
 mod s3;
 mod sftp;
 mod sftp_wire;

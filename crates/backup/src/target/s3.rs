@@ -273,13 +273,13 @@ impl Target for S3 {
     }
 }
 
-struct Page {
+pub(super) struct Page {
     entries: Vec<Entry>,
     next: Option<String>,
 }
 
 /// A page of ListObjectsV2.
-fn page(bytes: &[u8]) -> Result<Page> {
+pub(super) fn page(bytes: &[u8]) -> Result<Page> {
     use quick_xml::events::Event;
     let broken = || Error::Damaged("the listing of S3".into());
     let mut reader = quick_xml::Reader::from_reader(bytes);

@@ -7,6 +7,8 @@
 //! request (nonce), lately; nothing of the answer is believed before.
 //! **Invariant:** only asymmetric algorithms count: neither `none` nor the client's secret signs anything.
 
+#[doc(hidden)]
+pub mod foreign;
 mod hook;
 mod logout;
 

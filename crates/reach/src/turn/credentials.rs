@@ -44,7 +44,7 @@ impl Authority {
     pub fn check(&self, username: &str, now: Timestamp) -> Option<Known> {
         let (expires, account) = username.split_once(':')?;
         let expires: i64 = expires.parse().ok()?;
-        let left = expires - now.as_second();
+        let left = expires.saturating_sub(now.as_second());
         // A name that outlives the longest lease was not made by this server in good order.
         if left <= 0 || left > i64::from(CREDENTIAL_SECONDS_MAX) || account.len() > ACCOUNT_LENGTH_MAX {
             return None;

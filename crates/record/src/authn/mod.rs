@@ -6,6 +6,8 @@ mod cbor;
 mod code;
 mod device;
 pub mod duplicate;
+#[doc(hidden)]
+pub mod foreign;
 pub mod four_eyes;
 mod fresh;
 mod link;

@@ -183,6 +183,21 @@ fn verifies(key: &Value, message: &[u8], signature: &[u8]) -> bool {
     }
 }
 
+/// For the fuzzer: reads any bytes wherever the answer of a browser is read.
+pub(super) fn read_foreign(bytes: &[u8], site: &Site) {
+    let mut data = bytes.to_vec();
+    if let Some(hash) = data.get_mut(..32) {
+        // Nothing would be read of another site's.
+        hash.copy_from_slice(&Sha256::digest(site.id.as_bytes()));
+    }
+    let found = authenticator_data(&data, site).ok().and_then(|data| data.credential);
+    let bare = cbor::read(bytes).map(|(key, _)| key);
+    for key in found.map(|(_, key)| key).into_iter().chain(bare).filter_map(|key| public_key(&key)) {
+        verifies(&key, b"message", bytes);
+    }
+    drop(check_client_data(bytes, "webauthn.get", "challenge", site));
+}
+
 fn clean_name(text: &str) -> Result<String, Error> {
     let name = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
@@ -211,6 +226,7 @@ impl Record {
     pub async fn begin_passkey(&self, ctx: &Ctx, site_name: &str) -> Result<(String, Value), Error> {
         let id = ctx.user().ok_or(Error::Unauthenticated)?.account;
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
+        self.require_settled(ctx).await?;
         let site = self.site()?;
         let account = self.account_row(id).await?.ok_or(Error::Unauthenticated)?;
         let known = self.reading(move |tx| Ok(store::factor::passkeys(tx, id)?)).await?;

@@ -6,6 +6,8 @@
 //! at the end and reported.
 
 mod file;
+#[doc(hidden)]
+pub mod foreign;
 mod lines;
 mod parse;
 mod table;

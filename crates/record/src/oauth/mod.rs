@@ -10,6 +10,8 @@
 
 mod authorize;
 mod client;
+#[doc(hidden)]
+pub mod foreign;
 mod grant;
 mod jose;
 mod key;
