@@ -5,10 +5,11 @@ use crate::index::Rows;
 use crate::keys::{Place, seal_content};
 use crate::page::clamp;
 use crate::{Content, Counter, Error, Page, Result, Tx, params};
+use access::Seals;
 use fhir::search::IndexEntry;
 use fhir::{ParamId, ResourceKey, TypeId};
 use jiff::Timestamp;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The current version of a resource.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,8 +120,57 @@ pub fn load(tx: &mut dyn Tx, key: &ResourceKey) -> Result<Option<Stored>> {
     Ok(Some(stored))
 }
 
+/// What the tables know of a row beside it, for who asks whether a caller may see it: one statement for all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    pub rid: i64,
+    /// What it is sealed as.
+    pub seals: Seals,
+    /// See [crate::sealed::is_veiled].
+    pub is_veiled: bool,
+    /// Of the first patient: there are rules of consents (see [crate::consent::of_patients]).
+    pub has_rules: bool,
+    /// Likewise: in care of the practitioner who was asked for.
+    pub is_in_care: bool,
+}
+
+/// As [load], and what guards the row. `practitioner`: whose care of its patient is asked for, at `now`.
+pub fn load_guarded(
+    tx: &mut dyn Tx,
+    key: &ResourceKey,
+    practitioner: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<(Stored, Guard)>> {
+    static SQL: OnceLock<String> = OnceLock::new();
+    let sql = SQL.get_or_init(|| {
+        format!(
+            "SELECT {COLUMNS}, (SELECT s.seals FROM sealed s WHERE s.rid = r.rid), \
+             EXISTS (SELECT 1 FROM veiled v WHERE v.rid = r.rid), \
+             EXISTS (SELECT 1 FROM consent_rule c WHERE c.patient = r.patient), \
+             EXISTS (SELECT 1 FROM care_link l WHERE l.practitioner = $3 AND l.patient = r.patient \
+             AND l.from_us <= $4 AND l.until_us > $4) FROM resource r WHERE r.type_id = $1 AND r.id = $2"
+        )
+    });
+    let (id, practitioner) = (encode_id(&key.id), practitioner.map(encode_id));
+    let values = params![key.kind.0, &id, practitioner.as_ref(), now];
+    let found = tx.one(sql, values, |row| {
+        let (stored, more) = read_stored(row)?;
+        let guard = Guard {
+            rid: stored.rid,
+            seals: Seals(row.opt_int(10)?.unwrap_or(0) as u32),
+            is_veiled: row.bool(11)?,
+            has_rules: row.bool(12)?,
+            is_in_care: row.bool(13)?,
+        };
+        Ok((stored, more, guard))
+    })?;
+    let Some((mut stored, more, guard)) = found else { return Ok(None) };
+    more_patients(tx, stored.rid, more, &mut stored.patients)?;
+    Ok(Some((stored, guard)))
+}
+
 fn load_sql() -> &'static str {
-    static SQL: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    static SQL: OnceLock<String> = OnceLock::new();
     SQL.get_or_init(|| format!("SELECT {COLUMNS} FROM resource r WHERE r.type_id = $1 AND r.id = $2"))
 }
 

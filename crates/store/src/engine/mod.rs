@@ -152,6 +152,31 @@ impl Store {
         async move { answer(refused, receiver.await) }
     }
 
+    /// As [Store::read], and gives the result once the events that `work` gives with it are durable, as by
+    /// [Store::append_audit], without the caller being woken in between. Errors: also those of [Store::append_audit].
+    pub fn read_audited<R, E, F>(&self, work: F) -> impl Future<Output = Result<R, E>> + Send + use<R, E, F>
+    where
+        F: FnOnce(&mut dyn Tx) -> Result<(R, Vec<audit::Event>), E> + Send + 'static,
+        R: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let audits = self.inner.audits.clone();
+        let task = Reader::boxed(work, move |result: Result<(R, Vec<audit::Event>), E>| match result {
+            Ok((result, events)) if !events.is_empty() => {
+                let reply = move |durable: Result<()>| {
+                    drop(sender.send(durable.map(|()| result).map_err(E::from)));
+                };
+                if let Err((error, task)) = audits.try_push(Task::Audit(events, Box::new(reply))) {
+                    task::fail(task, &error);
+                }
+            }
+            result => drop(sender.send(result.map(|(result, _)| result))),
+        });
+        let refused = self.inner.reads.push(Task::Read(task)).err();
+        async move { answer(refused, receiver.await) }
+    }
+
     /// [Store::write] for command-line programs and tests; blocks the thread.
     pub fn write_blocking<R, E, F>(&self, work: F) -> Result<R, E>
     where

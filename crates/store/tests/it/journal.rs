@@ -81,6 +81,24 @@ async fn what_was_answered_outlives_a_crash_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_is_answered_when_its_event_is_durable() {
+    let temp = test_support::sqlite();
+    for n in 0..20 {
+        let read = temp.store.read_audited(move |_| Ok::<_, store::Error>((n, vec![audited(n)])));
+        assert_eq!(read.await, Ok(n));
+        let folder = tempfile::tempdir().unwrap();
+        let crashed = Store::open(image(&temp, folder.path())).unwrap();
+        assert_eq!(requests(&crashed), each_once(0..n + 1));
+        crashed.close();
+    }
+    let refused = temp.store.read_audited(|_| Err::<((), Vec<audit::Event>), _>(store::Error::Busy));
+    assert_eq!(refused.await, Err(store::Error::Busy));
+    assert_eq!(temp.store.read_audited(|_| Ok::<_, store::Error>((1, Vec::new()))).await, Ok(1));
+    temp.store.settle_audit().await.unwrap();
+    assert_eq!(requests(&temp.store), each_once(0..20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closing_leaves_nothing_behind() {
     let mut temp = test_support::sqlite();
     append(&temp.store, 0..300).await;

@@ -25,8 +25,9 @@ use std::time::{Duration, Instant};
 
 /// How long an event is in the files only.
 const HAND_ON_EVERY: Duration = Duration::from_secs(1);
-/// Events after which they are handed on sooner.
-const HAND_ON_EVENTS: usize = 2_000;
+/// Events after which they are handed on sooner: about 4 MB in memory, and two thirds of a file. Each commit of the writer
+/// empties the readers' page caches, so it is better they are few.
+const HAND_ON_EVENTS: usize = 8_192;
 /// Events in one transaction's share: a few milliseconds of the writer.
 const CHUNK_EVENTS: usize = 256;
 /// Callers answered together, and how long they wait for each other; as for commits.
@@ -72,7 +73,7 @@ impl Chunk {
 }
 
 /// The journal and the frame up to which the table has everything.
-fn position(tx: &mut dyn Tx) -> Result<Option<(JournalId, u64)>> {
+pub(super) fn position(tx: &mut dyn Tx) -> Result<Option<(JournalId, u64)>> {
     let found = tx.one("SELECT journal, frame FROM audit_journal WHERE id = 1", &[], |row| {
         Ok((row.bytes(0)?.to_vec(), row.int(1)?))
     })?;
@@ -128,9 +129,14 @@ impl Handed {
     }
 }
 
-/// Brings what earlier starts left in the files into the table; `run` is the writer. A file that does not open is put
+/// Brings what earlier starts left in the files into the table, which stands at `position`; `run` is the writer. A file that does not open is put
 /// aside under another name, and the trail tells of it. Errors: of the writer; nothing of the files is lost then.
-pub(super) fn take_over(database: &Path, key: Option<&Secret32>, run: &mut dyn FnMut(Task)) -> Result<()> {
+pub(super) fn take_over(
+    database: &Path,
+    key: Option<&Secret32>,
+    position: Option<(JournalId, u64)>,
+    run: &mut dyn FnMut(Task),
+) -> Result<()> {
     let key = key_or_none(key);
     let mut journals: Vec<(JournalId, Frames)> = Vec::new();
     for number in 0..2 {
@@ -146,17 +152,32 @@ pub(super) fn take_over(database: &Path, key: Option<&Secret32>, run: &mut dyn F
     }
     // Of two journals one is older, and the table has all of it: a start takes everything before it writes.
     for (journal, mut frames) in journals {
+        let stands = position.filter(|(known, _)| *known == journal).map_or(0, |(_, frame)| frame);
+        frames.retain(|(number, _)| *number > stands);
         frames.sort_by_key(|(number, _)| *number);
         let done: Arc<Handed> = Arc::default();
         let mut after = None;
-        for (number, events) in frames {
-            let chunk = Chunk { journal, after, last: number, events, done: done.clone() };
+        let mut frames: VecDeque<_> = frames.into();
+        while let Some((last, events)) = next_chunk(&mut frames) {
+            let chunk = Chunk { journal, after, last, events, done: done.clone() };
             run(Task::Journal(Box::new(chunk)));
             done.outcome()?;
-            after = Some(number);
+            after = Some(last);
         }
     }
     Ok(())
+}
+
+/// Frames from the front with as many events as a chunk has, and the number of the last of them.
+fn next_chunk(frames: &mut VecDeque<(u64, Vec<Event>)>) -> Option<(u64, Vec<Event>)> {
+    let (mut last, mut events) = frames.pop_front()?;
+    while let Some((number, more)) =
+        frames.pop_front_if(|(_, more)| events.len() + more.len() <= CHUNK_EVENTS)
+    {
+        events.extend(more);
+        last = number;
+    }
+    Some((last, events))
 }
 
 fn put_aside(path: &Path, run: &mut dyn FnMut(Task)) -> Result<()> {
@@ -305,7 +326,8 @@ impl Journal {
                 && waited < MAX_COMPANY_WAIT
             {
                 let since = Instant::now();
-                next = queue.pop_within(MAX_COMPANY_WAIT - waited);
+                queue.gather(self.callers - replies.len(), MAX_COMPANY_WAIT - waited);
+                next = queue.try_pop();
                 waited += since.elapsed();
             }
         }
@@ -405,23 +427,17 @@ impl Journal {
             self.again_at = Some(Instant::now() + HAND_ON_EVERY);
             self.gather_again();
         }
-        while let Some((last, events)) = self.waiting.pop_front() {
-            let mut chunk = Chunk {
+        while let Some((last, events)) = next_chunk(&mut self.waiting) {
+            let chunk = Chunk {
                 journal: self.cipher.id,
                 after: Some(self.handed_on),
                 last,
                 events,
                 done: self.handed.clone(),
             };
-            while let Some((number, more)) =
-                self.waiting.pop_front_if(|(_, more)| chunk.events.len() + more.len() <= CHUNK_EVENTS)
-            {
-                chunk.events.extend(more);
-                chunk.last = number;
-            }
             self.waiting_events -= chunk.events.len();
             self.handed_on = chunk.last;
-            if let Err((error, task)) = self.writes.try_push(Task::Journal(Box::new(chunk))) {
+            if let Err((error, task)) = self.writes.try_push_later(Task::Journal(Box::new(chunk))) {
                 // They are safe in the files, and are taken from there again.
                 fail(task, &error);
                 return;

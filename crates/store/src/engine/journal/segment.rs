@@ -19,8 +19,8 @@ const ID_BYTES: usize = 16;
 /// Number and key, sealed.
 const SEALED_BYTES: usize = ID_BYTES + 32 + 28;
 const FRAME_HEAD: usize = 12;
-/// Room of one file, allocated once. At 350 bytes an event it holds about 6,000.
-pub const SEGMENT_BYTES: u64 = 2 * 1024 * 1024;
+/// Room of one file, allocated once. At 350 bytes an event it holds about 12,000.
+pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 pub type JournalId = [u8; ID_BYTES];
 

@@ -61,6 +61,11 @@ impl Engine {
         let vault = open_vault(&connection, &mut counters, path, config)?;
         super::authorize::guard(&mut connection)?;
         let terms = Arc::new(Terms::default());
+        let position = {
+            let (mut texts, mut sealing) = (HashMap::new(), Sealing::new(vault.clone()));
+            let mut tx = SqliteTx::new(&connection, &mut counters, &terms, &mut texts, &mut sealing);
+            journal::position(&mut tx)?
+        };
         let checkpoint = Arc::new(Signal::new());
         let log = Arc::new(Log::default());
         watch_log(&mut connection, &log)?;
@@ -88,7 +93,7 @@ impl Engine {
             is_lost: false,
         };
         let key = config.files.as_ref().or(config.key.as_ref());
-        journal::take_over(path, key, &mut |task| writer.batch(task, &Queue::new(0)))?;
+        journal::take_over(path, key, position, &mut |task| writer.batch(task, &Queue::new(0)))?;
         let queue = writes.clone();
         threads.push(spawn("store-writer", move || writer.run(&queue))?);
         let mut journal = Journal::new(path, key, writes)?;

@@ -20,6 +20,9 @@ use tokio::sync::watch;
 const MAX_BATCH: usize = 64;
 /// A batch takes no more closures after this time.
 const MAX_BATCH_TIME: Duration = Duration::from_millis(8);
+/// Chunks of the audit journal in one commit, while nobody waits for it: the more, the fewer pages of the patients' index
+/// are written for each event. Whoever comes is taken in after the one at hand.
+const MAX_CHUNKS: usize = 16;
 /// How long a batch waits for callers that are known to be about: they were just answered and are likely to ask
 /// again. Sharing the commit saves each of them more than this.
 const MAX_COMPANY_WAIT: Duration = Duration::from_micros(300);
@@ -134,7 +137,13 @@ impl WriterThread {
         let mut sealing = Sealing::new(self.vault.clone());
         let mut next = Some(first);
         let mut broken = None;
+        // Of the closures, those whose callers wait, and chunks of the journal; each batch takes one chunk at least.
+        let (mut answers, mut chunks) = (0, 0);
         while let Some(task) = next {
+            match &task {
+                Task::Journal(_) => chunks += 1,
+                _ => answers += 1,
+            }
             let (counters, texts) = (&mut self.counters, &mut self.texts);
             let mut tx = SqliteTx::new(&self.connection, counters, &self.terms, texts, &mut sealing);
             tx.pending = std::mem::take(&mut terms);
@@ -156,11 +165,14 @@ impl WriterThread {
                 broken = Some(Error::Database("the engine rolled the transaction back".into()));
                 break;
             }
-            if done.len() >= MAX_BATCH || started.elapsed() >= MAX_BATCH_TIME {
+            if done.len() >= MAX_BATCH || answers > 0 && started.elapsed() >= MAX_BATCH_TIME {
                 break;
             }
-            next = queue.try_pop();
-            if next.is_none() && done.len() < self.callers && waited < MAX_COMPANY_WAIT {
+            next = if chunks == 0 { queue.try_pop_later() } else { None }.or_else(|| queue.try_pop());
+            if next.is_none() && chunks < MAX_CHUNKS {
+                next = queue.try_pop_later();
+            }
+            if next.is_none() && answers > 0 && answers < self.callers && waited < MAX_COMPANY_WAIT {
                 let since = Instant::now();
                 next = queue.pop_within(MAX_COMPANY_WAIT - waited);
                 waited += since.elapsed();
@@ -197,7 +209,7 @@ impl WriterThread {
         if (is_out || outcome == Err(Error::DiskFull)) && self.reserve.found_full() {
             self.log.held.store(true, Ordering::SeqCst);
         }
-        self.callers = done.len() + queue.len();
+        self.callers = answers + queue.len();
         for finished in done {
             finished.reply(outcome.clone());
         }
