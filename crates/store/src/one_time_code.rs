@@ -124,6 +124,12 @@ pub fn sent_by_all_since(tx: &mut dyn Tx, since: Timestamp) -> Result<i64> {
     Ok(tx.one(sql, params![since], |row| row.int(0))?.unwrap_or(0))
 }
 
+/// Whether a code for `purpose` was sent to this account and used since `since`.
+pub fn was_used(tx: &mut dyn Tx, account: i64, purpose: &str, since: Timestamp) -> Result<bool> {
+    let sql = "SELECT 1 FROM one_time_code WHERE sent_us >= $1 AND account = $2 AND purpose = $3 AND attempts >= $4 LIMIT 1";
+    Ok(tx.one(sql, params![since, account, purpose, USED], |row| row.int(0))?.is_some())
+}
+
 /// Removes codes that expired before `before`; returns how many.
 pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64> {
     tx.execute("DELETE FROM one_time_code WHERE expires_us < $1", params![before])

@@ -68,6 +68,7 @@ impl Insight {
     pub async fn start_copy(&self, ctx: &Ctx, patient: &str) -> Result<Copy, Error> {
         let record = self.record();
         record.may_copy(ctx, patient).await?;
+        record.require_settled(ctx).await?;
         record.require_fresh(ctx, FRESH_MINUTES, true)?;
         if self.copies(ctx, patient).await?.iter().any(|copy| copy.state == State::Active) {
             let text = "A copy is being made already.";

@@ -22,6 +22,9 @@ const FORM_WAITS: SignedDuration = SignedDuration::from_mins(30);
 pub(crate) const KEEP_EXPIRED: SignedDuration = SignedDuration::from_hours(25);
 /// A code for another phone number of an account.
 pub(super) const PHONE: &str = "phone";
+/// For so long nothing that could make the account somebody else's is done with a password that was set by a code to the
+/// phone alone: whoever has the phone's card has the code.
+const SETTLES: SignedDuration = SignedDuration::from_hours(24);
 /// Decoys remembered, for logins that do not exist.
 const MAX_DECOYS: usize = 10_000;
 
@@ -198,6 +201,26 @@ impl Record {
             return Err(wrong(MAX_GUESSES - attempts.min(MAX_GUESSES)));
         }
         Ok(row)
+    }
+
+    /// Whether the caller may have another phone, another factor or a copy of the record: not within a day after her
+    /// password was set by a code to her phone, unless she showed a second factor.
+    /// Errors: `Rule` `reset-lately`.
+    pub async fn require_settled(&self, ctx: &Ctx) -> Result<(), Error> {
+        let Some(account) = ctx.user().map(|user| user.account) else { return Ok(()) };
+        if ctx.session.as_ref().is_some_and(|session| session.factors.iter().any(|factor| factor.is_strong()))
+        {
+            return Ok(());
+        }
+        let since = self.now().checked_sub(SETTLES).unwrap_or(Timestamp::MIN);
+        let used = move |tx: &mut dyn Tx| {
+            Ok(store::one_time_code::was_used(tx, account, super::registration::RESET, since)?)
+        };
+        if !self.reading(used).await? {
+            return Ok(());
+        }
+        let text = "Your password was set by a code to your phone within the last day. Try again tomorrow, or ask your clinic.";
+        Err(Error::Rule(Rule::new("reset-lately", text)))
     }
 
     /// An id that answers like a real one, for a login that does not exist. Nothing is written to the database.

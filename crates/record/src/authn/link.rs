@@ -239,6 +239,7 @@ impl Record {
     pub async fn begin_phone_change(&self, ctx: &Ctx, phone: &str) -> Result<super::CodeSent, Error> {
         let user = ctx.user().ok_or(Error::Unauthenticated)?;
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
+        self.require_settled(ctx).await?;
         let Some(phone) = super::phone_e164(phone) else {
             let text = "Write the phone number like 0712 345 678 or +254 712 345 678.";
             return Err(Error::Rule(Rule::new("phone-invalid", text).at("/phone")));

@@ -267,3 +267,14 @@ impl Record {
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::Internal(format!("hash: {e}")))?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// facts/security-controls.md I4: at most two hashes at work for each core, and where there are more cores one is left.
+    #[test]
+    fn hashes_leave_room_for_others() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let most = super::concurrent_hashes();
+        assert!((1..=2 * cores).contains(&most) && (cores == 1 || most < cores), "{most} on {cores}");
+    }
+}

@@ -19,7 +19,7 @@ const PER_ADDRESS_BEGINS: Allowance = Allowance(60);
 /// Codes to other phones that one account may ask for before delays set in.
 const PER_ACCOUNT_BEGINS: Allowance = Allowance(10);
 const REGISTRATION: &str = "registration";
-const RESET: &str = "reset";
+pub(super) const RESET: &str = "reset";
 const SYSTEM: &str = "https://uzima.health/fhir";
 
 /// The form as it waits for its code; the password only as its hash.

@@ -207,6 +207,7 @@ impl Record {
     pub async fn begin_totp(&self, ctx: &Ctx, issuer: &str) -> Result<TotpSetup, Error> {
         let user = ctx.user().ok_or(Error::Unauthenticated)?;
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
+        self.require_settled(ctx).await?;
         let id = user.account;
         let account = self.account_row(id).await?.ok_or(Error::Unauthenticated)?;
         let key = totp::new_secret()?;

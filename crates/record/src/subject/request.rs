@@ -84,6 +84,7 @@ impl Record {
     pub async fn ask_erasure(&self, ctx: &Ctx, patient: &str, text: &str) -> Result<Request, Error> {
         let asker = self.asker(ctx, patient, "erasure.ask").await?;
         self.require_fresh(ctx, FRESH_MINUTES, true)?;
+        self.require_settled(ctx).await?;
         self.patient_resource(patient).await?;
         let text = text.trim();
         if text.chars().count() > MAX_WORDS {

@@ -162,6 +162,25 @@ async fn a_code_alone_is_not_enough_for_more() {
         record.step_up(&person, proof, &Origin::default()).await.unwrap();
         let person = crate::credential::ctx(&bench, &session.token).await;
         assert!(record.begin_phone_change(&person, "0733 000 111").await.is_ok());
+
+        // Nor with the password that such a code set, for a day.
+        bench.turn(SignedDuration::from_mins(20));
+        let begun = record.begin_reset(&somebody(&bench, 1), "0712345678").await.unwrap();
+        let (right, stranger) = (code(&bench).await, somebody(&bench, 1));
+        let from = Origin::default();
+        record.confirm_reset(&stranger, &begun.id, &right, "another mango tree", &from).await.unwrap();
+        let sees = async || {
+            let session = record.login("0712345678", "another mango tree", None).await.unwrap();
+            crate::credential::ctx(&bench, &session.token).await
+        };
+        let person = sees().await;
+        assert!(record.read(&person, &patient).await.is_ok(), "her record she reads");
+        assert_eq!(error(record.begin_phone_change(&person, "0733 000 111").await), "Rule reset-lately");
+        assert_eq!(error(record.begin_totp(&person, "Clinic").await), "Rule reset-lately");
+        assert_eq!(error(record.ask_erasure(&person, &patient.id, "").await), "Rule reset-lately");
+        bench.turn(SignedDuration::from_hours(25));
+        let person = sees().await;
+        assert!(record.begin_phone_change(&person, "0733 000 111").await.is_ok());
     })
     .await;
 }

@@ -18,7 +18,8 @@ async fn no_type_is_left_out_of_the_compartment() {
         assert!(kinds.len() >= 144, "{}", kinds.len());
         let now = bench.record.now();
         for kind in &kinds {
-            for (id, patients) in [("of-p2", vec!["p2".to_owned()]), ("of-nobody", Vec::new())] {
+            let one = |patient: &str| vec![patient.to_owned()];
+            for (id, patients) in [("of-p1", one("p1")), ("of-p2", one("p2")), ("of-nobody", Vec::new())] {
                 let own = Resource::from_value(json!({"resourceType": kind.name(), "id": id})).unwrap();
                 let written = bench.record.store().write(move |tx| {
                     let new = store::resource::New {
@@ -37,9 +38,14 @@ async fn no_type_is_left_out_of_the_compartment() {
         let mut app = bench.patient();
         app.scopes = Some(access::ScopeSet::parse(["patient/*.cruds"]).unwrap());
         patient.request_id = "patient".into();
+        let horizon = bench.record.horizon().await.unwrap();
         for ctx in [&patient, &app] {
+            let (mut read, mut found_own, mut exported) = (0, 0, 0);
             for kind in &kinds {
                 let impersonal = policy::is_impersonal(*kind);
+                // Her own of the same type she gets: the rest of this is not said of an empty room.
+                let own = ResourceKey::new(*kind, "of-p1");
+                read += usize::from(!impersonal && bench.record.read(ctx, &own).await.is_ok());
                 for id in ["of-p2", "of-nobody"] {
                     let target = ResourceKey::new(*kind, id);
                     // Staff, places and definitions are everybody's.
@@ -56,20 +62,58 @@ async fn no_type_is_left_out_of_the_compartment() {
                 if impersonal {
                     continue;
                 }
+                let scan = record::scan::Scan {
+                    kind: *kind,
+                    horizon,
+                    since: None,
+                    until: None,
+                    whose: record::scan::Whose::All,
+                    deleted: false,
+                };
+                let foreign = vec!["of-p2".to_owned(), "of-nobody".to_owned()];
+                if let Ok(rows) = bench.record.scan_ids(ctx, &scan, foreign).await {
+                    assert!(rows.is_empty(), "{}", kind.name());
+                }
+                if let Ok(page) = bench.record.scan(ctx, &scan, None).await {
+                    let mut rows = page.rows.iter();
+                    assert!(
+                        rows.all(|row| !matches!(row.stored.key.id.as_str(), "of-p2" | "of-nobody")),
+                        "{}",
+                        kind.name()
+                    );
+                    exported += page.rows.iter().filter(|row| row.stored.key.id == "of-p1").count();
+                }
                 if let Ok(found) = bench.record.find(ctx, kind.name(), &[], 50).await {
+                    found_own += found.iter().filter(|(r, _)| r.id() == Some("of-p1")).count();
                     let foreign =
                         found.iter().filter(|(r, _)| matches!(r.id(), Some("of-p2" | "of-nobody"))).count();
                     assert_eq!(foreign, 0, "{}", kind.name());
                 }
                 let query = HistoryQuery { count: 100, ..HistoryQuery::default() };
                 if let Ok(page) = bench.record.history_of(ctx, &Scope::Kind(*kind), query).await {
-                    assert!(page.entries.iter().all(|e| !e.key.id.starts_with("of-")), "{}", kind.name());
+                    let mut entries = page.entries.iter();
+                    assert!(
+                        entries.all(|e| !matches!(e.key.id.as_str(), "of-p2" | "of-nobody")),
+                        "{}",
+                        kind.name()
+                    );
                 }
             }
-            let page =
-                bench.record.everything(ctx, &key("Patient/p1"), &Everything::default()).await.unwrap();
-            let foreign = page.items.iter().filter(|(item, _)| item.key.id == "of-p2").count();
-            assert_eq!(foreign, 0);
+            assert!(read >= 60 && found_own == read && exported == read, "{read} {found_own} {exported}");
+            let wanted = Everything { count: Some(1000), ..Everything::default() };
+            let page = bench.record.everything(ctx, &key("Patient/p1"), &wanted).await.unwrap();
+            let of = |id: &str| page.items.iter().filter(|(item, _)| item.key.id == id).count();
+            assert_eq!((of("of-p2"), of("of-nobody")), (0, 0));
+            assert!(of("of-p1") >= 40, "{}", of("of-p1"));
+            assert!(bench.record.everything(ctx, &key("Patient/p2"), &wanted).await.is_err());
+            let document = bench.record.document(ctx, &key("Composition/of-p2"), crate::bench::BASE).await;
+            assert!(document.is_err());
+            let latest = bench.record.latest_observations(ctx, &[], 5).await.unwrap();
+            assert!(latest.iter().all(|row| row.key.id == "of-p1"), "{latest:?}");
+            let query = HistoryQuery { count: 1000, ..HistoryQuery::default() };
+            let page = bench.record.history_of(ctx, &Scope::System, query).await.unwrap();
+            let mut entries = page.entries.iter().filter(|e| !policy::is_impersonal(e.key.kind));
+            assert!(entries.all(|e| !matches!(e.key.id.as_str(), "of-p2" | "of-nobody")));
         }
     })
     .await;
