@@ -36,6 +36,9 @@ pub struct Line {
     pub quantity: u32,
     pub unit_price: Money,
     pub amount: Money,
+    /// What it is for and costs is hidden from the reader; both amounts are 0 then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 /// An invoice with what was paid of it.
@@ -121,7 +124,7 @@ pub(crate) fn read(resource: Resource, version: u32) -> Result<Invoice, Error> {
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-        .map(line)
+        .map(|item| line(item, &total.currency))
         .collect::<Option<_>>();
     Ok(Invoice {
         number: value.pointer("/identifier/0/value").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -146,7 +149,19 @@ pub(crate) fn read(resource: Resource, version: u32) -> Result<Invoice, Error> {
     })
 }
 
-fn line(value: &Value) -> Option<Line> {
+fn line(value: &Value, currency: &str) -> Option<Line> {
+    let nothing = || Money::new(0, currency.to_owned());
+    if fhir::is_masked(value) || value.get("chargeItemCodeableConcept").is_some_and(fhir::is_masked) {
+        let (unit_price, amount) = (nothing(), nothing());
+        return Some(Line {
+            code: String::new(),
+            display: String::new(),
+            quantity: 1,
+            unit_price,
+            amount,
+            hidden: true,
+        });
+    }
     let coding = value.pointer("/chargeItemCodeableConcept/coding/0")?;
     let component = value.pointer("/priceComponent/0")?;
     let quantity = component.get("factor").and_then(|f| f.to_string().parse().ok()).unwrap_or(1);
@@ -160,6 +175,7 @@ fn line(value: &Value) -> Option<Line> {
             unit_price.currency.clone(),
         ),
         unit_price,
+        hidden: false,
     })
 }
 

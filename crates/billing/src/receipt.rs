@@ -18,7 +18,11 @@ impl Billing {
         let amount = crate::money::Money::new(payment.amount_minor, payment.currency.clone());
         let at = payment.updated.to_zoned(self.clinic.timezone.clone());
         let method = if payment.method == "cash" { words.cash } else { "M-PESA" };
-        let rows = invoice.lines.iter().map(|l| vec![l.display.clone(), l.amount.shown()]).collect();
+        let row = |line: &crate::invoice::Line| match line.hidden {
+            true => vec![words.hidden.to_owned(), "–".to_owned()],
+            false => vec![line.display.clone(), line.amount.shown()],
+        };
+        let rows = invoice.lines.iter().map(row).collect();
         let document = Document::new(PageSize::A5, words.title)
             .language(language)
             .letterhead(self.clinic.name.clone(), vec![self.clinic.phone.clone()])

@@ -25,6 +25,8 @@ pub struct Receipt {
     pub total: &'static str,
     pub due: &'static str,
     pub cash: &'static str,
+    /// In the place of a service that the reader may not see.
+    pub hidden: &'static str,
     pub thanks: &'static str,
 }
 
@@ -43,6 +45,7 @@ pub fn receipt(language: &str) -> Receipt {
             total: "Jumla",
             due: "Kinachobaki",
             cash: "Taslimu",
+            hidden: "Imefichwa",
             thanks: "Asante kwa malipo yako.",
         },
         "fr" => Receipt {
@@ -58,6 +61,7 @@ pub fn receipt(language: &str) -> Receipt {
             total: "Total",
             due: "Reste à payer",
             cash: "Espèces",
+            hidden: "Masqué",
             thanks: "Merci de votre paiement.",
         },
         _ => Receipt {
@@ -73,6 +77,7 @@ pub fn receipt(language: &str) -> Receipt {
             total: "Total",
             due: "Still due",
             cash: "Cash",
+            hidden: "Hidden",
             thanks: "Thank you for your payment.",
         },
     }

@@ -14,6 +14,7 @@ pub mod code;
 pub mod consultation;
 pub mod duplicate;
 mod element;
+pub mod hidden;
 mod load;
 pub mod note;
 pub mod patient;

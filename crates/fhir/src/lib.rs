@@ -27,5 +27,5 @@ pub use definitions::{ParamId, TypeId};
 pub use json::{MAX_DEPTH, parse_json};
 pub use moment::range_us;
 pub use outcome::{Issue, IssueCode, Outcome, Severity};
-pub use required::fill_required;
+pub use required::{fill_required, is_masked};
 pub use resource::{Reference, Resource, ResourceKey};

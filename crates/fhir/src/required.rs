@@ -4,6 +4,18 @@ use crate::TypeId;
 use crate::definitions::{Definitions, TypeDef};
 use serde_json::{Map, Value};
 
+const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
+
+/// Whether an element stands for something that was taken out of it for who reads it (`data-absent-reason` `masked`).
+pub fn is_masked(element: &Value) -> bool {
+    let extensions = element.get("extension").and_then(Value::as_array);
+    let masked = |one: &Value| {
+        one.get("url").and_then(Value::as_str) == Some(ABSENT)
+            && one.get("valueCode").and_then(Value::as_str) == Some("masked")
+    };
+    extensions.into_iter().flatten().any(masked)
+}
+
 /// Puts `absent`, an object with an extension that says why, wherever an element is missing that its type requires; for a
 /// primitive as its `_name`. JSON that is no R4 resource stays as it is.
 pub fn fill_required(resource: &mut Value, absent: &Value) {

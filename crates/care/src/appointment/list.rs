@@ -5,6 +5,7 @@ use super::{Appointment, PaymentStatus, Status};
 use crate::clinic::Clinic;
 use crate::consultation;
 use crate::element;
+use crate::hidden;
 use crate::load;
 use crate::schedule::Kind;
 use crate::view::{Money, Page, PatientRef, ProviderRef};
@@ -153,5 +154,6 @@ fn view(
         payment_status,
         device_checked: session.device_checked,
         waiting_since: session.waiting_since.filter(|_| waits).map(element::written),
+        hidden: hidden::of(&[("reason", facts.reason_hidden)]),
     }
 }

@@ -19,6 +19,7 @@ pub use plan::{
 pub use reminder::{REMINDER_QUEUE, adopt, remind};
 pub use resource::{Facts, read};
 
+use crate::hidden::Hidden;
 use crate::schedule::Kind;
 use crate::view::{Money, PatientRef, ProviderRef};
 use serde::{Deserialize, Serialize};
@@ -136,4 +137,8 @@ pub struct Appointment {
     pub device_checked: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<String>,
+    /// `reason`, if something of it is hidden from the reader.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub hidden: Hidden,
 }

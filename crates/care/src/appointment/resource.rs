@@ -2,6 +2,7 @@
 
 use super::Status;
 use crate::element::{self, array, coding, extension, instant, set_extension, target, text, version};
+use crate::hidden;
 use crate::schedule::Kind;
 use crate::slot::Span;
 use crate::view::Money;
@@ -19,6 +20,8 @@ pub struct Facts {
     pub kind: Kind,
     pub span: Span,
     pub reason: String,
+    /// Something of it was taken out for who reads it.
+    pub reason_hidden: bool,
     pub patient: ResourceKey,
     pub patient_name: String,
     pub provider: ResourceKey,
@@ -42,7 +45,7 @@ pub fn read(appointment: &Resource) -> Option<Facts> {
     let (patient, patient_name) = actor("Patient")?;
     let (provider, provider_name) = actor("Practitioner")?;
     let kind = array(value, "serviceType").iter().find_map(|c| Kind::from_code(coding(c, VISIT_KIND)?.0));
-    let reason = array(value, "reasonCode").first().map(element::words);
+    let reason = array(value, "reasonCode").iter().map(element::words).find(|words| !words.is_empty());
     Some(Facts {
         key: appointment.key()?,
         version: version(appointment),
@@ -50,6 +53,7 @@ pub fn read(appointment: &Resource) -> Option<Facts> {
         kind: kind.unwrap_or(Kind::InPerson),
         span: Span { start: instant(value, "/start")?, end: instant(value, "/end")? },
         reason: reason.unwrap_or_else(|| element::owned(value, "/description")),
+        reason_hidden: hidden::is_reason_hidden(appointment),
         patient,
         patient_name,
         provider,

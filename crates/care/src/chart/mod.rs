@@ -12,6 +12,7 @@ pub use entry::{
 pub use summary::{chart, vitals_with_history};
 pub use visits::visits;
 
+use crate::hidden::Hidden;
 use crate::patient::Patient;
 use crate::schedule::Kind;
 use crate::view::{Coded, ProviderRef};
@@ -48,6 +49,10 @@ pub struct Allergy {
     /// `active`, `inactive`, `resolved` or `entered-in-error`
     pub status: String,
     pub recorded_at: String,
+    /// `reaction`, if something of it is hidden from the reader.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub hidden: Hidden,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -93,6 +98,10 @@ pub struct DocumentLink {
     pub kind: String,
     pub at: String,
     pub author: String,
+    /// `title`, if it is hidden from the reader.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub hidden: Hidden,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -111,6 +120,10 @@ pub struct VisitSummary {
     pub prescription_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invoice_id: Option<String>,
+    /// `reason` and `diagnoses`, where something of them is hidden from the reader.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub hidden: Hidden,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

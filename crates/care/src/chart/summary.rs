@@ -7,11 +7,13 @@ use super::{
 use crate::clinic::Clinic;
 use crate::consultation::require_whole_view;
 use crate::element::{self, array, coding, first_coding, text};
+use crate::hidden;
 use crate::texts::Language;
 use crate::vitals::{self, Vital, VitalPoint};
 use crate::vocabulary::{CONDITION_CATEGORY, NO_KNOWN_ALLERGY};
 use crate::{load, patient, prescription};
 use access::Ctx;
+use access::redact::is_subsetted;
 use fhir::Resource;
 use jiff::civil::Date;
 use record::{Error, Record};
@@ -56,15 +58,17 @@ pub(super) fn allergy(allergy: &Resource) -> Allergy {
     let value = allergy.value();
     let status = |element: &str| text(value, &format!("/{element}/coding/0/code"));
     let verified = status("verificationStatus").filter(|s| matches!(*s, "entered-in-error" | "refuted"));
-    let manifestation = array(value, "reaction").iter().find_map(|r| array(r, "manifestation").first());
+    let manifestations = || array(value, "reaction").iter().flat_map(|r| array(r, "manifestation"));
+    let reaction_hidden = hidden::any_masked(value, "reaction") || manifestations().any(fhir::is_masked);
     Allergy {
         id: allergy.id().unwrap_or_default().to_owned(),
         text: value.get("code").map(element::words).unwrap_or_default(),
         code: value.get("code").and_then(first_coding).map(|(code, _)| code.to_owned()),
-        reaction: manifestation.map(element::words).filter(|words| !words.is_empty()),
+        reaction: manifestations().map(element::words).find(|words| !words.is_empty()),
         criticality: entry::criticality(allergy),
         status: verified.or_else(|| status("clinicalStatus")).unwrap_or("active").to_owned(),
         recorded_at: recorded_at(allergy),
+        hidden: hidden::of(&[("reaction", reaction_hidden)]),
     }
 }
 
@@ -213,6 +217,7 @@ fn document(document: &Resource) -> Option<DocumentLink> {
     let title = text(value, "/content/0/attachment/title").or_else(|| text(value, "/description"));
     Some(DocumentLink {
         id: document.id()?.to_owned(),
+        hidden: hidden::of(&[("title", title.is_none() && is_subsetted(document))]),
         title: title.unwrap_or(&kind).to_owned(),
         at: document.text("date").unwrap_or_default().to_owned(),
         author: array(value, "author").first().map(|a| element::owned(a, "/display")).unwrap_or_default(),

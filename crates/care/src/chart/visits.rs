@@ -1,8 +1,9 @@
 //! The visits of one patient.
 
 use super::VisitSummary;
-use crate::consultation::{self, Facts, State, diagnosis_keys};
+use crate::consultation::{self, Facts, State, diagnosis_keys, has_hidden_diagnoses};
 use crate::element::{self, text};
+use crate::hidden;
 use crate::load;
 use crate::view::{Coded, Page, ProviderRef};
 use access::Ctx;
@@ -30,8 +31,8 @@ pub async fn visits(
     for stored in &page.items {
         encounters.push(stored.parse()?);
     }
-    let rows: Vec<(Facts, Vec<String>)> =
-        encounters.iter().filter_map(|e| Some((consultation::read(e)?, diagnosis_keys(e)))).collect();
+    let rows: Vec<(Facts, Diagnosed)> =
+        encounters.iter().filter_map(|e| Some((consultation::read(e)?, Diagnosed::of(e)))).collect();
     let ids: Vec<String> = rows.iter().map(|(facts, _)| facts.key.id.clone()).collect();
     let notes = consultation::notes(record, ctx, &ids).await?;
     let prescribed = prescriptions(record, ctx, &ids).await?;
@@ -47,7 +48,7 @@ pub async fn visits(
         record,
         ctx,
         "Condition",
-        rows.iter().flat_map(|(_, keys)| keys.clone()).collect::<Vec<_>>(),
+        rows.iter().flat_map(|(_, diagnosed)| diagnosed.keys.clone()).collect::<Vec<_>>(),
     )
     .await?;
     let appointments = load::by_id(
@@ -61,7 +62,7 @@ pub async fn visits(
     .await?;
     let items = rows
         .into_iter()
-        .map(|(facts, keys)| {
+        .map(|(facts, diagnosed)| {
             let id = facts.key.id.clone();
             let invoice = consultation::invoice_id(&id);
             VisitSummary {
@@ -73,7 +74,13 @@ pub async fn visits(
                 kind: facts.kind,
                 state: facts.state,
                 reason: facts.reason,
-                diagnoses: keys.iter().filter_map(|key| conditions.get(key)).filter_map(coded).collect(),
+                diagnoses: diagnosed
+                    .keys
+                    .iter()
+                    .filter_map(|key| conditions.get(key))
+                    .filter_map(coded)
+                    .collect(),
+                hidden: hidden::of(&[("reason", facts.reason_hidden), ("diagnoses", diagnosed.some_hidden)]),
                 note_id: notes.get(&id).cloned(),
                 prescription_id: prescribed.get(&id).cloned(),
                 invoice_id: Some(invoice).filter(|id| invoices.contains_key(id)),
@@ -82,6 +89,18 @@ pub async fn visits(
         })
         .collect();
     Ok(Page { items, next: page.next })
+}
+
+/// What the Encounter says was found.
+struct Diagnosed {
+    keys: Vec<String>,
+    some_hidden: bool,
+}
+
+impl Diagnosed {
+    fn of(encounter: &Resource) -> Diagnosed {
+        Diagnosed { keys: diagnosis_keys(encounter), some_hidden: has_hidden_diagnoses(encounter) }
+    }
 }
 
 fn date(facts: &Facts, appointments: &HashMap<String, Resource>) -> String {

@@ -4,6 +4,7 @@ use super::{Consultation, Facts, Session, State, is_open, plan, read};
 use crate::appointment::search;
 use crate::clinic::Clinic;
 use crate::element::{self, array, key};
+use crate::hidden;
 use crate::load;
 use crate::view::{Page, PatientRef, ProviderRef};
 use access::Ctx;
@@ -160,6 +161,7 @@ async fn views(
             note_id: notes.get(&facts.key.id).cloned(),
             invoice_id: Some(invoice_id(&facts.key.id)).filter(|id| invoices.contains_key(id)),
             log: session.log(),
+            hidden: hidden::of(&[("reason", facts.reason_hidden)]),
             provider: ProviderRef { id: provider, name: facts.provider_name },
             id: facts.key.id,
         });
@@ -174,6 +176,12 @@ pub fn invoice_id(visit: &str) -> String {
     let mut bytes = [0_u8; 16];
     bytes.copy_from_slice(&hash[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}
+
+/// Whether a diagnosis of a visit was taken out for who reads it.
+pub(crate) fn has_hidden_diagnoses(encounter: &Resource) -> bool {
+    let condition = |d: &serde_json::Value| d.get("condition").is_some_and(fhir::is_masked);
+    array(encounter.value(), "diagnosis").iter().any(|d| fhir::is_masked(d) || condition(d))
 }
 
 /// Diagnoses of a visit, from the Encounter and its Conditions.

@@ -14,12 +14,13 @@ pub use command::{admit, end, join, open};
 pub(crate) use command::{is_clinician, require_clinician, require_whole_view};
 pub use finish::{FinishSnapshot, finish, plan_finish};
 pub use list::{Filter, get, invoice_id, list, queue_places, visit_facts};
-pub(crate) use list::{diagnosis_keys, notes};
+pub(crate) use list::{diagnosis_keys, has_hidden_diagnoses, notes};
 pub use log::{Entry, LogBook};
 pub use plan::{Device, Opening, plan_admit, plan_cancel, plan_end, plan_open, plan_wait};
 pub use session::{Participant, Session};
 
 use crate::element::{self, array, target, text, version};
+use crate::hidden::{self, Hidden};
 use crate::schedule::Kind;
 use crate::view::{PatientRef, ProviderRef};
 use fhir::{Resource, ResourceKey};
@@ -133,6 +134,10 @@ pub struct Consultation {
     pub invoice_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<SessionLog>,
+    /// `reason`, if something of it is hidden from the reader.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub hidden: Hidden,
 }
 
 /// What the domain knows of an Encounter, also of an imported one.
@@ -143,6 +148,8 @@ pub struct Facts {
     pub state: State,
     pub kind: Kind,
     pub reason: String,
+    /// Something of it was taken out for who reads it.
+    pub reason_hidden: bool,
     pub patient: ResourceKey,
     pub patient_name: String,
     pub provider: Option<ResourceKey>,
@@ -175,7 +182,12 @@ pub fn read(encounter: &Resource) -> Option<Facts> {
         version: version(encounter),
         state,
         kind: if text(value, "/class/code") == Some("VR") { Kind::Video } else { Kind::InPerson },
-        reason: array(value, "reasonCode").first().map(element::words).unwrap_or_default(),
+        reason: array(value, "reasonCode")
+            .iter()
+            .map(element::words)
+            .find(|words| !words.is_empty())
+            .unwrap_or_default(),
+        reason_hidden: hidden::is_reason_hidden(encounter),
         patient: target(subject).filter(|key| key.kind.name() == "Patient")?,
         patient_name: element::owned(subject, "/display"),
         provider_name: individual.as_ref().map(|(_, name)| name.clone()).unwrap_or_default(),

@@ -4,7 +4,7 @@ use super::plan::{SaveSnapshot, Signer, plan_amend, plan_save, plan_sign, read};
 use super::{Note, NoteInput, Status};
 use crate::consultation::{self, is_clinician, require_clinician};
 use crate::element::{key, version};
-use crate::{load, new_id, rule};
+use crate::{hidden, load, new_id, rule};
 use access::Ctx;
 use fhir::{Resource, ResourceKey};
 use record::{ChangeSet, Error, Record, Rule};
@@ -55,6 +55,7 @@ pub async fn get(record: &Record, ctx: &Ctx, visit: &str) -> Result<Note, Error>
             author: facts.provider_name,
             updated_at: String::new(),
             signed_at: None,
+            hidden: hidden::of(&[("reason", facts.reason_hidden)]),
         },
     };
     if found.status == Status::Draft && !is_clinician(ctx) {

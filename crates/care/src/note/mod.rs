@@ -12,6 +12,7 @@ pub use narrative::{from_xhtml, to_xhtml};
 pub(crate) use plan::diagnosis;
 pub use plan::{SaveSnapshot, Signer, condition_keys, incomplete, plan_amend, plan_save, plan_sign, read};
 
+use crate::hidden::Hidden;
 use crate::view::SystemCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -71,4 +72,8 @@ pub struct Note {
     pub updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_at: Option<String>,
+    /// Fields from which something is hidden from the reader; such a note cannot be saved by her.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub hidden: Hidden,
 }

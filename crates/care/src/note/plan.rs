@@ -6,12 +6,14 @@ use super::{
 use crate::element::{
     self, array, coding, concept, extension, kind as type_of, set_extension, target, text, version,
 };
+use crate::hidden::{self, Hidden};
 use crate::rule::{self, fits};
 use crate::view::SystemCode;
 use crate::vocabulary::{
     ASSESSMENT, CONDITION_CATEGORY, CONDITION_CLINICAL, CONDITION_STATUS, FINDINGS, FOLLOW_UP, LOINC, NOTE,
     PLAN, REASON,
 };
+use access::redact::is_subsetted;
 use fhir::{Resource, ResourceKey};
 use jiff::Timestamp;
 use record::{Change, ChangeSet, Event, Rule};
@@ -88,6 +90,22 @@ pub(crate) fn diagnosis(condition: &Resource) -> SystemCode {
     }
 }
 
+/// What of a note that is not whole is hidden: with one part go the words of all sections, since nothing tells which of
+/// them speak of it; a section that is a part itself does not say which one it was.
+fn hidden_fields(note: &Resource, follow_up: bool) -> Hidden {
+    let gone = |code: &str| section_text(note, code).is_empty();
+    let sections = array(note.value(), "section");
+    let entry = |s: &Value| hidden::any_masked(s, "entry");
+    hidden::of(&[
+        ("reason", gone(REASON)),
+        ("findings", gone(FINDINGS)),
+        ("assessment", gone(ASSESSMENT)),
+        ("diagnoses", sections.iter().any(|s| fhir::is_masked(s) || entry(s))),
+        ("plan", gone(PLAN)),
+        ("follow_up", !follow_up),
+    ])
+}
+
 /// The note as `/api/v1` shows it.
 pub fn read(note: &Resource, conditions: &[Resource]) -> Note {
     let value = note.value();
@@ -97,6 +115,11 @@ pub fn read(note: &Resource, conditions: &[Resource]) -> Note {
         _ => Status::Draft,
     };
     let named = condition_keys(note);
+    let follow_up = extension(value, FOLLOW_UP).and_then(|e| text(e, "/valueString")).map(str::to_owned);
+    let hidden = match is_subsetted(note) {
+        true => hidden_fields(note, follow_up.is_some()),
+        false => Vec::new(),
+    };
     let attested = array(value, "attester").iter().filter_map(|a| text(a, "/time")).next_back();
     Note {
         id: note.id().map(str::to_owned),
@@ -111,7 +134,8 @@ pub fn read(note: &Resource, conditions: &[Resource]) -> Note {
             .map(diagnosis)
             .collect(),
         plan: section_text(note, PLAN),
-        follow_up: extension(value, FOLLOW_UP).and_then(|e| text(e, "/valueString")).map(str::to_owned),
+        follow_up,
+        hidden,
         author: array(value, "author").first().map(|a| element::owned(a, "/display")).unwrap_or_default(),
         updated_at: text(value, "/meta/lastUpdated")
             .or_else(|| note.text("date"))

@@ -1,6 +1,6 @@
 //! Reading, saving, signing, printing and checking prescriptions.
 
-use super::plan::{SaveSnapshot, plan_put, plan_sign, read, shown_line, status, total_version};
+use super::plan::{SaveSnapshot, Tokens, plan_put, plan_sign, read, shown_line, status, total_version};
 use super::{Clash, Prescription, PrescriptionInput, Status, Verification, Warning, clashes, paper};
 use crate::clinic::Clinic;
 use crate::consultation::{self, Facts, is_clinician};
@@ -9,12 +9,15 @@ use crate::note::{Signer, author_of};
 use crate::texts::Language;
 use crate::view::{PatientRef, PersonName, ProviderRef};
 use crate::vocabulary::VERIFICATION;
-use crate::{load, rule};
-use access::{Ctx, Role};
+use crate::{hidden, load, rule};
+use access::redact::is_subsetted;
+use access::{Ctx, Role, Seals};
 use fhir::Resource;
 use record::{ChangeSet, Error, Record};
 
 const REQUESTS_MAX: u32 = 200;
+/// On one paper: of its open items and of its sealed ones.
+const TOKENS_MAX: usize = 2;
 
 fn ordered(mut requests: Vec<Resource>) -> Vec<Resource> {
     requests.sort_by(|a, b| a.id().cmp(&b.id()));
@@ -54,8 +57,16 @@ async fn load_visit(record: &Record, ctx: &Ctx, visit: &str) -> Result<Loaded, E
     Ok(Loaded { facts, requests, allergies, patient })
 }
 
-fn token_of(requests: &[Resource]) -> Option<&str> {
-    requests.iter().find_map(|r| element::identifier(r.value(), VERIFICATION))
+/// The tokens of these items, joined: of sealed items too, where the reader sees them.
+fn token_of(requests: &[Resource]) -> Option<String> {
+    let mut all: Vec<&str> = Vec::new();
+    for token in requests.iter().filter_map(|r| element::identifier(r.value(), VERIFICATION)) {
+        if !all.contains(&token) {
+            all.push(token);
+        }
+    }
+    all.truncate(TOKENS_MAX);
+    (!all.is_empty()).then(|| all.join("-"))
 }
 
 fn view(loaded: &Loaded, clinic: &Clinic, language: Language) -> Prescription {
@@ -77,7 +88,9 @@ fn view(loaded: &Loaded, clinic: &Clinic, language: Language) -> Prescription {
     let prescriber = requester.and_then(element::target).or_else(|| loaded.facts.provider.clone());
     let name = requester.map(|r| element::owned(r, "/display")).filter(|name| !name.is_empty());
     let signed = status == Status::Signed;
+    let cut = kept.iter().any(|r| is_subsetted(r));
     Prescription {
+        hidden: hidden::of(&[("instructions", cut)]),
         id: loaded.facts.key.id.clone(),
         consultation_id: loaded.facts.key.id.clone(),
         version: total_version(&loaded.requests),
@@ -174,8 +187,9 @@ pub async fn sign(
     let signer = Signer { key: &author, name: &name, now: ctx.now };
     let found = clashes(&read(&loaded.requests), &loaded.allergies);
     // 122 random bits: who does not hold the paper cannot find it.
-    let token = uuid::Uuid::new_v4().simple().to_string();
-    let set = plan_sign(&loaded.requests, &found, acknowledged, &token, &signer).map_err(rule::refuse)?;
+    let token = || uuid::Uuid::new_v4().simple().to_string();
+    let tokens = Tokens { open: token(), sealed: token() };
+    let set = plan_sign(&loaded.requests, &found, acknowledged, &tokens, &signer).map_err(rule::refuse)?;
     if set != ChangeSet::default() {
         record.command(ctx, "prescription.sign", set).await?;
     }
@@ -214,13 +228,20 @@ pub async fn verify(record: &Record, clinic: &Clinic, token: &str) -> Result<Ver
         patient_initials: None,
         items: Vec::new(),
     };
-    if token.len() != 32 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+    let tokens: Vec<&str> = token.splitn(TOKENS_MAX + 1, '-').collect();
+    let is_token = |token: &&str| token.len() == 32 && token.bytes().all(|b| b.is_ascii_hexdigit());
+    if tokens.len() > TOKENS_MAX || !tokens.iter().all(is_token) {
         return Ok(unknown);
     }
     let ctx = Ctx::system("prescription-verify", record.now());
-    let identifier = format!("{VERIFICATION}|{}", token.to_ascii_lowercase());
-    let rows = record.find(&ctx, "MedicationRequest", &[("identifier", &identifier)], REQUESTS_MAX).await?;
-    let requests = ordered(rows.into_iter().map(|(request, _)| request).collect());
+    let mut requests = Vec::new();
+    for token in tokens {
+        let identifier = format!("{VERIFICATION}|{}", token.to_ascii_lowercase());
+        let rows =
+            record.find(&ctx, "MedicationRequest", &[("identifier", &identifier)], REQUESTS_MAX).await?;
+        requests.extend(shown_by(rows.into_iter().map(|(request, _)| request).collect()));
+    }
+    let requests = ordered(requests);
     let live: Vec<&Resource> =
         requests.iter().filter(|r| r.text("status") != Some("entered-in-error")).collect();
     let Some(first) = live.first() else { return Ok(unknown) };
@@ -244,6 +265,14 @@ pub async fn verify(record: &Record, clinic: &Clinic, token: &str) -> Result<Ver
             .map(|r| shown_line(r, Language::English))
             .collect(),
     })
+}
+
+/// What one token shows: an item that was sealed after it was signed with others shows no more.
+fn shown_by(mut requests: Vec<Resource>) -> Vec<Resource> {
+    if requests.iter().any(|r| Seals::of(r).is_none()) {
+        requests.retain(|r| Seals::of(r).is_none());
+    }
+    requests
 }
 
 /// Words for the allergy line of the paper.

@@ -15,9 +15,10 @@ mod tests;
 pub use allergy::{Clash, clashes};
 pub use command::{get, get_by_visit, pdf, put, requests, sign, verify};
 pub use line::{FREQUENCIES, dose_text, line, tall_man};
-pub use plan::{SaveSnapshot, plan_put, plan_sign, read};
+pub use plan::{SaveSnapshot, Tokens, plan_put, plan_sign, read};
 pub(crate) use plan::{item as item_of, shown_line};
 
+use crate::hidden::Hidden;
 use crate::view::{PatientRef, ProviderRef};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -130,6 +131,10 @@ pub struct Prescription {
     /// Page that tells anybody whether the paper is genuine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify_url: Option<String>,
+    /// `instructions`, if such of an item are hidden from the reader.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub hidden: Hidden,
 }
 
 /// What anybody who scans the paper is told.

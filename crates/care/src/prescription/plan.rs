@@ -10,6 +10,8 @@ use crate::note::Signer;
 use crate::rule::{self, fits, needed};
 use crate::texts::Language;
 use crate::vocabulary::{DOSE_FORM, FREQUENCY, MEDICINE, PRESCRIPTION, UCUM, VERIFICATION};
+use access::Seals;
+use access::redact::is_subsetted;
 use fhir::Resource;
 use record::{Change, ChangeSet, Event, Rule};
 use serde_json::{Value, json};
@@ -19,6 +21,13 @@ const DOSE: &str = "https://uzima.health/fhir/StructureDefinition/dose";
 const DURATION_DAYS_MAX: u32 = 366;
 const REFILLS_MAX: u32 = 12;
 const QUANTITY_MAX: u32 = 10_000;
+
+/// What the codes on a paper lead to its items by; whoever knows one may ask.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    pub open: String,
+    pub sealed: String,
+}
 
 /// What the rules of saving look at.
 #[derive(Debug, Clone, Copy)]
@@ -191,14 +200,15 @@ fn dosage(item: &RxItem) -> Value {
     dosage
 }
 
-/// Signs all items of the draft under one token. Signing twice changes nothing.
+/// Signs all items of the draft under one token, sealed ones under another: who may not see those prints a paper whose
+/// code does not lead to them. Signing twice changes nothing.
 ///
 /// Errors: `prescription-empty`; `allergy-clash` with `details.warnings` unless acknowledged.
 pub fn plan_sign(
     requests: &[Resource],
     clashes: &[Clash],
     acknowledged: bool,
-    token: &str,
+    tokens: &Tokens,
     signer: &Signer<'_>,
 ) -> Result<ChangeSet, Rule> {
     let kept: Vec<&Resource> = requests.iter().filter(|r| is_kept(r)).collect();
@@ -222,6 +232,7 @@ pub fn plan_sign(
         next.set("status", json!("active"));
         next.set("authoredOn", json!(element::written(signer.now)));
         next.set("requester", element::reference(signer.key, signer.name));
+        let token = if Seals::of(request).is_none() { &tokens.open } else { &tokens.sealed };
         next.set("identifier", json!([{"system": VERIFICATION, "value": token}]));
         set.changes.push(Change::Update { resource: next, if_match: Some(version(request)) });
     }
@@ -243,7 +254,7 @@ pub(crate) fn item(request: &Resource) -> RxItem {
     let medicine = value.get("medicationCodeableConcept").cloned().unwrap_or(Value::Null);
     let dosage = array(value, "dosageInstruction").first().cloned().unwrap_or(Value::Null);
     let timing = dosage.get("timing").cloned().unwrap_or(Value::Null);
-    let own = |url| extension(value, url).map(|e| element::owned(e, "/valueString"));
+    let own = |url| extension(value, url).and_then(|e| text(e, "/valueString")).map(str::to_owned);
     let code = timing.get("code").and_then(|c| FrequencyCode::from_code(coding(c, FREQUENCY)?.0));
     let daily = timing.pointer("/repeat/frequency").and_then(Value::as_u64);
     let counted = match daily {
@@ -257,15 +268,20 @@ pub(crate) fn item(request: &Resource) -> RxItem {
         |pointer: &str| value.pointer(pointer).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
     let reference = text(value, "/medicationReference/display");
     let name = Some(element::words(&medicine)).filter(|name| !name.is_empty());
+    // Our own words are free text as FHIR sees it and go with a hidden part; the line says the same.
+    let written = text(&dosage, "/text")
+        .filter(|_| is_subsetted(request))
+        .and_then(|line| Written::of(line, name.as_deref()?));
     let quantity = dosage.pointer("/doseAndRate/0/doseQuantity").and_then(|q| {
         Some(format!("{} {}", element::digits(q.get("value")?)?, text(q, "/unit").unwrap_or_default()))
     });
     RxItem {
         medicine_id: coding(&medicine, MEDICINE).map(|(code, _)| code.to_owned()),
         name: name.or_else(|| reference.map(str::to_owned)).unwrap_or_default(),
-        form: own(DOSE_FORM).unwrap_or_default(),
+        form: own(DOSE_FORM).or_else(|| written.map(|w| w.form.to_owned())).unwrap_or_default(),
         // An imported dosage may be nothing but text; it is then all there is to show.
         dose: own(DOSE)
+            .or_else(|| written.map(|w| w.dose.to_owned()))
             .or(quantity)
             .or_else(|| text(&dosage, "/text").map(str::to_owned))
             .unwrap_or_default(),
@@ -279,6 +295,23 @@ pub(crate) fn item(request: &Resource) -> RxItem {
         quantity: number("/dispenseRequest/quantity/value"),
         instructions: text(&dosage, "/patientInstruction").map(str::to_owned),
         refills: number("/dispenseRequest/numberOfRepeatsAllowed").unwrap_or(0),
+    }
+}
+
+/// Form and dose in a line that [line] wrote.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    form: &'a str,
+    dose: &'a str,
+}
+
+impl<'a> Written<'a> {
+    fn of(line: &'a str, name: &str) -> Option<Written<'a>> {
+        let mut parts = line.split(" – ");
+        let (lead, dose) = (parts.next()?, parts.next()?.strip_prefix("DOSE ")?);
+        let (start, form) = lead.split_at_checked(name.trim().len())?;
+        // Tall Man letters change nothing but the case.
+        start.eq_ignore_ascii_case(name.trim()).then_some(Written { form: form.trim(), dose })
     }
 }
 

@@ -44,7 +44,8 @@ fn put(items: &[RxItem], before: &[Resource]) -> Result<ChangeSet, Rule> {
 
 fn sign(before: &[Resource], clashes: &[Clash], acknowledged: bool) -> Result<ChangeSet, Rule> {
     let doctor = key("Practitioner", "d");
-    plan_sign(before, clashes, acknowledged, "t0ken", &Signer { key: &doctor, name: "Dr", now: now() })
+    let tokens = Tokens { open: "t0ken".into(), sealed: "s3aled".into() };
+    plan_sign(before, clashes, acknowledged, &tokens, &Signer { key: &doctor, name: "Dr", now: now() })
 }
 
 fn stored(set: &ChangeSet, mut before: Vec<Resource>) -> Vec<Resource> {
@@ -228,4 +229,39 @@ fn only_serious_clashes_need_an_acknowledgement() {
         let code = sign(&rows, &found, acknowledged).err().map_or("", |rule| rule.code);
         assert_eq!(code, expected, "{criticality} {acknowledged}");
     }
+}
+
+/// Form and dose of our own are free text as FHIR sees it: they go with a hidden part, and are read from the line.
+#[test]
+fn a_medicine_whose_reason_is_hidden_keeps_its_dose() {
+    let set = put(&[item("metformin")], &[]).unwrap();
+    let Change::Create { resource } = &set.changes[0] else { panic!("no item") };
+    let mut whole = resource.clone();
+    whole.set("reasonCode", json!([{"coding": [{"system": crate::vocabulary::ICD10, "code": "B24"}]}]));
+    let sealing = access::sensitivity::Rules::built_in().seal(&mut whole);
+    assert_eq!((sealing.whole, sealing.parts), (access::Seals::NONE, access::Seals::HIV));
+    let cut = access::redact::redact(&whole, access::Seals::HIV, &std::collections::HashSet::new()).unwrap();
+    let (before, after) = (plan::item(&whole), plan::item(&cut));
+    assert_eq!((&after.name, &after.form, &after.dose), (&before.name, &before.form, &before.dose));
+    assert_eq!(after.instructions, None);
+    for language in [Language::English, Language::Swahili] {
+        assert_eq!(shown_line(&cut, language), shown_line(&whole, language));
+    }
+}
+
+/// A paper whose reader sees no sealed item bears a code that leads to none.
+#[test]
+fn sealed_items_have_a_token_of_their_own() {
+    let mut before = stored(&put(&[item("metformin"), item("zinc")], &[]).unwrap(), Vec::new());
+    before[1].set("meta", json!({"versionId": "1", "security": access::Seals::HIV.codings()}));
+    let set = sign(&before, &[], true).unwrap();
+    let tokens: Vec<_> = set
+        .changes
+        .iter()
+        .map(|change| match change {
+            Change::Update { resource, .. } => resource.value()["identifier"][0]["value"].as_str().unwrap(),
+            _ => panic!("signing changes items"),
+        })
+        .collect();
+    assert_eq!(tokens, ["t0ken", "s3aled"]);
 }

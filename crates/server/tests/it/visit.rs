@@ -5,16 +5,20 @@ use access::Role;
 use serde_json::{Value, json};
 
 /// A clinic with one doctor who is there day and night, one patient, and the desk.
-struct Clinic {
-    world: World,
-    doctor: Signed,
-    patient: Signed,
-    desk: Signed,
+pub struct Clinic {
+    pub world: World,
+    pub doctor: Signed,
+    pub patient: Signed,
+    pub desk: Signed,
 }
 
 impl Clinic {
-    async fn open() -> Clinic {
-        let world = World::start().await;
+    pub async fn open() -> Clinic {
+        Clinic::open_with(|_| {}).await
+    }
+
+    pub async fn open_with(change: impl FnOnce(&mut server::Config)) -> Clinic {
+        let world = World::start_with(change).await;
         let doctor = world.staff("doctor", Role::Doctor).await;
         let practitioner = format!("Practitioner/{}", doctor.id());
         let specialty = json!([{"coding": [{"system": "http://snomed.info/sct", "code": "394814009", "display": "General practice"}]}]);
@@ -45,7 +49,7 @@ impl Clinic {
         Clinic { world, doctor, patient, desk }
     }
 
-    async fn free(&self) -> Vec<String> {
+    pub async fn free(&self) -> Vec<String> {
         let path = format!("/api/v1/providers/{}/availability?kind=video&days=2", self.doctor.id());
         let (status, found) = self.patient.get(&path).await;
         assert_eq!(status, 200, "{found}");
@@ -55,14 +59,18 @@ impl Clinic {
             .collect()
     }
 
-    async fn book(&self, who: &Signed, start: &str) -> (u16, Value) {
+    pub async fn book(&self, who: &Signed, start: &str) -> (u16, Value) {
+        self.book_for(who, start, "Cough").await
+    }
+
+    pub async fn book_for(&self, who: &Signed, start: &str, reason: &str) -> (u16, Value) {
         let body =
-            json!({"provider_id": self.doctor.id(), "kind": "video", "start": start, "reason": "Cough"});
+            json!({"provider_id": self.doctor.id(), "kind": "video", "start": start, "reason": reason});
         who.post("/api/v1/appointments", body).await
     }
 }
 
-async fn expect(status: u16, answer: (u16, Value)) -> Value {
+pub async fn expect(status: u16, answer: (u16, Value)) -> Value {
     assert_eq!(answer.0, status, "{}", answer.1);
     answer.1
 }

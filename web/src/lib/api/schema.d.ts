@@ -3609,6 +3609,8 @@ export interface components {
             /** @description `active`, `inactive`, `resolved` or `entered-in-error` */
             status: string;
             recorded_at: string;
+            /** @description `reaction`, if something of it is hidden from the reader. */
+            hidden?: string[];
         };
         /** @description `POST patients/{id}/allergies`. Code `716186003` (SNOMED CT) says that no allergy is known. */
         AllergyNew: {
@@ -3655,6 +3657,8 @@ export interface components {
             payment_status: components["schemas"]["PaymentStatus"];
             device_checked: boolean;
             waiting_since?: string | null;
+            /** @description `reason`, if something of it is hidden from the reader. */
+            hidden?: string[];
         };
         AppointmentCancel: {
             /** @default null */
@@ -4207,6 +4211,8 @@ export interface components {
             note_id?: string | null;
             invoice_id?: string | null;
             log?: components["schemas"]["SessionLog"] | null;
+            /** @description `reason`, if something of it is hidden from the reader. */
+            hidden?: string[];
         };
         ConsultationEnd: {
             /** @default null */
@@ -4432,6 +4438,8 @@ export interface components {
             kind: string;
             at: string;
             author: string;
+            /** @description `title`, if it is hidden from the reader. */
+            hidden?: string[];
         };
         /** @description How a restore drill went. */
         Drill: {
@@ -4912,6 +4920,8 @@ export interface components {
             quantity: number;
             unit_price: components["schemas"]["Money"];
             amount: components["schemas"]["Money"];
+            /** @description What it is for and costs is hidden from the reader; both amounts are 0 then. */
+            hidden?: boolean;
         };
         LinkAcceptance: {
             token: string;
@@ -5617,6 +5627,8 @@ export interface components {
             author: string;
             updated_at: string;
             signed_at?: string | null;
+            /** @description Fields from which something is hidden from the reader; such a note cannot be saved by her. */
+            hidden?: string[];
         };
         /** @description `PUT consultations/{id}/note` */
         NoteInput: {
@@ -5975,6 +5987,8 @@ export interface components {
             signed_at?: string | null;
             /** @description Page that tells anybody whether the paper is genuine. */
             verify_url?: string | null;
+            /** @description `instructions`, if such of an item are hidden from the reader. */
+            hidden?: string[];
         };
         /** @description `PUT consultations/{id}/prescription` */
         PrescriptionInput: {
@@ -6767,6 +6781,8 @@ export interface components {
             note_id?: string | null;
             prescription_id?: string | null;
             invoice_id?: string | null;
+            /** @description `reason` and `diagnoses`, where something of them is hidden from the reader. */
+            hidden?: string[];
         };
         /** @description One vital sign. */
         Vital: {
