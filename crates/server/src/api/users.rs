@@ -534,9 +534,10 @@ async fn reset_user_password(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<i64>,
-    MaybeJson(body): MaybeJson<PasswordReset>,
+    MaybeJson(body): MaybeJson<Option<PasswordReset>>,
 ) -> Answer<Asked<PasswordResetMade>> {
-    let body = body.unwrap_or_default();
+    // Clients from before sent no body, or `null`.
+    let body = body.flatten().unwrap_or_default();
     let by = match body.by {
         ResetWay::Email => InvitationWay::Email,
         ResetWay::Sms => InvitationWay::Sms,

@@ -102,6 +102,7 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
         ],
         Role::Cashier => &["/api/v1/patients", "/api/v1/cashier/day"],
         Role::PrivacyOfficer => &[
+            "/api/v1/admin/account-changes",
             "/api/v1/patients",
             "/api/v1/admin/audit",
             "/api/v1/admin/audit/export",
