@@ -16,6 +16,8 @@ pub enum Audience {
     Readers,
     /// Everybody signed in: free times of a provider changed.
     Everybody,
+    /// One account: for whom it acts changed.
+    Account(i64),
 }
 
 /// One message to browsers.
@@ -36,6 +38,7 @@ impl Frame {
 /// Whether an event can become a frame at all; decided without reading anything.
 pub fn is_live(event: &LiveEvent) -> bool {
     event.topic.starts_with("payment.")
+        || event.topic.starts_with("proxy.")
         || (event.topic.starts_with("resource.")
             && matches!(
                 event.subject.kind.name(),
@@ -48,6 +51,16 @@ pub async fn frames(app: &App, event: &LiveEvent) -> Result<Vec<Frame>, Error> {
     let seq = event.seq;
     let id = &event.subject.id;
     let readers = |kind, data: &Value| Frame::new(Audience::Readers, kind, seq, data);
+    if event.topic.starts_with("proxy.") {
+        // Who lost the right is no reader any more, and is the one whose screen must empty.
+        let grant = event.data.get("proxy").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        let Some(grant) = grant else { return Ok(Vec::new()) };
+        let found = app.record.store_read(move |tx| store::proxy::load(tx, &grant)).await?;
+        let frame = |proxy: store::proxy::Proxy| {
+            Frame::new(Audience::Account(proxy.account), "acting_changed", seq, &json!({}))
+        };
+        return Ok(found.map(frame).into_iter().collect());
+    }
     if event.topic.starts_with("payment.") {
         let payment =
             event.data.get("payment_id").or_else(|| event.data.get("id")).cloned().unwrap_or_default();

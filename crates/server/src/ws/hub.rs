@@ -26,7 +26,7 @@ const GATHER_MAX: usize = 1000;
 /// One socket as the hub sees it.
 pub struct Listener {
     pub ctx: Ctx,
-    account: i64,
+    pub account: i64,
     patient: Option<String>,
     sender: mpsc::Sender<Utf8Bytes>,
     lagged: AtomicBool,
@@ -103,6 +103,11 @@ impl Hub {
 
     fn everybody(&self, text: &Utf8Bytes) {
         self.index.read().all.values().for_each(|listener| listener.send(text));
+    }
+
+    fn to_account(&self, account: i64, text: &Utf8Bytes) {
+        let index = self.index.read();
+        index.all.values().filter(|listener| listener.account == account).for_each(|one| one.send(text));
     }
 
     /// Sockets that may have a right to an event about these patients; staff must still be asked.
@@ -183,6 +188,7 @@ async fn deliver(app: &AppState, event: &LiveEvent, gathered: &mut HashMap<Strin
                     gathered.insert(provider, frame.text);
                 }
             }
+            Audience::Account(account) => app.hub.to_account(account, &frame.text),
             Audience::Readers => to_readers(app, event, &frame).await,
         }
     }

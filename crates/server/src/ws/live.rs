@@ -162,7 +162,11 @@ async fn resume(
     for event in missed.iter().filter(|event| frame::is_live(event)) {
         let Ok(frames) = frame::frames(app, event).await else { return send_resync(app, socket).await };
         let may_read = hub::may_see(app, &membership.listener.ctx, event).await;
-        let mine = frames.into_iter().filter(|f| f.audience == Audience::Everybody || may_read);
+        let mine = frames.into_iter().filter(|f| match f.audience {
+            Audience::Everybody => true,
+            Audience::Readers => may_read,
+            Audience::Account(account) => account == membership.listener.account,
+        });
         for text in mine.map(|f| f.text).collect::<Vec<Utf8Bytes>>() {
             socket.send(Message::Text(text)).await?;
         }

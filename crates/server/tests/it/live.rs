@@ -158,3 +158,39 @@ async fn sockets_are_told_when_the_server_stops() {
     assert_eq!(close_code(&mut socket).await, 1001);
     stopping.await.unwrap();
 }
+
+/// Who may act for somebody no more is no reader of that record; she is told all the same, so that her screen empties.
+#[tokio::test]
+async fn who_acts_no_more_is_told_and_nobody_else() {
+    let world = World::start().await;
+    let (amina, beatrice, carol) =
+        (world.patient("Amina").await, world.patient("Beatrice").await, world.patient("Carol").await);
+    let record = &world.app().record;
+    let grant = record::rights::proxy::NewProxy {
+        account: beatrice.account,
+        patient: amina.id().to_owned(),
+        basis: record::rights::proxy::Basis::PatientChoice,
+        classes: Vec::new(),
+        sealed: false,
+        until: None,
+        relationship: "FRND".into(),
+    };
+    let grant = record.grant_proxy(&world.ctx(), grant).await.unwrap();
+    // Her rights are others now: she signs in anew.
+    let session = record.login("beatrice-1", crate::harness::PASSWORD, None).await.unwrap();
+    let mut beatrice = beatrice;
+    beatrice.token = session.token;
+    let (mut told, mut other) =
+        (open(&world, &beatrice, None).await.unwrap(), open(&world, &carol, None).await.unwrap());
+    let path = format!("/api/v1/patients/{}/visits", amina.id());
+    assert_eq!(beatrice.get(&path).await.0, 200);
+    assert_eq!(amina.post(&format!("/api/v1/proxies/{}/end", grant.id), json!({})).await.0, 204);
+    assert_ne!(beatrice.get(&path).await.0, 200);
+    let (frame, _) = until(&mut told, "acting_changed").await;
+    assert_eq!(frame["data"], json!({}), "no ids of what is hers no more");
+    let visit = appointment(&carol, &world.staff("doctor", Role::Doctor).await, "2030-01-01T08");
+    world.put(visit).await;
+    let (_, before) = until(&mut other, "appointment_changed").await;
+    assert!(!before.contains(&"acting_changed".to_owned()), "{before:?}");
+    world.stop().await;
+}

@@ -8,6 +8,7 @@ export type LiveType =
   | 'message_received'
   | 'schedule_changed'
   | 'duplicate_changed'
+  | 'acting_changed'
   | 'resync';
 
 export interface LiveEvent {
