@@ -310,21 +310,20 @@ impl Record {
         what: &str,
         patients: &[String],
     ) -> Event {
-        Event {
-            at: self.now(),
-            action: action.to_owned(),
-            outcome,
-            agent: ctx.principal.agent(),
-            agent_display: ctx.principal.display().to_owned(),
-            role: ctx.principal.role_codes(),
-            address: ctx.address,
-            request_id: ctx.request_id.clone(),
-            purpose: ctx.purpose_for(patients),
-            what: what.to_owned(),
-            patients: patients.iter().take(MAX_PATIENTS).cloned().collect(),
-            session: ctx.session.as_ref().map(|session| session.id),
-            client: ctx.client.clone().unwrap_or_default(),
-        }
+        event(ctx, self.now(), action, outcome, what, patients)
+    }
+
+    /// Looks at something, and ends when the audit event that `work` gives with it is durable.
+    pub(crate) async fn reading_audited<R, F>(&self, work: F) -> Result<R, Error>
+    where
+        F: FnOnce(&mut dyn store::Tx) -> Result<(R, Option<Event>), Error> + Send + 'static,
+        R: Send + 'static,
+    {
+        let work = move |tx: &mut dyn store::Tx| {
+            let (found, event) = work(tx)?;
+            Ok((found, event.into_iter().collect()))
+        };
+        self.inner.store.read_audited(work).await
     }
 
     /// Looks at the trail with everything in it that was answered for before.
@@ -406,6 +405,32 @@ impl Record {
             [first, ..] => ("transaction", name(first).1),
         };
         self.audit_refusal(ctx, request.command.unwrap_or(action), outcome, &what, &[]).await;
+    }
+}
+
+/// What `ctx` did, at `at`.
+pub(crate) fn event(
+    ctx: &Ctx,
+    at: Timestamp,
+    action: &str,
+    outcome: Outcome,
+    what: &str,
+    patients: &[String],
+) -> Event {
+    Event {
+        at,
+        action: action.to_owned(),
+        outcome,
+        agent: ctx.principal.agent(),
+        agent_display: ctx.principal.display().to_owned(),
+        role: ctx.principal.role_codes(),
+        address: ctx.address,
+        request_id: ctx.request_id.clone(),
+        purpose: ctx.purpose_for(patients),
+        what: what.to_owned(),
+        patients: patients.iter().take(MAX_PATIENTS).cloned().collect(),
+        session: ctx.session.as_ref().map(|session| session.id),
+        client: ctx.client.clone().unwrap_or_default(),
     }
 }
 

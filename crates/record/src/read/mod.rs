@@ -55,31 +55,57 @@ impl Record {
     /// The current version. Errors: `NotFound` (also where its existence is private), `Denied`, `Gone`, `Busy`,
     /// `Unauthenticated`.
     pub async fn read(&self, ctx: &Ctx, key: &ResourceKey) -> Result<Stored, Error> {
+        Ok(self.read_noting(ctx, key, true).await?.0)
+    }
+
+    /// As [Record::read], for an operation that notes as one event all that it showed; with the patients of that. What is
+    /// refused is noted here.
+    pub(crate) async fn read_within(
+        &self,
+        ctx: &Ctx,
+        key: &ResourceKey,
+    ) -> Result<(Stored, Vec<String>), Error> {
+        self.read_noting(ctx, key, false).await
+    }
+
+    async fn read_noting(
+        &self,
+        ctx: &Ctx,
+        key: &ResourceKey,
+        by_itself: bool,
+    ) -> Result<(Stored, Vec<String>), Error> {
         let predicate = self.right(ctx, Action::Read, "read", key).await?;
         let drafts = policy::unreadable_statuses(ctx, key.kind);
         let (wanted, now) = (key.clone(), self.now());
         let mut veil = self.veil(ctx).await?;
         let (look, patients) = self
-            .reading(move |tx| {
-                let Some(row) = store::resource::load(tx, &wanted)? else {
-                    return Ok((Look::Absent, Vec::new()));
-                };
-                if !holds(tx, &predicate, &wanted, &row.patients, now)? {
-                    return Ok((Look::Refused, row.patients));
-                }
+            .reading_audited(move |tx| {
+                let found = load_if_held(tx, &predicate, &wanted, now, &mut veil)?;
+                let Some((row, is_held)) = found else { return Ok(((Look::Absent, Vec::new()), None)) };
                 let patients = row.patients.clone();
-                if !row.deleted && !drafts.is_empty() && parsed(&wanted, &row.content)?.is(drafts) {
-                    return Ok((Look::Refused, patients));
-                }
-                if row.deleted {
-                    return Ok((Look::Deleted, patients));
-                }
-                let shown = veil.current(tx, &predicate, row)?;
-                Ok((shown.map_or(Look::Refused, Look::Found), patients))
+                let look = if !is_held {
+                    Look::Refused
+                } else if row.deleted {
+                    Look::Deleted
+                } else if !drafts.is_empty() && parsed(&wanted, &row.content)?.is(drafts) {
+                    Look::Refused
+                } else {
+                    veil.current(tx, &predicate, row)?.map_or(Look::Refused, Look::Found)
+                };
+                let event = match look {
+                    Look::Found(_) if !by_itself => None,
+                    Look::Found(_) | Look::Deleted => veil.event("read", &wanted.to_string(), &patients),
+                    Look::Absent | Look::Refused => None,
+                };
+                Ok(((look, patients), event))
             })
             .await?;
-        let stored = self.answer(ctx, "read", key, &key.to_string(), look, &patients).await?;
-        self.with_headers(ctx, stored).await
+        let stored = match look {
+            Look::Found(stored) => stored,
+            Look::Deleted => return Err(Error::Gone),
+            look => self.answer(ctx, "read", key, &key.to_string(), look, &patients).await?,
+        };
+        Ok((self.with_headers(ctx, stored).await?, patients))
     }
 
     /// One version; rights are checked on that version's content as well as on the current one.
@@ -209,6 +235,7 @@ pub(crate) fn kind(name: &str) -> TypeId {
 }
 
 pub(crate) use crate::rights::holds;
+use crate::rights::load_if_held;
 
 /// What the rights on one version depend on.
 struct Parsed {

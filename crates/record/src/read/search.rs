@@ -129,8 +129,9 @@ impl Record {
             self.prepare_query(ctx, query).await?;
         }
         let mut veil = self.veil(ctx).await?;
+        let what = what.to_owned();
         let (page, items, included, words_behind) = self
-            .reading(move |tx| {
+            .reading_audited(move |tx| {
                 let page = match &queries[..] {
                     [query] => store::search::run(tx, query, &rights, now)?,
                     several => store::search::run_types(tx, several, &rights, now)?,
@@ -144,13 +145,13 @@ impl Record {
                 patients.extend(rows.flat_map(|row| row.patients.iter().cloned()));
                 let items = veil.page(tx, Action::Search, std::mem::take(&mut page.rows))?;
                 let brought = veil.page(tx, Action::Search, std::mem::take(&mut included.rows))?;
-                Ok(((page, patients), items, (included.cut, brought), behind))
+                patients.sort();
+                patients.dedup();
+                let event = veil.event("query", &what, &patients);
+                Ok(((page, items, (included.cut, brought), behind), event))
             })
             .await?;
-        let ((page, mut patients), (included_cut, included)) = (page, included);
-        patients.sort();
-        patients.dedup();
-        self.audit_read(ctx, "query", what, &patients).await?;
+        let (included_cut, included) = included;
         Ok(SearchPage { items, included, included_cut, next: page.next, total: page.total, words_behind })
     }
 

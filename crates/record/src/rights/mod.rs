@@ -21,7 +21,7 @@ pub use effect::RightsEffect;
 pub(crate) use effect::run;
 pub use names::Names;
 pub use relabel::Labelling;
-pub(crate) use row::{Facts, Version, holds, holds_then};
+pub(crate) use row::{Facts, Version, holds, holds_then, load_if_held};
 pub(crate) use sensitivity::Current as Sensitivity;
 pub(crate) use standing::{Cache as Standings, standing_of};
 pub use table::RightsTable;

@@ -1,5 +1,6 @@
 //! What the policy must know of a row, looked up in the caller's transaction.
 
+use super::veil::Veil;
 use crate::Error;
 use access::consent::Rule;
 use access::{Predicate, RowFacts, Seals};
@@ -14,6 +15,8 @@ use store::Tx;
 pub(crate) enum Version<'a> {
     /// As it is in the tables.
     Current,
+    /// As it is in the tables, with what was read there beside it, for this predicate.
+    Guarded(&'a store::resource::Guard),
     /// One that was or will be: what it is sealed as and what values it has stands in it.
     Content(&'a Resource),
 }
@@ -30,6 +33,10 @@ pub(crate) struct Facts {
 impl Facts {
     pub fn new(now: Timestamp) -> Facts {
         Facts { now, in_care: HashMap::new(), consents: HashMap::new() }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Whether the predicate holds for a row of these patients.
@@ -58,10 +65,16 @@ impl Facts {
         then: impl FnOnce(RowFacts<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let needs = predicate.needs();
+        // What was read beside the row is about its first patient.
+        let guard = match version {
+            Version::Guarded(guard) if patients.len() == 1 => Some(guard),
+            _ => None,
+        };
         let mut in_care = Vec::new();
         if let Some(practitioner) = needs.care {
             for patient in patients {
-                if self.is_in_care(tx, practitioner, patient)? {
+                let known = guard.map(|guard| Ok(guard.is_in_care));
+                if known.unwrap_or_else(|| self.is_in_care(tx, practitioner, patient))? {
                     in_care.push(patient.clone());
                 }
             }
@@ -69,11 +82,12 @@ impl Facts {
         let (mut seals, mut keys) = (Seals::NONE, Seals::NONE);
         if needs.seals {
             let (current, rid) = match version {
+                Version::Guarded(guard) => (guard.seals, guard.rid),
                 Version::Content(resource) if needs.keys.is_none() => (Seals::of(resource), 0),
-                _ => store::sealed::of(tx, key)?,
+                Version::Content(_) | Version::Current => store::sealed::of(tx, key)?,
             };
             seals = match version {
-                Version::Current => current,
+                Version::Current | Version::Guarded(_) => current,
                 Version::Content(resource) => Seals::of(resource),
             };
             if let (Some(practitioner), false) = (needs.keys, seals.is_none()) {
@@ -81,7 +95,7 @@ impl Facts {
             }
         }
         let mut consents: Vec<Vec<Rule>> = Vec::new();
-        if needs.consents {
+        if needs.consents && guard.is_none_or(|guard| guard.has_rules) {
             for patient in patients {
                 consents.extend(self.consents(tx, patient)?.iter().cloned());
             }
@@ -141,7 +155,7 @@ fn entries(tx: &mut dyn Tx, key: &ResourceKey, version: Version<'_>) -> Result<V
     let params = Params::standard();
     match version {
         Version::Content(resource) => Ok(fhir::search::extract(&params, resource)),
-        Version::Current => {
+        Version::Current | Version::Guarded(_) => {
             let Some(row) = store::resource::load(tx, key)?.filter(|row| !row.deleted) else {
                 return Ok(Vec::new());
             };
@@ -164,6 +178,28 @@ pub(crate) fn holds(
         return Ok(true);
     }
     Facts::new(now).hold(tx, predicate, key, patients, Version::Current)
+}
+
+/// The current version of a row, and whether the predicate holds for it.
+pub(crate) fn load_if_held(
+    tx: &mut dyn Tx,
+    predicate: &Predicate,
+    key: &ResourceKey,
+    now: Timestamp,
+    veil: &mut Veil,
+) -> Result<Option<(store::resource::Stored, bool)>, Error> {
+    let needs = predicate.needs();
+    if !needs.seals && needs.care.is_none() {
+        let Some(row) = store::resource::load(tx, key)? else { return Ok(None) };
+        let held = holds(tx, predicate, key, &row.patients, now)?;
+        return Ok(Some((row, held)));
+    }
+    let Some((row, guard)) = store::resource::load_guarded(tx, key, needs.care, now)? else {
+        return Ok(None);
+    };
+    veil.know(&guard);
+    let held = Facts::new(now).hold(tx, predicate, key, &row.patients, Version::Guarded(&guard))?;
+    Ok(Some((row, held)))
 }
 
 /// The same of another version of it.

@@ -34,12 +34,12 @@ impl Record {
     /// The rules, and whether every row has been labelled by them.
     pub(crate) async fn lens(&self) -> Result<Lens, Error> {
         let now = self.now();
-        let known = self.inner.sensitivity.lock().clone();
-        if let Some((at, _, lens)) = &known
+        if let Some((at, _, lens)) = &*self.inner.sensitivity.lock()
             && (0..CACHE_MS).contains(&now.duration_since(*at).as_millis())
         {
             return Ok(lens.clone());
         }
+        let known = self.inner.sensitivity.lock().clone();
         let (own, settled, empty) = self
             .reading(|tx| {
                 let own = store::setting::get(tx, SETTING)?.unwrap_or_default();

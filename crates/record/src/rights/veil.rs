@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use store::Tx;
+use store::audit::{Event, Outcome};
 
 /// The rules that seal, and whether all rows have been labelled by them: until then no stored label is relied on.
 #[derive(Clone)]
@@ -63,6 +64,19 @@ impl Veil {
         self.veiled.extend(rids.iter().map(|rid| (*rid, false)));
         self.veiled.extend(found.into_iter().map(|rid| (rid, true)));
         Ok(())
+    }
+
+    /// The audit of what was seen. The program's own jobs look at what they were told to; only what they write is audited.
+    pub fn event(&self, action: &str, what: &str, patients: &[String]) -> Option<Event> {
+        if matches!(self.ctx.principal, access::Principal::System(_)) {
+            return None;
+        }
+        Some(crate::audit::event(&self.ctx, self.facts.now(), action, Outcome::Success, what, patients))
+    }
+
+    /// What was looked up of the row already.
+    pub fn know(&mut self, guard: &store::resource::Guard) {
+        self.veiled.insert(guard.rid, guard.is_veiled);
     }
 
     /// A current version that `predicate` lets through; `None` if it must not be seen after all.
