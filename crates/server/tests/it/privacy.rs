@@ -43,6 +43,10 @@ async fn a_copy_is_fetched_once_and_by_its_owner() {
     assert_eq!(status, 202, "{made}");
     let ready = loop {
         let (status, list) = amina.get(&copies).await;
+        // On a slow machine she asks more often than a person may.
+        if status == 429 {
+            continue;
+        }
         assert_eq!(status, 200, "{list}");
         match list["items"][0]["state"].as_str() {
             Some("making") => tokio::task::yield_now().await,
