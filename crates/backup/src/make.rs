@@ -198,9 +198,16 @@ impl Outline {
         self.files.extend(changes.changed.into_iter().map(|file| (file.path.clone(), file)));
     }
 
-    /// Brings away what the log brought, and changed files. Without a base of this line it does nothing.
+    /// Brings away what the log brought, and changed files. Without a base of this line it does nothing. `told` hears after
+    /// each segment until when all commits are safe, as there may be many.
     /// Errors: of the target, after which the segments wait for the next round.
-    pub fn ship(&mut self, repository: &Repository, capture: &Capture, watch: &Watch<'_>) -> Result<Shipped> {
+    pub fn ship(
+        &mut self,
+        repository: &Repository,
+        capture: &Capture,
+        watch: &Watch<'_>,
+        told: &mut dyn FnMut(jiff::Timestamp),
+    ) -> Result<Shipped> {
         let mut shipped = Shipped::default();
         if !self.follows(capture) {
             return Ok(shipped);
@@ -222,6 +229,7 @@ impl Outline {
                 shipped.sent += repository.put_segment(&segment.header, &bytes)?;
                 capture.taken(&segment)?;
                 shipped.segments += 1;
+                told(segment.header.at);
             }
             if is_last {
                 break;

@@ -225,13 +225,11 @@ impl Repository {
         let form = match bytes.len() > SEGMENT_BYTES {
             false => SegmentForm::Here,
             true => {
-                let mut names = Vec::new();
-                for piece in bytes.chunks(PIECE) {
-                    let (name, more) = self.put_chunk(piece)?;
-                    names.push(name);
-                    sent += more;
-                }
-                SegmentForm::Chunks(names)
+                // Several at once: each waits for its place, which is a disk or a network.
+                let pieces: Vec<&[u8]> = bytes.chunks(PIECE).collect();
+                let put = each(&pieces, |_, piece| self.put_chunk(piece))?;
+                sent += put.iter().map(|(_, more)| more).sum::<u64>();
+                SegmentForm::Chunks(put.into_iter().map(|(name, _)| name).collect())
             }
         };
         let head = serde_json::to_vec(&form).map_err(|error| Error::Wrong(error.to_string()))?;

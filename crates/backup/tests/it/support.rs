@@ -84,7 +84,7 @@ impl Clinic {
     }
     pub fn ship(&mut self, repository: &Repository) -> backup::Result<backup::Shipped> {
         let capture = self.capture();
-        self.outline.ship(repository, &capture, &Watch::none())
+        self.outline.ship(repository, &capture, &Watch::none(), &mut |_| {})
     }
     /// A folder's name that nobody has yet.
     pub fn another(&self) -> PathBuf {

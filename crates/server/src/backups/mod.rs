@@ -33,8 +33,10 @@ use store::backup::Capture;
 use store::backup_run::NewRun;
 use tokio_util::sync::CancellationToken;
 
-/// Pause between two looks at the log; with the store's own four seconds a write is elsewhere within ten.
+/// From one look at the log to the next. A write waits at most for the round under way and all of the one after it.
 const SHIP_EVERY: std::time::Duration = std::time::Duration::from_secs(3);
+/// Pause behind a round that took longer than that: writes come faster than usual, and what they brought must not wait.
+const SHIP_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 /// Pause between two looks at what else is due.
 const TEND_EVERY: std::time::Duration = std::time::Duration::from_secs(20);
 /// How soon a stop is noticed between two looks.
@@ -197,7 +199,11 @@ impl Backups {
         let watch = Watch { tell: &|_| {}, is_stopped: &is_stopped };
         let repository = self.repository()?;
         let mut outline = self.outline(capture)?;
-        let shipped = outline.ship(&repository, capture, &watch)?;
+        let mut told = |until| {
+            let known = &mut self.state.lock().until;
+            *known = (*known).max(Some(until));
+        };
+        let shipped = outline.ship(&repository, capture, &watch, &mut told)?;
         drop(outline);
         self.ship_keyring(&repository)?;
         if shipped.until.is_some() {
@@ -426,13 +432,17 @@ pub async fn run(backups: Arc<Backups>, stop: CancellationToken) {
             let is_last = first.is_cancelled();
             // The last round must not be stopped by the stop itself; its requests have their own limits.
             let token = if is_last { CancellationToken::new() } else { first.clone() };
-            if let Err(error) = shipper.ship(&shipped, &token) {
-                shipper.failed(&error);
+            let begun = std::time::Instant::now();
+            let done = shipper.ship(&shipped, &token);
+            if let Err(error) = &done {
+                shipper.failed(error);
             }
             if is_last {
                 return;
             }
-            wait(&first, SHIP_EVERY, || false);
+            // A place that stays away is asked no more often for that.
+            let took = if done.is_ok() { begun.elapsed() } else { std::time::Duration::ZERO };
+            wait(&first, SHIP_EVERY.saturating_sub(took).max(SHIP_PAUSE), || false);
         }
     });
     let tends = tokio::task::spawn_blocking(move || {
