@@ -41,6 +41,7 @@ mod kill;
 mod kill_reads;
 mod live;
 mod machine;
+mod matrix;
 mod network;
 mod oauth;
 mod oauth_backend;

@@ -112,3 +112,66 @@ async fn two_servers_are_one() {
     first.stop().await;
     second.stop().await;
 }
+
+/// A tenant as docs/guides/postgresql.md makes it: a role, and a database that is its own.
+struct Tenant {
+    admin: String,
+    name: String,
+}
+
+impl Tenant {
+    fn make(admin: &str) -> Tenant {
+        let name = format!("uzima_tenant_{}", uuid::Uuid::now_v7().simple());
+        execute(
+            admin,
+            format!("CREATE ROLE {name} LOGIN PASSWORD 'of-its-own' NOSUPERUSER NOCREATEDB NOCREATEROLE"),
+        );
+        execute(admin, format!("CREATE DATABASE {name} OWNER {name}"));
+        execute(admin, format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"));
+        Tenant { admin: admin.to_owned(), name }
+    }
+    /// This role at a database.
+    fn at(&self, database: &Tenant) -> String {
+        let (_, place) = self.admin.split_once('@').unwrap();
+        let (server, _) = place.rsplit_once('/').unwrap();
+        format!("postgres://{}:of-its-own@{server}/{}", self.name, database.name)
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        execute(&self.admin, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        execute(&self.admin, format!("DROP ROLE IF EXISTS {}", self.name));
+    }
+}
+
+/// What a statement is answered with: rows, or the error.
+fn ask(url: &str, sql: &'static str) -> Result<usize, String> {
+    let url = url.to_owned();
+    let work = std::thread::spawn(move || {
+        let mut client = postgres::Client::connect(&url, postgres::NoTls).map_err(|e| format!("{e:?}"))?;
+        client.query(sql, &[]).map(|rows| rows.len()).map_err(|e| format!("{e:?}"))
+    });
+    work.join().unwrap()
+}
+
+/// facts/security-controls.md Z9: a tenant's role opens no other tenant's database, and names nothing in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_role_opens_no_other_database() {
+    let Ok(admin) = std::env::var("UZIMA_TEST_POSTGRES_URL") else {
+        eprintln!("SKIPPED: UZIMA_TEST_POSTGRES_URL is not set");
+        return;
+    };
+    let (one, other) = (Tenant::make(&admin), Tenant::make(&admin));
+    for tenant in [&one, &other] {
+        // The whole server runs with these rights and no more.
+        let url = tenant.at(tenant);
+        let world = World::start_with(|config| config.database_url = Some(Secret::new(url))).await;
+        let amina = world.patient("Amina").await;
+        assert_eq!(amina.get(&format!("/fhir/R4/Patient/{}", amina.id())).await.0, 200);
+        world.stop().await;
+    }
+    assert!(ask(&one.at(&one), "SELECT 1 FROM resource").is_ok_and(|rows| rows > 0));
+    let refused = ask(&one.at(&other), "SELECT 1 FROM resource").unwrap_err();
+    assert!(refused.contains("permission denied for database"), "{refused}");
+}

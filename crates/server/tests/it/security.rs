@@ -6,6 +6,7 @@ use crate::openapi::operations;
 use access::Role;
 use record::authn::{AccountChange, totp};
 use serde_json::{Value, json};
+use server::authorization::{ROUTES, Who};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,6 +25,23 @@ fn with(who: &Signed, token: &Value) -> Signed {
     let mut who = who.clone();
     who.token = token.as_str().unwrap().to_owned();
     who
+}
+
+/// facts/security-controls.md I1: nobody has a way into a new installation before somebody makes one.
+#[tokio::test]
+async fn a_new_installation_opens_to_nobody() {
+    let world = World::start().await;
+    let (record, ctx) = (&world.app().record, world.ctx());
+    assert!(record.accounts(&ctx, None, 10, None).await.unwrap().0.is_empty());
+    assert!(record.clients(&ctx).await.unwrap().is_empty());
+    for name in ["admin", "administrator", "root", "uzima", "demo", "test"] {
+        for password in ["", name, "password", "uzima"] {
+            let body = json!({"login": name, "password": password});
+            let status = world.anonymous().post("/api/v1/auth/login", body).await.0;
+            assert!(matches!(status, 401 | 429), "{name} {password}: {status}");
+        }
+    }
+    world.stop().await;
 }
 
 /// A session left open does not do what is worth more.
@@ -157,10 +175,24 @@ pub async fn open_ways(who: &Signed, opens: &[&str]) -> Vec<String> {
             open_ones.push(format!("{method} {path}: {status} {}", problem["code"]));
         }
     }
-    for path in ["/fhir/R4/Patient", "/fhir/R4/Practitioner/1", "/fhir/R4/AuditEvent"] {
-        let status = who.get(path).await.0;
-        if status != 403 {
-            open_ones.push(format!("get {path}: {status}"));
+    // The rest of the list that the router is held to.
+    let others =
+        ROUTES.iter().filter(|(_, route, _)| !route.starts_with("/api/") && !route.starts_with("/ws"));
+    for (method, route, _) in others.filter(|(_, _, door)| matches!(door, Who::Scoped | Who::Rows)) {
+        let path = [("{type}", "Patient"), ("{code}", "meta"), ("{in}", "Observation"), ("{version}", "1")]
+            .iter()
+            .fold((*route).to_owned(), |path, (name, value)| path.replace(name, value));
+        let filled: Vec<&str> = path.split('/').map(|p| if p.starts_with('{') { "0" } else { p }).collect();
+        for verb in
+            if *method == "any" { vec!["get", "post", "put", "patch", "delete"] } else { vec![*method] }
+        {
+            let request = who.request(&verb.to_uppercase(), &filled.join("/"));
+            let status = request.send().await.unwrap().status().as_u16();
+            // A session is nothing to the endpoints for tokens; and some verbs are none of the route.
+            let refused: &[u16] = if route.starts_with("/oauth/") { &[400, 401] } else { &[403] };
+            if !refused.contains(&status) && status != 405 {
+                open_ones.push(format!("{verb} {route}: {status}"));
+            }
         }
     }
     open_ones
