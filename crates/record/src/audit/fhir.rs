@@ -12,6 +12,8 @@ const ENTITY_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-ty
 const OBJECT_ROLE: &str = "http://terminology.hl7.org/CodeSystem/object-role";
 const BALP: &str = "https://profiles.ihe.net/ITI/BALP/StructureDefinition";
 const AGENT: &str = "https://uzima.health/fhir/identifier/agent";
+/// What is no resource.
+const TARGET: &str = "https://uzima.health/fhir/identifier/audit-target";
 /// Commands of the product, e.g. `appointment.book`.
 const COMMAND: &str = "https://uzima.health/fhir/CodeSystem/command";
 
@@ -63,7 +65,14 @@ fn interaction(row: &AuditRow) -> (&'static str, &'static str, Option<&'static s
     match row.action.as_str() {
         "read" => ("R", "read", pick("IHE.BasicAudit.PatientRead", "IHE.BasicAudit.Read")),
         "vread" => ("R", "vread", pick("IHE.BasicAudit.PatientRead", "IHE.BasicAudit.Read")),
-        "history" => ("R", "history-instance", pick("IHE.BasicAudit.PatientRead", "IHE.BasicAudit.Read")),
+        "history" => {
+            let interaction = match row.what.split('/').count() {
+                1 => "history-system",
+                2 => "history-type",
+                _ => "history-instance",
+            };
+            ("R", interaction, pick("IHE.BasicAudit.PatientRead", "IHE.BasicAudit.Read"))
+        }
         "query" => ("E", "search-type", pick("IHE.BasicAudit.PatientQuery", "IHE.BasicAudit.Query")),
         "create" => ("C", "create", pick("IHE.BasicAudit.PatientCreate", "IHE.BasicAudit.Create")),
         "update" => ("U", "update", pick("IHE.BasicAudit.PatientUpdate", "IHE.BasicAudit.Update")),
@@ -89,7 +98,7 @@ fn agents(row: &AuditRow, interaction: &str, base: &str) -> Value {
     let destination = json!({"system": DICOM, "code": "110152", "display": "Destination Role ID"});
     let (client_type, server_type) = match interaction {
         // What is read flows to the client; what is asked or written flows to the server.
-        "read" | "vread" | "history-instance" => (destination, source),
+        "read" | "vread" | "history-instance" | "history-type" | "history-system" => (destination, source),
         "delete" => (
             json!({"system": DICOM, "code": "110150", "display": "Application"}),
             json!({"system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type", "code": "custodian",
@@ -161,6 +170,18 @@ fn user(row: &AuditRow, interaction: &str) -> Value {
     user
 }
 
+/// A reference where it is one to a resource or a version of one, its whole history being under its own name; else a name:
+/// accounts, clients, copies, types, ways in.
+fn what(text: &str) -> Value {
+    let resource = text.strip_suffix("/_history").unwrap_or(text);
+    let (key, version) = resource.split_once("/_history/").unwrap_or((resource, "1"));
+    if ::fhir::ResourceKey::parse(key).is_some() && version.bytes().all(|b| b.is_ascii_digit()) {
+        json!({"reference": resource})
+    } else {
+        json!({"identifier": {"system": TARGET, "value": text}})
+    }
+}
+
 fn entities(row: &AuditRow) -> Value {
     let mut entities = Vec::new();
     for patient in &row.patients {
@@ -176,7 +197,7 @@ fn entities(row: &AuditRow) -> Value {
             "query": STANDARD.encode(&row.what)}));
     } else if !row.what.is_empty() {
         entities.push(json!({
-            "what": {"reference": row.what},
+            "what": what(&row.what),
             "type": {"system": ENTITY_TYPE, "code": "2", "display": "System Object"},
             "role": {"system": OBJECT_ROLE, "code": "4", "display": "Domain Resource"}}));
     }

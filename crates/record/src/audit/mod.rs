@@ -6,6 +6,7 @@ mod feed;
 mod fhir;
 mod head;
 mod proof;
+mod refusal;
 mod restore;
 mod retain;
 mod seal;
@@ -17,6 +18,7 @@ pub use self::feed::FeedBatch;
 pub use self::fhir::to_fhir;
 pub use self::head::{AuditHead, AuditKey, hex, is_endorsed, key_id, unhex};
 pub use self::proof::{ConsistencyProof, InclusionProof, PLACES, TreeStatus};
+pub use self::refusal::watch_refusals;
 pub use self::restore::Restoration;
 pub use self::retain::FLOOR_YEARS;
 pub use self::seal::{SEAL_AFTER, SealError};
@@ -310,6 +312,9 @@ impl Record {
         what: &str,
         patients: &[String],
     ) -> Event {
+        if outcome != Outcome::Success {
+            refusal::noted();
+        }
         event(ctx, self.now(), action, outcome, what, patients)
     }
 

@@ -10,7 +10,7 @@ use crate::write::criteria::{Criteria, Expectation};
 use crate::write::resolve::{self, MAX_TRIES};
 use crate::write::{Request, Stop, patch};
 use crate::{Change, ChangeSet, Committed, Error, Record};
-use access::Ctx;
+use access::{Ctx, policy};
 use fhir::{Issue, IssueCode, Outcome, Resource, ResourceKey};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -99,6 +99,17 @@ impl Record {
         }
         for criteria in references.iter_mut().map(|(_, criteria, _)| criteria) {
             criteria.prepare(self, ctx).await?;
+        }
+        // Before anything is looked up: that nothing matched is no leave to delete.
+        for entry in &entries {
+            if let Action::Conditional(conditional) = &entry.action
+                && entry.phase == Phase::Delete
+                && policy::predicate(ctx, policy::Action::Delete, conditional.kind)
+                    == access::Predicate::Nothing
+            {
+                let denied = self.denied(ctx, "delete", &conditional.name()).await;
+                return Err(denied.at(&place(entry.number, "request.url")));
+            }
         }
         let found = self.look_up(ctx, &entries, conditions, references).await?;
         let events = found

@@ -32,10 +32,12 @@ impl Record {
         composition: &ResourceKey,
         base: &str,
     ) -> Result<Resource, Error> {
-        let root = self.read(ctx, composition).await?.parse()?;
+        let (root, own) = self.read_within(ctx, composition).await?;
+        let root = root.parse()?;
         let gathering =
             Gathering { ctx: ctx.clone(), lens: self.lens().await?, root: root.clone(), now: self.now() };
         let (entries, mut patients) = self.reading(move |tx| gathering.run(tx)).await?;
+        patients.extend(own);
         patients.sort();
         patients.dedup();
         self.audit_one(

@@ -74,7 +74,8 @@ impl Record {
         key: &ResourceKey,
         wanted: &Everything,
     ) -> Result<EverythingPage, Error> {
-        let root = self.read(ctx, key).await?.parse()?;
+        let (root, own) = self.read_within(ctx, key).await?;
+        let root = root.parse()?;
         let place = match &wanted.cursor {
             None => Place::Chart(0),
             Some(text) => Place::parse(text).ok_or_else(|| {
@@ -96,6 +97,7 @@ impl Record {
             now: self.now(),
         };
         let (page, mut patients) = self.reading(move |tx| walk.run(tx, place)).await?;
+        patients.extend(own);
         patients.sort();
         patients.dedup();
         self.audit_one(ctx, "everything", AuditOutcome::Success, &format!("{key}/$everything"), &patients)

@@ -11,7 +11,7 @@ use store::audit::leaf::Leaf;
 use store::audit::{merkle, prune, tree};
 use store::{Dialect, Param, Secret32, Tx};
 
-fn signer(n: u8) -> AuditKey {
+pub fn signer(n: u8) -> AuditKey {
     AuditKey::new(&Secret32::new([n; 32])).unwrap()
 }
 
@@ -27,7 +27,7 @@ async fn work(bench: &Bench, key_of: &AuditKey, reads: usize) -> AuditHead {
     bench.record.audit_seal(key_of, true).await.unwrap().unwrap()
 }
 
-async fn verify(record: &Record, heads: &[AuditHead]) -> Report {
+pub async fn verify(record: &Record, heads: &[AuditHead]) -> Report {
     let against = Against { heads: heads.to_vec(), key: None };
     record.audit_verify(against, &mut |_, _| {}).await.unwrap()
 }

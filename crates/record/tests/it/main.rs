@@ -6,6 +6,7 @@ mod audit;
 mod audit_tree;
 mod authenticator;
 mod authn;
+mod balp;
 mod bench;
 mod bundle;
 mod conditional;

@@ -1,5 +1,6 @@
 //! What people may ask about their data, on both engines.
 
+use crate::audit_tree::{signer, verify};
 use crate::bench::{each_engine_from, name};
 use crate::{Bench, create, each_engine, key, observation, set, update};
 use access::{Class, Ctx, Principal, Role};
@@ -416,6 +417,7 @@ async fn two_people_erase_and_what_was_there_is_gone() {
         assert_eq!(name(&record.carry_out_erasure(&other, asked.id).await.unwrap_err()), "Rule legal-hold");
         record.lift_hold(&officer, hold.id, "It is over.").await.unwrap();
         assert_eq!(name(&record.carry_out_erasure(&bench.doctor(), asked.id).await.unwrap_err()), "Denied");
+        let before = record.audit_seal(&signer(1), true).await.unwrap().unwrap();
         let done = record.carry_out_erasure(&other, asked.id).await.unwrap();
         assert_eq!((done.approved_by, done.carried_out_by), (41, 42));
         assert!(done.done.is_some() && done.resources >= 3, "{done:?}");
@@ -450,6 +452,12 @@ async fn two_people_erase_and_what_was_there_is_gone() {
         assert!(
             rows.iter().any(|row| row.action == "patient.shred" && row.patients.contains(&"p1".to_owned()))
         );
+        let after = record.audit_seal(&signer(1), true).await.unwrap().unwrap();
+        let report = verify(record, &[before.clone(), after.clone()]).await;
+        assert_eq!((report.finding, report.anchors, report.entries), (None, 2, after.size));
+        assert!(record.audit_consistency(&officer, (before.size, after.size)).await.unwrap().holds);
+        let told = rows.iter().map(|row| format!("{row:?}")).filter(|row| row.contains("Canary"));
+        assert_eq!(told.collect::<Vec<_>>(), Vec::<String>::new(), "the trail refers, it does not tell");
         assert_eq!(record.resume_erasures().await.unwrap(), 0);
     })
     .await;
