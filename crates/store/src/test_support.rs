@@ -191,3 +191,29 @@ fn url_of(admin: &str, database: &str) -> String {
     let separator = if query.is_empty() { "" } else { "?" };
     format!("{}/{database}{separator}{query}", &server[..end])
 }
+
+/// Which texts of statements hold what a test sent: a value belongs beside a statement, never into it.
+pub mod statements {
+    use std::sync::{Mutex, PoisonError};
+
+    static WATCH: Mutex<Option<(String, Vec<String>)>> = Mutex::new(None);
+
+    /// From now on, texts that hold this word, in any case, are kept. The word must be of this test alone.
+    pub fn watch(word: &str) {
+        *WATCH.lock().unwrap_or_else(PoisonError::into_inner) = Some((word.to_lowercase(), Vec::new()));
+    }
+
+    /// The texts that were kept.
+    pub fn found() -> Vec<String> {
+        let watch = WATCH.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.as_ref().map(|(_, found)| found.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn seen(sql: &str) {
+        if let Some((word, found)) = WATCH.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+            && sql.to_lowercase().contains(&**word)
+        {
+            found.push(sql.to_owned());
+        }
+    }
+}

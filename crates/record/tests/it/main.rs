@@ -31,6 +31,7 @@ mod registration;
 mod rights;
 mod search;
 mod standing;
+mod statements;
 mod stolen;
 mod subject;
 mod subscription;

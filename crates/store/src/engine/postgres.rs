@@ -422,6 +422,8 @@ impl<'c> PgTx<'c> {
         if let Some(statement) = self.connection.statements.get(sql) {
             return Ok(statement.clone());
         }
+        #[cfg(feature = "test-support")]
+        crate::test_support::statements::seen(sql);
         let statement = self.connection.client.prepare(sql);
         let statement = statement.map_err(|e| self.note(e))?;
         if self.connection.statements.len() >= MAX_STATEMENTS {

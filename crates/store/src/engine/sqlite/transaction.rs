@@ -52,6 +52,8 @@ const MAX_TEXTS: usize = 2000;
 
 fn numbered<'t>(texts: &'t mut Texts, sql: &str) -> &'t str {
     if !texts.contains_key(sql) {
+        #[cfg(feature = "test-support")]
+        crate::test_support::statements::seen(sql);
         if texts.len() >= MAX_TEXTS {
             texts.clear();
         }
