@@ -1,6 +1,8 @@
 //! The relay on real sockets: with the independent client of the `turn` crate, and with hand-made messages
 //! where the client is too polite.
 
+mod flood;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
