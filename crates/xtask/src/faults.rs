@@ -45,6 +45,8 @@ const OTHERS: &[&str] = &[
     "fault_payment::",
     "fault_postgres::",
     "fault_slow::",
+    "postgres_restore::",
+    "erasure::",
 ];
 const BACKUPS: &[&str] = &["backup::", "transfer::", "append::", "damage::", "round::", "policy::", "keys::"];
 

@@ -76,7 +76,7 @@ fn a_database_at_rest_is_backed_up_and_restored() {
 }
 
 /// Waits until the overview says so; each look is a request, so the server is not busy with it.
-async fn until(world: &World, what: &str, good: impl Fn(&Value) -> bool) -> Value {
+pub async fn until(world: &World, what: &str, good: impl Fn(&Value) -> bool) -> Value {
     let standing = || world.app().parts.backups.standing(jiff::Timestamp::now());
     for _ in 0..600 {
         let value = serde_json::to_value(standing()).unwrap();

@@ -6,13 +6,20 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+/// The program on the installation in this folder, with nothing of the environment.
 pub fn uzima(folder: &Path, arguments: &[&str]) -> Output {
+    uzima_with(folder, &[], arguments)
+}
+
+/// As [uzima], with variables.
+pub fn uzima_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uzima"));
     command
         .current_dir(folder)
         .env_clear()
         .env("UZIMA_DATA", folder.join("data"))
-        .env("UZIMA_LOG_FILTER", "error");
+        .env("UZIMA_LOG_FILTER", "error")
+        .envs(variables.iter().copied());
     command.args(arguments).output().unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! A disk that fills up under a running server: writes are refused with 507, reads go on, and once there is room so do
 //! writes, without a restart. Needs the right to mount a small file system; without it, it says so and is left out.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Random, seed};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +48,69 @@ fn noise(seed: usize, length: usize) -> String {
     (0..length).map(|_| next()).collect()
 }
 
+/// How often it fills up.
+const FILLS: usize = 4;
+/// What is left to the program at most when somebody else takes the rest (facts of control R8), bytes.
+const LEFT_MAX: u64 = 4 << 20;
+
+struct Filled<'a> {
+    machine: &'a Machine,
+    token: String,
+    patient: String,
+    /// What was acknowledged.
+    written: Vec<String>,
+}
+
+impl Filled<'_> {
+    async fn write(&mut self, text: &str) -> (u16, Value) {
+        let body = observation(&self.patient, text);
+        let answer = self.machine.send("POST", "/fhir/R4/Observation", &self.token, &body).await;
+        let (status, answer) = answer.unwrap();
+        if status == 201 {
+            self.written.push(answer["id"].as_str().unwrap().to_owned());
+        }
+        (status, answer)
+    }
+
+    async fn read(&self, id: &str) {
+        let path = format!("/fhir/R4/Observation/{id}");
+        let (status, answer) = self.machine.send("GET", &path, &self.token, &Value::Null).await.unwrap();
+        assert_eq!(status, 200, "acknowledged Observation/{id} is lost: {answer}");
+    }
+
+    /// Somebody else takes the disk but for `left` bytes, and gives it back in the end.
+    async fn fill(&mut self, disk: &Disk, left: u64) {
+        let room = rustix::fs::statvfs(&disk.folder).unwrap();
+        let free = room.f_bavail * room.f_bsize;
+        let filler = disk.folder.join("filler.partial");
+        std::fs::write(&filler, vec![7; free.saturating_sub(left) as usize]).unwrap();
+        let refused = loop {
+            let text = noise(self.written.len() + 1, 100_000);
+            let (status, answer) = self.write(&text).await;
+            if status != 201 {
+                break (status, answer);
+            }
+            assert!(self.written.len() < 2_000, "the disk is large enough for everything");
+        };
+        assert_eq!((refused.0, &refused.1["issue"][0]["code"]), (507, &json!("no-store")), "{}", refused.1);
+        // Every read is audited, and each of these audits is stored on the full disk.
+        for id in self.written.iter().rev().take(50) {
+            self.read(id).await;
+        }
+        assert_eq!(self.write("small").await.0, 507, "what is left is for reads");
+        std::fs::remove_file(&filler).unwrap();
+        let mut tries = 0;
+        loop {
+            match self.write("small").await {
+                (201, _) => return,
+                (507, _) if tries < 300 => tries += 1,
+                (status, answer) => panic!("{status} {answer}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_writes_and_nothing_else() {
     let machine = Machine::new();
@@ -58,60 +121,30 @@ async fn a_full_disk_stops_writes_and_nothing_else() {
         drop(std::io::stderr().write_all(text.as_bytes()));
         return;
     };
-    // Room that somebody else takes, and gives back in the end.
-    let filler = disk.folder.join("filler.partial");
-    std::fs::write(&filler, vec![7; 24 * 1024 * 1024]).unwrap();
+    let seed = seed();
+    println!("seed {seed}");
+    let mut random = Random(seed);
     let machine = machine.with("UZIMA_BACKUP_RESERVE_MB", "6");
-    let token = machine.client().await;
+    let client = machine.client().await;
     let mut child = machine.start().await;
-    let token = machine.token(&token).await;
+    let token = machine.token(&client).await;
     let patient = json!({"resourceType": "Patient", "name": [{"family": "Full"}]});
     let (status, patient) = machine.send("POST", "/fhir/R4/Patient", &token, &patient).await.unwrap();
     assert_eq!(status, 201, "{patient}");
     let patient = format!("Patient/{}", patient["id"].as_str().unwrap());
-    let mut written = Vec::new();
-    let mut refused = None;
-    for n in 0..2_000 {
-        let body = observation(&patient, &noise(n + 1, 100_000));
-        let (status, answer) = machine.send("POST", "/fhir/R4/Observation", &token, &body).await.unwrap();
-        if status != 201 {
-            refused = Some((status, answer));
-            break;
-        }
-        written.push(answer["id"].as_str().unwrap().to_owned());
+    let mut filled = Filled { machine: &machine, token, patient, written: Vec::new() };
+    for _ in 0..20 {
+        assert_eq!(filled.write("while there is room").await.0, 201);
     }
-    let (status, answer) = refused.expect("the disk is large enough for everything");
-    assert_eq!((status, &answer["issue"][0]["code"]), (507, &json!("no-store")), "{answer}");
-    assert!(written.len() > 20, "{}", written.len());
-    // Every read is audited, and each of these audits is stored on the full disk.
-    for id in written.iter().rev().take(50) {
-        let path = format!("/fhir/R4/Observation/{id}");
-        let (status, answer) = machine.send("GET", &path, &token, &Value::Null).await.unwrap();
-        assert_eq!(status, 200, "{answer}");
+    for _ in 0..FILLS {
+        filled.fill(&disk, random.next(LEFT_MAX)).await;
     }
-    let body = observation(&patient, "small");
-    let (status, _) = machine.send("POST", "/fhir/R4/Observation", &token, &body).await.unwrap();
-    assert_eq!(status, 507, "what is left is for reads");
-
-    std::fs::remove_file(&filler).unwrap();
-    let mut tries = 0;
-    let last = loop {
-        let (status, answer) = machine.send("POST", "/fhir/R4/Observation", &token, &body).await.unwrap();
-        match status {
-            201 => break answer["id"].as_str().unwrap().to_owned(),
-            507 if tries < 300 => tries += 1,
-            _ => panic!("{status} {answer}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    written.push(last);
+    println!("{} written over {FILLS} fills", filled.written.len());
     child.kill().unwrap();
     child.wait().unwrap();
     let mut child = machine.start().await;
-    for id in &written {
-        let path = format!("/fhir/R4/Observation/{id}");
-        let (status, _) = machine.send("GET", &path, &token, &Value::Null).await.unwrap();
-        assert_eq!(status, 200, "acknowledged Observation/{id} is lost");
+    for id in &filled.written {
+        filled.read(id).await;
     }
     child.kill().unwrap();
     child.wait().unwrap();

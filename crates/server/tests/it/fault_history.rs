@@ -2,9 +2,9 @@
 //! time or contradicting; answers of the provider lost; payments asked for twice; the server killed at any moment. However it
 //! went: what the provider took is posted once, what it did not take is not, and the ledger balances after each step.
 //!
-//! `UZIMA_TEST_HISTORIES` sets how many (24 without it; `cargo xtask faults` makes 240 a round).
+//! `UZIMA_TEST_HISTORIES` sets how many (24 without it; `cargo xtask faults` as many as one likes).
 
-use crate::machine::{Machine, Random};
+use crate::machine::{self, Machine, Random, seed};
 use sandbox::{Fault, FaultKind, Reply, SettingsChange};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -165,8 +165,7 @@ fn is_open(payment: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn however_a_payment_goes_it_is_posted_once() {
-    let count: usize = std::env::var("UZIMA_TEST_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
-    let seed = u64::from(std::process::id()) | 1;
+    let (count, seed) = (machine::number("UZIMA_TEST_HISTORIES", 24), seed());
     println!("seed {seed}, {count} histories");
     let mut random = Random(seed);
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));

@@ -1,7 +1,7 @@
 //! Ten times the load that is admitted, and thousands of idle sockets.
 
 use crate::harness::{World, read};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio_tungstenite::connect_async;
@@ -84,7 +84,7 @@ async fn overload_is_shed_and_what_is_answered_is_true() {
 /// promise of 32 KiB each, above what the server needs anyway.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_sockets_cost_little() {
-    let count: usize = std::env::var("UZIMA_TEST_SOCKETS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    let count = machine::number("UZIMA_TEST_SOCKETS", 300);
     let accounts = count.div_ceil(20);
     let machine = Machine::new().with("UZIMA_LIMITS_SOCKETS_PER_ACCOUNT", &count.to_string());
     let machine =

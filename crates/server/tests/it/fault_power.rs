@@ -1,11 +1,11 @@
 //! The power goes at any moment: whatever part of what was not flushed is on the disk, the database opens, is whole, and
 //! holds every write that was acknowledged; a transaction is there as a whole or not at all.
 //!
-//! `UZIMA_TEST_CRASH_IMAGES` sets how many images are made of one run (120 without it; `cargo xtask faults` makes 1,200).
+//! `UZIMA_TEST_CRASH_IMAGES` sets how many images are made of one run (120 without it; `cargo xtask faults` as many as one likes).
 
 use crate::disk::Disk;
 use crate::disk::replay::{Kind, Loss, Player};
-use crate::machine::Machine;
+use crate::machine::{self, Machine, seed};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -55,8 +55,8 @@ fn pair(patient: &str, ids: [Uuid; 2]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_loses_nothing_that_was_acknowledged() {
-    let count: usize =
-        std::env::var("UZIMA_TEST_CRASH_IMAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
+    let (count, seed) = (machine::number("UZIMA_TEST_CRASH_IMAGES", 120), seed());
+    println!("seed {seed}, {count} images");
     let machine = Machine::new().with("UZIMA_BACKUP_RESERVE_MB", "0");
     let disk = Disk::build(&machine.folder());
     let client = machine.client().await;
@@ -139,8 +139,9 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
     let key = std::fs::read_to_string(machine.folder().join("data.key")).unwrap();
     let key = Secret32::from_hex(&key).unwrap();
     let folder = machine.folder();
-    let made =
-        images(&folder, &before, &disk, count, &|image: &Image<'_>| check(image, &key, &promises, &pairs));
+    let made = images(&folder, &before, &disk, (count, seed), &|image: &Image<'_>| {
+        check(image, &key, &promises, &pairs)
+    });
     println!("{made} images of {} acknowledged writes: nothing lost, nothing half there", promises.len());
     assert!(made >= count, "only {made} images");
 }
@@ -157,7 +158,7 @@ fn images(
     folder: &Path,
     before: &Path,
     disk: &Disk,
-    count: usize,
+    (count, seed): (usize, u64),
     check: &(dyn Fn(&Image<'_>) + Sync),
 ) -> usize {
     let records = disk.trace();
@@ -193,7 +194,9 @@ fn images(
                     let loss = match (n + round) % 4 {
                         0 => Loss::Everything,
                         1 => Loss::Nothing,
-                        _ => Loss::Some((n as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+                        _ => {
+                            Loss::Some((seed.wrapping_add(n as u64) | 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+                        }
                     };
                     let at = folder.join(format!("image-{hand}"));
                     std::fs::create_dir_all(&at).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! `UZIMA_TEST_KILL_CYCLES` sets the number of cycles (5 without it; the test command sets 50).
 
-use crate::machine::{Machine, READY_WAIT, Random};
+use crate::machine::{self, Machine, READY_WAIT, Random, seed};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,8 +42,7 @@ fn pair(patient: &str, tag: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_minus_nine_loses_nothing() {
-    let cycles: u32 = std::env::var("UZIMA_TEST_KILL_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(5);
-    let seed = u64::from(std::process::id()) | 1;
+    let (cycles, seed) = (machine::number("UZIMA_TEST_KILL_CYCLES", 5), seed());
     println!("seed {seed}, {cycles} cycles");
     let mut random = Random(seed);
     let machine = Machine::new();
@@ -115,7 +114,7 @@ async fn kill_minus_nine_loses_nothing() {
         acknowledged.payments.len()
     );
     assert!(
-        acknowledged.observations.len() + acknowledged.pairs.len() > cycles as usize,
+        acknowledged.observations.len() + acknowledged.pairs.len() > cycles,
         "hardly anything was written"
     );
     everything(&machine, &token, &till, &acknowledged).await;
@@ -168,7 +167,7 @@ async fn everything(machine: &Machine, token: &str, till: &str, acknowledged: &A
 }
 
 /// A bill large enough for as many cash payments of one shilling as there can be; its id.
-async fn bill(machine: &Machine, token: &str, patient: &str, cycle: u32, writer: usize) -> String {
+async fn bill(machine: &Machine, token: &str, patient: &str, cycle: usize, writer: usize) -> String {
     let total = json!({"value": 1_000_000, "currency": "KES"});
     let invoice = json!({"resourceType": "Invoice", "status": "issued", "subject": {"reference": patient},
         "identifier": [{"system": "https://uzima.health/fhir/identifier/invoice", "value": format!("K{cycle}W{writer}")}],

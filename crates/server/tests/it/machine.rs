@@ -205,6 +205,17 @@ impl Machine {
     }
 }
 
+/// A number that a test is told by its variable, such as how often it does something.
+pub fn number(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Where chance begins: `UZIMA_TEST_SEED`, else another each time.
+pub fn seed() -> u64 {
+    // The generator stands still at zero.
+    number("UZIMA_TEST_SEED", std::process::id() as usize) as u64 | 1 << 40
+}
+
 /// A small generator, so that a failing run can be repeated from its printed seed.
 pub struct Random(pub u64);
 
