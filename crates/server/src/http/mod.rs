@@ -15,6 +15,7 @@ mod observe;
 pub mod origin;
 pub mod rate;
 pub mod redirect;
+mod refusals;
 pub mod report;
 pub mod request_id;
 mod security_txt;
@@ -45,6 +46,7 @@ pub fn router(app: AppState) -> Router {
     let guarded = Router::new()
         .merge(api)
         .merge(crate::rest::router(&app))
+        .layer(from_fn_with_state(app.clone(), refusals::note))
         .layer(from_fn_with_state(app.clone(), idempotency::bind))
         .layer(from_fn_with_state(app.clone(), csrf::protect))
         .layer(from_fn_with_state(app.clone(), rate::by_address))

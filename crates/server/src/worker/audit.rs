@@ -263,3 +263,25 @@ impl Gauges {
         self.text.lock().clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A4: a quarter of an hour where there is a connection, a day by mail.
+    #[test]
+    fn a_head_is_elsewhere_in_time() {
+        let config = crate::config::Audit {
+            anchor_file: Some("heads.log".into()),
+            anchor_url: Some("https://elsewhere.example/heads".into()),
+            anchor_mail: Some("auditor@example.org".into()),
+            ..Default::default()
+        };
+        let all = places(&config);
+        assert_eq!(all.len(), PLACES.len());
+        for (place, every) in all {
+            let most = if place == PLACES[2] { 24 * 60 } else { 15 };
+            assert!(every <= SignedDuration::from_mins(most), "{place}: {every}");
+        }
+    }
+}

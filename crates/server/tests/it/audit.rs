@@ -288,3 +288,100 @@ async fn a_server_without_the_key_signs_nothing_and_says_so() {
     assert_eq!(officer.post("/api/v1/admin/audit/seal", json!({})).await.0, 200);
     world.take_running().shutdown().await.unwrap();
 }
+
+/// A5: whoever asks, by whatever verb, alone or in a bundle: the trail stays as it is, however old it is.
+#[tokio::test]
+async fn nothing_of_the_trail_goes_by_any_interface() {
+    let world = World::start().await;
+    let amina = world.patient("Amina").await;
+    let officer = world.staff("officer", Role::PrivacyOfficer).await;
+    let people = [
+        officer.clone(),
+        world.staff("administrator", Role::Administrator).await,
+        world.staff("it", Role::It).await,
+        world.staff("doctor", Role::Doctor).await,
+        amina.clone(),
+        world.client("system/*.cruds").await,
+        world.client("system/AuditEvent.cruds").await,
+        world.client("system/*.*").await,
+    ];
+    amina.get(&format!("/fhir/R4/Patient/{}", amina.id())).await;
+    let found = events(&officer, &format!("patient={}", amina.id())).await;
+    let event = found.first().unwrap().clone();
+    let id = event["id"].as_str().unwrap();
+    let one = format!("/fhir/R4/AuditEvent/{id}");
+    let mut changed = event.clone();
+    changed["outcome"] = json!("8");
+    let meta = json!({"resourceType": "Parameters", "parameter": [{"name": "meta",
+        "valueMeta": {"tag": [{"system": "urn:t", "code": "t"}]}}]});
+    let patch = json!([{"op": "replace", "path": "/outcome", "value": "8"}]);
+    let mut new = event.clone();
+    new.as_object_mut().unwrap().remove("id");
+    let entry = |method: &str, url: &str, resource: Option<&Value>| {
+        let mut entry = json!({"request": {"method": method, "url": url}});
+        if let Some(resource) = resource {
+            entry["resource"] = resource.clone();
+        }
+        entry
+    };
+    let own = format!("AuditEvent/{id}");
+    let entries = [
+        entry("DELETE", &own, None),
+        entry("PUT", &own, Some(&changed)),
+        entry("POST", "AuditEvent", Some(&new)),
+        entry("DELETE", "AuditEvent?outcome=0", None),
+        entry("PUT", "AuditEvent?outcome=0", Some(&changed)),
+    ];
+    for who in &people {
+        let mut taken = Vec::new();
+        for (method, path, body) in [
+            ("DELETE", one.clone(), None),
+            ("PUT", one.clone(), Some(&changed)),
+            ("PATCH", one.clone(), Some(&patch)),
+            ("POST", "/fhir/R4/AuditEvent".to_owned(), Some(&new)),
+            ("PUT", "/fhir/R4/AuditEvent/audit-999999".to_owned(), Some(&changed)),
+            ("DELETE", "/fhir/R4/AuditEvent?outcome=0".to_owned(), None),
+            ("PUT", "/fhir/R4/AuditEvent?outcome=0".to_owned(), Some(&changed)),
+            ("PATCH", "/fhir/R4/AuditEvent?outcome=0".to_owned(), Some(&patch)),
+            ("POST", format!("{one}/$meta-add"), Some(&meta)),
+            ("POST", format!("{one}/$meta-delete"), Some(&meta)),
+            ("DELETE", "/api/v1/admin/audit".to_owned(), None),
+            ("DELETE", "/api/v1/admin/audit/entries/1".to_owned(), None),
+            ("PUT", "/api/v1/admin/audit/entries/1".to_owned(), Some(&changed)),
+            ("POST", "/api/v1/admin/audit".to_owned(), Some(&changed)),
+        ] {
+            let kind = if method == "PATCH" { "application/json-patch+json" } else { "application/json" };
+            let request = who.request(method, &path).header("content-type", kind);
+            let request = match body {
+                Some(body) => request.body(body.to_string()),
+                None => request,
+            };
+            let status = request.send().await.unwrap().status().as_u16();
+            if !(400..500).contains(&status) {
+                taken.push(format!("{method} {path}: {status}"));
+            }
+        }
+        for kind in ["batch", "transaction"] {
+            for entry in &entries {
+                let bundle = json!({"resourceType": "Bundle", "type": kind, "entry": [entry]});
+                let (status, answer) = who.post("/fhir/R4", bundle).await;
+                let inner = answer["entry"][0]["response"]["status"].as_str().unwrap_or("4");
+                if status >= 500 || (status == 200 && !inner.starts_with('4')) {
+                    taken.push(format!("{kind} {entry}: {status} {answer}"));
+                }
+            }
+        }
+        assert!(taken.is_empty(), "{}", taken.join("\n"));
+    }
+    let (status, after) = officer.get(&one).await;
+    assert_eq!((status, &after), (200, &event));
+    assert_eq!(officer.get("/fhir/R4/AuditEvent/audit-999999").await.0, 404);
+    // Nor is there a way in that could.
+    for (method, path, _) in
+        server::authorization::ROUTES.iter().filter(|(_, path, _)| path.contains("audit"))
+    {
+        let is_harmless = *method == "get" || (*method, *path) == ("post", "/api/v1/admin/audit/seal");
+        assert!(is_harmless, "{method} {path}");
+    }
+    world.stop().await;
+}

@@ -11,10 +11,13 @@ mod acme;
 mod admin;
 mod audit;
 mod audit_places;
+mod audited;
 mod auth;
 #[path = "../../../record/tests/it/authenticator.rs"]
 mod authenticator;
 mod authorization;
+#[path = "../../../record/tests/it/balp.rs"]
+mod balp;
 mod backup;
 mod bombs;
 mod bulk;
