@@ -263,7 +263,12 @@ async fn nothing_that_was_entered_lies_open_on_the_disk() {
         std::fs::create_dir(place.path(folder)).unwrap();
     }
     let temporary = place.path("tmp");
-    let variables = [("TMPDIR", temporary.to_str().unwrap()), ("UZIMA_LOG_FILTER", "debug")];
+    let copies = place.path("copies");
+    let variables = [
+        ("TMPDIR", temporary.to_str().unwrap()),
+        ("UZIMA_LOG_FILTER", "debug"),
+        ("UZIMA_BACKUP_TO", copies.to_str().unwrap()),
+    ];
 
     // What comes in by files; the files themselves are the operator's and lie elsewhere.
     let input = tempfile::tempdir().unwrap();
@@ -350,6 +355,12 @@ async fn nothing_that_was_entered_lies_open_on_the_disk() {
     assert!(seen.len() >= 7, "what is asked for is there: {found}");
     let stop = std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
     assert!(stop.unwrap().success() && child.wait().unwrap().success());
+    let backed_up = place.run(&variables, &["backup"]);
+    assert!(backed_up.status.success(), "{}", text(&backed_up));
+    let mut all = Vec::new();
+    files(&copies, &mut all);
+    let size: u64 = all.iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(size > 100_000, "a backup of all that: {size} bytes");
     let bytes = scan(&place, &search, "after the end");
     println!("{} canaries, {bytes} bytes", canaries.words.len());
 
