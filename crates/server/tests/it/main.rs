@@ -16,9 +16,9 @@ mod auth;
 #[path = "../../../record/tests/it/authenticator.rs"]
 mod authenticator;
 mod authorization;
+mod backup;
 #[path = "../../../record/tests/it/balp.rs"]
 mod balp;
-mod backup;
 mod bombs;
 mod bulk;
 mod canary;
