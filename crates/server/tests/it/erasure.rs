@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// An outside provider of identities.
+const ISSUER: &str = "https://identity.example";
+
 /// Two people erase this patient, as docs/guides/privacy.md has it.
 pub async fn erase(officer: &Signed, second: &Signed, patient: &str) {
     // Nothing that is written here must be kept by law.
@@ -86,6 +89,12 @@ async fn no_restored_state_knows_an_erased_patient() {
     let all = world.client("system/*.cruds").await;
     let (gone, stays) = (world.patient("Canarysson").await, world.patient("Amina").await);
     let (of_gone, of_stays) = (observation(&world, &gone).await, observation(&world, &stays).await);
+    let account = gone.account;
+    let linked = world.app().record.store().write(move |tx| {
+        let now = Timestamp::now();
+        store::outside::link(tx, ISSUER, "canary-subject", account, None, now)
+    });
+    linked.await.unwrap();
     let written = Timestamp::now();
     until(&world, "the state before", |standing| {
         standing["until"].as_str().is_some_and(|until| until.parse::<Timestamp>().unwrap() > written)
@@ -114,6 +123,9 @@ async fn no_restored_state_knows_an_erased_patient() {
         let running = server::start(server::Config::local(restored.join("data"))).await.unwrap();
         let all = all.at(&running.url);
         known.check(&all, name).await;
+        // Nor can she come in from an outside provider.
+        let found = running.app.record.store().read(|tx| store::outside::find(tx, ISSUER, "canary-subject"));
+        assert_eq!(found.await.unwrap(), None, "{name}");
         let (status, found) = all.get(&format!("/fhir/R4/Observation/{of_stays}")).await;
         assert_eq!((status, &found["valueString"]), (200, &json!("seventy")), "{name}: {found}");
         running.shutdown().await.unwrap();
