@@ -1,8 +1,9 @@
 //! What encryption, audit and rights cost of a request: `cargo run --release -p uzima-record --example parts -- SECONDS`.
 //!
 //! Does the same reads and creates from 16 tasks on an encrypted database and on one without keys, as a clinician whose
-//! right comes from an encounter and with less and less of what surrounds the data, and prints a line of JSON: CPU in
-//! microseconds for each part. `cargo xtask bench` sets them against the whole of a request over HTTP.
+//! right comes from an encounter and with less and less of what surrounds the data, each for SECONDS, and prints a line of
+//! JSON: CPU in microseconds for each part, and for each case with keys and without. `cargo xtask bench` sets them against the
+//! whole of a request over HTTP.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,6 +26,8 @@ use store::{Secret32, Store, StoreConfig};
 const TASKS: u64 = 16;
 const PATIENTS: u64 = 500;
 const OBSERVATIONS: u64 = 20;
+/// Of which the median counts.
+const ROUNDS: usize = 7;
 
 fn key(text: &str) -> ResourceKey {
     ResourceKey::parse(text).unwrap()
@@ -114,8 +117,8 @@ fn cpu_us() -> u64 {
     (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10_000
 }
 
-/// CPU of one run of `work`, µs, with all tasks at it.
-async fn measure<F, Work>(seconds: u64, work: F) -> f64
+/// CPU of one run of `work`, µs, with all tasks at it; with what its audit leaves to be done.
+async fn measure<F, Work>(store: &Store, time: Duration, work: F) -> f64
 where
     F: Fn(u64) -> Work + Send + Sync + 'static,
     Work: Future<Output = ()> + Send,
@@ -135,11 +138,12 @@ where
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    tokio::time::sleep(time).await;
     over.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.unwrap();
     }
+    store.settle_audit().await.unwrap();
     (cpu_us() - before) as f64 / done.load(Ordering::Relaxed).max(1) as f64
 }
 
@@ -165,87 +169,139 @@ fn event(n: u64) -> Event {
     }
 }
 
-struct Figures {
-    read: f64,
-    /// As the program itself, which may do everything.
-    read_as_system: f64,
-    audit: f64,
-    create: f64,
-    create_as_system: f64,
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+enum Case {
+    Read,
+    /// As the program itself, which may do everything and is not audited.
+    SystemRead,
+    /// A look at nothing, and one with an audit event as the clinician's has.
+    Look,
+    AuditedLook,
+    Create,
+    SystemCreate,
     /// A transaction with nothing in it, and one with an audit event.
-    empty: f64,
-    audited: f64,
+    Empty,
+    AuditedEmpty,
 }
 
-async fn run(bench: &Bench, seconds: u64) -> Figures {
-    let (record, doctor) = (bench.record.clone(), bench.doctor());
-    let system = Ctx::system("bench", record.now());
-    let reads = |ctx: Ctx| {
-        let record = record.clone();
-        measure(seconds, move |n| {
-            let (record, ctx) = (record.clone(), ctx.clone());
-            async move { drop(record.read(&ctx, &wanted(n)).await.unwrap()) }
-        })
-    };
-    let read = reads(doctor.clone()).await;
-    let read_as_system = reads(system.clone()).await;
-    let store = record.store().clone();
-    let audit = {
-        let store = store.clone();
-        measure(seconds, move |n| {
-            let done = store.append_audit(vec![event(n)]);
-            async move { done.await.unwrap() }
-        })
-    }
-    .await;
-    store.settle_audit().await.unwrap();
-    let writes = |ctx: Ctx| {
-        let record = record.clone();
-        measure(seconds, move |n| {
-            let (record, ctx) = (record.clone(), ctx.clone());
-            async move {
-                let change = create(observation(None, n % PATIENTS));
-                drop(record.write(&ctx, set(vec![change])).await.unwrap());
+impl Case {
+    const ALL: [Case; 8] = [
+        Case::Read,
+        Case::SystemRead,
+        Case::Look,
+        Case::AuditedLook,
+        Case::Create,
+        Case::SystemCreate,
+        Case::Empty,
+        Case::AuditedEmpty,
+    ];
+}
+
+impl Bench {
+    async fn measure(&self, case: Case, time: Duration) -> f64 {
+        let (record, store) = (self.record.clone(), self.record.store().clone());
+        let ctx = match case {
+            Case::Read | Case::Create => self.doctor(),
+            _ => Ctx::system("bench", record.now()),
+        };
+        match case {
+            Case::Read | Case::SystemRead => {
+                let work = move |n| {
+                    let (record, ctx) = (record.clone(), ctx.clone());
+                    async move { drop(record.read(&ctx, &wanted(n)).await.unwrap()) }
+                };
+                measure(&store, time, work).await
             }
-        })
-    };
-    let create = writes(doctor).await;
-    let create_as_system = writes(system).await;
-    let empty = {
-        let store = store.clone();
-        measure(seconds, move |_| {
-            let done = store.write(|_| Ok::<_, store::Error>(()));
-            async move { done.await.unwrap() }
-        })
+            Case::Look => {
+                let reading = store.clone();
+                let work = move |_| {
+                    let done = reading.read(|_| Ok::<_, store::Error>(()));
+                    async move { done.await.unwrap() }
+                };
+                measure(&store, time, work).await
+            }
+            Case::AuditedLook => {
+                let reading = store.clone();
+                let work = move |n| {
+                    let done = reading.read_audited(move |_| Ok::<_, store::Error>(((), vec![event(n)])));
+                    async move { done.await.unwrap() }
+                };
+                measure(&store, time, work).await
+            }
+            Case::Create | Case::SystemCreate => {
+                let work = move |n| {
+                    let (record, ctx) = (record.clone(), ctx.clone());
+                    async move {
+                        let change = create(observation(None, n % PATIENTS));
+                        drop(record.write(&ctx, set(vec![change])).await.unwrap());
+                    }
+                };
+                measure(&store, time, work).await
+            }
+            Case::Empty => {
+                let writing = store.clone();
+                let work = move |_| {
+                    let done = writing.write(|_| Ok::<_, store::Error>(()));
+                    async move { done.await.unwrap() }
+                };
+                measure(&store, time, work).await
+            }
+            Case::AuditedEmpty => {
+                let writing = store.clone();
+                let work = move |n| {
+                    let event = event(n);
+                    let done =
+                        writing.write(move |tx| store::audit::append(tx, std::slice::from_ref(&event)));
+                    async move { done.await.unwrap() }
+                };
+                measure(&store, time, work).await
+            }
+        }
     }
-    .await;
-    let audited = measure(seconds, move |n| {
-        let event = event(n);
-        let done = store.write(move |tx| store::audit::append(tx, std::slice::from_ref(&event)));
-        async move { done.await.unwrap() }
-    })
-    .await;
-    Figures { read, read_as_system, audit, create, create_as_system, empty, audited }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 #[tokio::main]
 async fn main() {
-    let seconds = std::env::args().nth(1).map_or(3, |text| text.parse().unwrap());
-    let with = run(&Bench::new(Some(Secret32::random().unwrap())).await, seconds).await;
-    let without = run(&Bench::new(None).await, seconds).await;
-    let round = |value: f64| (value * 10.0).round() / 10.0;
+    let seconds: f64 = std::env::args().nth(1).map_or(3.0, |text| text.parse().unwrap());
+    // In turns, so that whatever else the machine does falls on all alike.
+    let time = Duration::from_secs_f64(seconds / ROUNDS as f64);
+    let with = Bench::new(Some(Secret32::random().unwrap())).await;
+    let without = Bench::new(None).await;
+    let mut measured: Vec<[Vec<f64>; 2]> = vec![Default::default(); Case::ALL.len()];
+    for _ in 0..ROUNDS {
+        for case in Case::ALL {
+            measured[case as usize][0].push(with.measure(case, time).await);
+            measured[case as usize][1].push(without.measure(case, time).await);
+        }
+    }
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for [one, other] in measured {
+        with.push(median(one));
+        without.push(median(other));
+    }
+    let (with, without) = (|case: Case| with[case as usize], |case: Case| without[case as usize]);
+    let audit_of_read = without(Case::AuditedLook) - without(Case::Look);
+    let part = |value: f64| (value.max(0.0) * 10.0).round() / 10.0;
+    let cases = Case::ALL.map(|case| (format!("{case:?}"), json!([part(with(case)), part(without(case))])));
     let parts = json!({
+        "cases": serde_json::Map::from_iter(cases),
         "read": {
-            "all": round(with.read),
-            "encryption": round(with.read - without.read),
-            "audit": round(without.audit),
-            "rights": round((without.read - without.read_as_system).max(0.0)),
+            "all": part(with(Case::Read)),
+            "encryption": part(with(Case::Read) - without(Case::Read)),
+            "audit": part(audit_of_read),
+            "rights": part(without(Case::Read) - without(Case::SystemRead) - audit_of_read),
         },
         "create": {
-            "all": round(with.create),
-            "encryption": round(with.create - without.create),
-            "audit": round((without.audited - without.empty).max(0.0)),
-            "rights": round((without.create - without.create_as_system).max(0.0)),
+            "all": part(with(Case::Create)),
+            "encryption": part(with(Case::Create) - without(Case::Create)),
+            "audit": part(without(Case::AuditedEmpty) - without(Case::Empty)),
+            "rights": part(without(Case::Create) - without(Case::SystemCreate)),
         },
     });
     println!("{parts}");
