@@ -5,7 +5,7 @@ use crate::shell::{cargo, run, target};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How much of one kind is to be done.
 pub struct Work {
@@ -15,6 +15,9 @@ pub struct Work {
     /// Of each run of the program.
     pub piece: u64,
 }
+
+/// Where the seeds of a run begin, beside what is done.
+const SEED: &str = "seed";
 
 /// What is done, in a file under the target folder.
 pub struct Progress {
@@ -28,9 +31,20 @@ impl Progress {
         let path = target().join(format!("{command}-progress.toml"));
         let done = match std::fs::read_to_string(&path) {
             Ok(text) if !anew => text.parse().with_context(|| path.display().to_string())?,
-            _ => toml::Table::new(),
+            // Another night has other seeds.
+            _ => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+                toml::Table::from_iter([(SEED.to_owned(), toml::Value::Integer(now.try_into()?))])
+            }
         };
-        Ok(Progress { path, done })
+        let progress = Progress { path, done };
+        progress.save()?;
+        Ok(progress)
+    }
+
+    fn save(&self) -> anyhow::Result<()> {
+        std::fs::create_dir_all(target())?;
+        std::fs::write(&self.path, self.done.to_string()).with_context(|| self.path.display().to_string())
     }
 
     fn done(&self, name: &str) -> u64 {
@@ -39,8 +53,7 @@ impl Progress {
 
     fn note(&mut self, name: &str, done: u64) -> anyhow::Result<()> {
         self.done.insert(name.to_owned(), toml::Value::Integer(done.try_into()?));
-        std::fs::create_dir_all(target())?;
-        std::fs::write(&self.path, self.done.to_string()).with_context(|| self.path.display().to_string())
+        self.save()
     }
 
     /// Everything is done: the next run begins anew.
@@ -65,8 +78,8 @@ impl Progress {
             }
             let count = work.piece.min(work.total - done);
             eprintln!("\n=== {}: {done} of {}{}", work.name, work.total, left(work, done, began));
-            // Where a piece begins is its seed: a piece that failed is repeated with the same.
-            piece(count, done + 1)?;
+            // A piece that failed is repeated with the same seed.
+            piece(count, self.done(SEED) + done)?;
             self.note(work.name, done + count)?;
         }
     }
