@@ -67,7 +67,9 @@ pub fn run_all(options: &Options) -> anyhow::Result<()> {
     let some = |name: &str, count: u64, seed: u64, tests: &[&str]| {
         server.run(tests, &[(name, &count.to_string()), ("UZIMA_TEST_SEED", &seed.to_string())])
     };
-    progress.go(&work(0, 200), |count, seed| some("UZIMA_TEST_KILL_CYCLES", count, seed, &["kill::"]))?;
+    progress.go(&work(0, 200), |count, seed| {
+        some("UZIMA_TEST_KILL_CYCLES", count, seed, &["kill::", "kill_reads::"])
+    })?;
     progress
         .go(&work(1, 240), |count, seed| some("UZIMA_TEST_HISTORIES", count, seed, &["fault_history::"]))?;
     progress.go(&work(2, 1_200), |count, seed| {

@@ -2,7 +2,7 @@
 //!
 //! `UZIMA_TEST_KILL_CYCLES` sets the number of cycles (5 without it; the test command sets 50, a release 1,000).
 
-use crate::machine::{Machine, Random};
+use crate::machine::{self, Machine, Random, seed};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -32,8 +32,7 @@ async fn noted(machine: &Machine, officer: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_minus_nine_answers_nothing_unnoted() {
-    let cycles: u32 = std::env::var("UZIMA_TEST_KILL_CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(5);
-    let seed = u64::from(std::process::id()) | 1;
+    let (cycles, seed) = (machine::number("UZIMA_TEST_KILL_CYCLES", 5), seed());
     println!("seed {seed}, {cycles} cycles");
     let mut random = Random(seed);
     let machine = Machine::new();
@@ -74,7 +73,7 @@ async fn kill_minus_nine_answers_nothing_unnoted() {
     }
     let answered = std::mem::take(&mut *answered.lock().unwrap());
     println!("{} answers", answered.len());
-    assert!(answered.len() > cycles as usize, "hardly anything was read");
+    assert!(answered.len() > cycles, "hardly anything was read");
     let officer = machine.sign_in("officer").await;
     let noted = noted(&machine, &officer).await;
     let unnoted: Vec<&String> = answered.difference(&noted).collect();
