@@ -2,7 +2,8 @@
 //!
 //! In the column "Proved by" stand, each in backticks: Rust tests (`record it::credential::passkeys`,
 //! `wire money::tests::amounts_are_written_for_people`), tests in browsers (`e2e access "a title"`), of the web client
-//! (`web lib/account/idle.test.ts "a title"`), and commands (`cargo xtask …`, `cargo test …`, `uzima …`).
+//! (`web lib/account/idle.test.ts "a title"`), and commands (`cargo xtask …`,
+//! `cargo test …`, `cargo run … --example …`, `uzima …`).
 
 use clap::Parser as _;
 use std::collections::BTreeSet;
@@ -81,6 +82,7 @@ fn exists(root: &Path, name: &str) -> Result<(), String> {
     match words.as_slice() {
         ["cargo", "xtask", ..] => xtask(&words[1..]),
         ["cargo", "test", rest @ ..] => packages(root, rest),
+        ["cargo", "run", rest @ ..] => packages(root, rest).and_then(|()| example(root, rest)),
         ["uzima", order, ..] => order_exists(root, order),
         ["e2e", file, ..] => {
             titled(&root.join("e2e/tests").join(format!("{file}.test.mjs")), title(name).as_deref())
@@ -111,6 +113,17 @@ fn packages(root: &Path, words: &[&str]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The tool for measuring that `--example` names, in the folder of the crate that `-p` names.
+fn example(root: &Path, words: &[&str]) -> Result<(), String> {
+    let after = |option: &str| words.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1]);
+    let (Some(package), Some(name)) = (after("-p"), after("--example")) else {
+        return Err("say `-p` and `--example`".to_owned());
+    };
+    let folder = root.join("crates").join(package.strip_prefix("uzima-").unwrap_or(package));
+    let file = folder.join("examples").join(format!("{name}.rs"));
+    if file.exists() { Ok(()) } else { Err(format!("there is no example {name}")) }
 }
 
 /// An order of the program's command line: a variant of an enum in its folder.
@@ -211,6 +224,7 @@ mod tests {
                 "crates/record/tests/it/rights/mod.rs",
                 "#[tokio::test(flavor = \"multi_thread\")]\nasync fn narrow() {}\nfn helper() {}\n",
             ),
+            ("crates/record/examples/names.rs", ""),
             ("crates/record/src/authn/mod.rs", "mod code;\n"),
             (
                 "crates/record/src/authn/code.rs",
@@ -257,6 +271,7 @@ mod tests {
             "web lib/idle.test.ts \"locks\"",
             "cargo xtask differential --queries 100000",
             "cargo test -p uzima-record --test it rights::",
+            "cargo run --release -p uzima-record --example names -- 1000",
             "uzima verify --head heads.json",
             "uzima reset-password",
         ] {
@@ -280,6 +295,8 @@ mod tests {
             ("cargo xtask differentia", "unrecognized subcommand"),
             ("cargo xtask differential --all", "unexpected argument"),
             ("cargo test -p uzima-recorder", "no crate"),
+            ("cargo run -p uzima-record --example name", "no example name"),
+            ("cargo run -p uzima-record", "say `-p`"),
             ("uzima verity", "no such order"),
             ("somewhere", "neither a test nor a command"),
         ] {
