@@ -69,9 +69,10 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
     installed().with_context(|| format!("cargo-deny was installed, but is not below {}", tools.display()))
 }
 
-/// The CycloneDX 1.5 list of everything that is linked into the program, as JSON. The same for the same lock file.
+/// The CycloneDX 1.5 list of everything that is linked into the program, as JSON; with the fuzzer's engine, since it is that
+/// of the lock file. The same for the same lock file.
 pub fn bill_of_materials() -> anyhow::Result<Value> {
-    let text = output(cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
+    let text = output(cargo().args(["metadata", "--format-version", "1", "--locked", "--all-features"]))?;
     let metadata: Value = serde_json::from_str(&text).context("cargo metadata")?;
     let sums = checksums(&std::fs::read_to_string(root().join("Cargo.lock"))?)?;
     bill(&metadata, &sums)
