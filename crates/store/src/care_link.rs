@@ -38,6 +38,32 @@ pub fn set_for_source(tx: &mut dyn Tx, source: &ResourceKey, links: &[Link]) -> 
     Ok(())
 }
 
+/// All links that `source` is the reason for.
+pub fn of_source(tx: &mut dyn Tx, source: &ResourceKey) -> Result<Vec<Link>> {
+    tx.all(
+        "SELECT practitioner, patient, from_us, until_us FROM care_link WHERE source = $1 ORDER BY practitioner, patient",
+        params![&encode_key(source)],
+        |row| {
+            let until = row.int(3)?;
+            Ok(Link {
+                practitioner: decode_id(row.bytes(0)?)?,
+                patient: row.key(1)?.id,
+                from: row.time(2)?,
+                until: (until < i64::MAX).then(|| Timestamp::from_microsecond(until).ok()).flatten(),
+            })
+        },
+    )
+}
+
+/// What `source` gives this practitioner ends at `at`, if it did not end before.
+pub fn end(tx: &mut dyn Tx, source: &ResourceKey, practitioner: &str, at: Timestamp) -> Result<()> {
+    tx.execute(
+        "UPDATE care_link SET until_us = $3 WHERE source = $1 AND practitioner = $2 AND until_us > $3",
+        params![&encode_key(source), &encode_id(practitioner), at],
+    )?;
+    Ok(())
+}
+
 /// Those of `patients` that are in care of this practitioner at `now`, in their order.
 pub fn in_care(
     tx: &mut dyn Tx,

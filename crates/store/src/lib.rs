@@ -27,6 +27,7 @@ pub mod device;
 pub mod dialect;
 pub mod distinct;
 pub mod emergency;
+pub mod emergency_care;
 mod engine;
 mod error;
 pub mod factor;

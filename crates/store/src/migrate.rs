@@ -51,6 +51,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     30 "0030_backup",
     31 "0031_audit_journal",
     32 "0032_four_eyes",
+    33 "0033_grants",
 ];
 
 /// Where a database stands.

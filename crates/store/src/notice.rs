@@ -1,7 +1,7 @@
 //! What people in charge are told inside the program: who has a role, or one person.
 
 use crate::ids::encode_target;
-use crate::{Result, Tx, params};
+use crate::{Param, Result, Tx, params};
 use fhir::TypeId;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -56,27 +56,42 @@ fn whose(roles: &[&str]) -> String {
     format!("(n.account = $1 OR (n.account IS NULL AND n.role IN ({roles})))")
 }
 
-fn values<'a>(account: i64, roles: &'a [&'a str]) -> Vec<crate::Param<'a>> {
-    let mut values: Vec<crate::Param<'a>> = vec![account.into()];
-    values.extend(roles.iter().map(|role| crate::Param::from(*role)));
+fn values<'a>(account: i64, roles: &'a [&'a str]) -> Vec<Param<'a>> {
+    let mut values: Vec<Param<'a>> = vec![account.into()];
+    values.extend(roles.iter().map(|role| Param::from(*role)));
     if roles.is_empty() {
-        values.push(crate::Param::from(""));
+        values.push(Param::from(""));
     }
     values
 }
 
 const UNSEEN: &str = "NOT EXISTS (SELECT 1 FROM notice_seen s WHERE s.account = $1 AND s.notice = n.id)";
 
-/// Those for an account and whoever has these roles, newest first, at most `limit`; `unseen`: only what she has not seen.
-pub fn list(tx: &mut dyn Tx, account: i64, roles: &[&str], unseen: bool, limit: u32) -> Result<Vec<Notice>> {
-    let only = if unseen { format!(" AND {UNSEEN}") } else { String::new() };
+/// Those for an account and whoever has these roles, newest first, at most `limit`; `unseen`: only what she has not seen;
+/// `after`: only what comes behind this notice, nothing if that is gone.
+pub fn list(
+    tx: &mut dyn Tx,
+    account: i64,
+    roles: &[&str],
+    unseen: bool,
+    after: Option<&Uuid>,
+    limit: u32,
+) -> Result<Vec<Notice>> {
+    let mut values = values(account, roles);
+    let mut only = if unseen { format!(" AND {UNSEEN}") } else { String::new() };
+    if let Some(after) = after {
+        let Some(at) = written_at(tx, after)? else { return Ok(Vec::new()) };
+        let n = values.len();
+        values.extend([Param::from(at), Param::from(after)]);
+        only += &format!(" AND (n.at_us, n.id) < (${}, ${})", n + 1, n + 2);
+    }
     let sql = format!(
         "SELECT n.id, n.at_us, n.role, n.account, n.topic, n.patient, n.subject, n.data, \
          CASE WHEN {UNSEEN} THEN 0 ELSE 1 END FROM notice n WHERE {}{only} ORDER BY n.at_us DESC, n.id DESC LIMIT {}",
         whose(roles),
         limit.clamp(1, MAX_ROWS)
     );
-    tx.all(&sql, &values(account, roles), |row| {
+    tx.all(&sql, &values, |row| {
         Ok(Notice {
             id: Uuid::from_slice(row.bytes(0)?).map_err(|_| crate::Error::Corrupt("notice id".into()))?,
             at: row.time(1)?,
@@ -91,6 +106,10 @@ pub fn list(tx: &mut dyn Tx, account: i64, roles: &[&str], unseen: bool, limit: 
     })
 }
 
+fn written_at(tx: &mut dyn Tx, id: &Uuid) -> Result<Option<Timestamp>> {
+    tx.one("SELECT at_us FROM notice WHERE id = $1", params![id], |row| row.time(0))
+}
+
 /// How many of them nobody has shown her yet.
 pub fn unseen(tx: &mut dyn Tx, account: i64, roles: &[&str]) -> Result<u64> {
     let sql = format!("SELECT count(*) FROM notice n WHERE {} AND {UNSEEN}", whose(roles));
@@ -101,16 +120,46 @@ pub fn unseen(tx: &mut dyn Tx, account: i64, roles: &[&str]) -> Result<u64> {
 /// She has seen it. `false` if it is not for her or not there.
 pub fn see(tx: &mut dyn Tx, account: i64, roles: &[&str], id: &Uuid, at: Timestamp) -> Result<bool> {
     let mut all = values(account, roles);
-    all.push(crate::Param::from(id));
+    all.push(Param::from(id));
     let sql = format!("SELECT 1 FROM notice n WHERE {} AND n.id = ${}", whose(roles), all.len());
     if tx.one(&sql, &all, |row| row.int(0))?.is_none() {
         return Ok(false);
     }
+    known_to(tx, account, id, at)?;
+    Ok(true)
+}
+
+/// She has seen all of hers up to this one. `false` if it is not there.
+pub fn see_through(
+    tx: &mut dyn Tx,
+    account: i64,
+    roles: &[&str],
+    through: &Uuid,
+    at: Timestamp,
+) -> Result<bool> {
+    let Some(written) = written_at(tx, through)? else { return Ok(false) };
+    let mut all = values(account, roles);
+    let n = all.len();
+    all.extend([Param::from(written), Param::from(through), Param::from(at)]);
+    let sql = format!(
+        "INSERT INTO notice_seen (account, notice, at_us) SELECT $1, n.id, ${} FROM notice n WHERE {} \
+         AND (n.at_us, n.id) <= (${}, ${}) AND {UNSEEN} ON CONFLICT DO NOTHING",
+        n + 3,
+        whose(roles),
+        n + 1,
+        n + 2
+    );
+    tx.execute(&sql, &all)?;
+    Ok(true)
+}
+
+/// Whoever made it knows it.
+pub fn known_to(tx: &mut dyn Tx, account: i64, id: &Uuid, at: Timestamp) -> Result<()> {
     tx.execute(
         "INSERT INTO notice_seen (account, notice, at_us) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         params![account, id, at],
     )?;
-    Ok(true)
+    Ok(())
 }
 
 /// Whether there is one of this topic about this subject.

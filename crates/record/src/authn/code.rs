@@ -28,15 +28,33 @@ const SETTLES: SignedDuration = SignedDuration::from_hours(24);
 /// Decoys remembered, for logins that do not exist.
 const MAX_DECOYS: usize = 10_000;
 
-pub(super) enum Text {
+pub(crate) enum Text {
     Code,
+    /// For the patient to say who that is may act for her.
+    Acting(String),
     /// The phone has an account already; a code would only confuse.
     AlreadyRegistered,
 }
 
+/// Letters of a name in an SMS.
+const MAX_NAME: usize = 30;
+
 fn body(text: &Text, language: &str, code: &str) -> String {
     let language = language.split('-').next().unwrap_or_default();
+    let short = |name: &str| name.chars().take(MAX_NAME).collect::<String>();
     match (text, language) {
+        (Text::Acting(name), "sw") => format!(
+            "Uzima: namba {code} itamruhusu {} kukuwakilisha kwenye rekodi yako ya afya. Iambie kliniki yako tu kama unataka hivyo. Dakika 5.",
+            short(name)
+        ),
+        (Text::Acting(name), "fr") => format!(
+            "Uzima : le code {code} permet à {} d'agir pour vous dans votre dossier. Dites-le à votre centre seulement si vous le voulez. 5 minutes.",
+            short(name)
+        ),
+        (Text::Acting(name), _) => format!(
+            "Uzima: code {code} lets {} act for you in your health record. Tell it to your clinic only if you want that. 5 minutes.",
+            short(name)
+        ),
         (Text::Code, "sw") => {
             format!(
                 "Uzima: namba yako ya uthibitisho ni {code}. Inatumika kwa dakika 5. Usimpe mtu mwingine."
@@ -79,7 +97,7 @@ pub(super) fn wrong(attempts_left: u32) -> Error {
 }
 
 /// What a code is for and where it goes.
-pub(super) struct Sending {
+pub(crate) struct Sending {
     pub purpose: &'static str,
     pub phone: String,
     pub language: String,
@@ -90,7 +108,7 @@ pub(super) struct Sending {
 
 impl Record {
     /// Stores a new code and queues its SMS in one transaction. Errors: `Throttled`.
-    pub(super) async fn send_code(&self, ctx: &Ctx, sending: Sending) -> Result<CodeSent, Error> {
+    pub(crate) async fn send_code(&self, ctx: &Ctx, sending: Sending) -> Result<CodeSent, Error> {
         let now = self.now();
         let row = OneTimeCode {
             id: secret::token()?,
@@ -109,7 +127,7 @@ impl Record {
     }
 
     /// Sends another code for the same form; earlier codes stop working. Errors: `NotFound`, `Throttled`.
-    pub(super) async fn resend_code(&self, ctx: &Ctx, id: &str, purpose: &str) -> Result<CodeSent, Error> {
+    pub(crate) async fn resend_code(&self, ctx: &Ctx, id: &str, purpose: &str) -> Result<CodeSent, Error> {
         let now = self.now();
         let key = id.to_owned();
         let row = self.reading(move |tx| Ok(store::one_time_code::load(tx, &key)?)).await?;
@@ -124,7 +142,11 @@ impl Record {
             return Err(Error::Throttled { retry_after_s: super::throttle::seconds(now, ready) });
         }
         let language = row.payload["language"].as_str().unwrap_or("en").to_owned();
-        let text = if row.payload["silent"] == true { Text::AlreadyRegistered } else { Text::Code };
+        let text = match row.payload["form"]["acting"].as_str() {
+            _ if row.payload["silent"] == true => Text::AlreadyRegistered,
+            Some(name) => Text::Acting(name.to_owned()),
+            None => Text::Code,
+        };
         row.sends += 1;
         row.attempts = 0;
         row.last_sent = now;
@@ -142,7 +164,8 @@ impl Record {
     ) -> Result<CodeSent, Error> {
         let code = secret::code()?;
         // Nobody is told this code when the phone has an account: its form can never be confirmed.
-        let secret_code = if matches!(text, Text::Code) { code.clone() } else { secret::token()? };
+        let secret_code =
+            if matches!(text, Text::AlreadyRegistered) { secret::token()? } else { code.clone() };
         row.code_hash = secret::hash_code(&row.id, &secret_code);
         let mut message = NewMessage::sms(
             row.phone.clone(),
@@ -176,7 +199,7 @@ impl Record {
 
     /// The row of a right code, still to be used up by the caller's transaction. Wrong guesses are counted.
     /// Errors: `code-wrong`, `code-expired`.
-    pub(super) async fn check_code(&self, id: &str, purpose: &str, code: &str) -> Result<OneTimeCode, Error> {
+    pub(crate) async fn check_code(&self, id: &str, purpose: &str, code: &str) -> Result<OneTimeCode, Error> {
         let now = self.now();
         let (key, given) = (id.to_owned(), secret::hash_code(id, code.trim()));
         let found = self

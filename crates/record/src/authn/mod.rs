@@ -27,7 +27,7 @@ mod throttle;
 pub mod totp;
 
 pub use crate::oauth::ClientRow;
-pub(crate) use code::KEEP_EXPIRED;
+pub(crate) use code::{KEEP_EXPIRED, Sending, Text};
 use notice::Notice;
 pub use outside::{IdentityRow, ProviderRules, RoleRule, Trust, Vouched};
 pub use oversight::{AccountProtection, Attention};

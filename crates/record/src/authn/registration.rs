@@ -303,7 +303,7 @@ impl Record {
     }
 
     /// Before anything that may send a code: each costs the clinic, whoever asks for it. Errors: `Throttled`.
-    pub(super) fn throttle_begin(&self, ctx: &Ctx) -> Result<(), Error> {
+    pub(crate) fn throttle_begin(&self, ctx: &Ctx) -> Result<(), Error> {
         let now = self.now();
         if let Some(user) = ctx.user() {
             let key = format!("begin/account/{}", user.account);

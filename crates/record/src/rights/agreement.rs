@@ -115,8 +115,9 @@ impl Record {
             Some(Giver::RelatedPerson(id)) => {
                 let (patient, id, now) = (new.patient.clone(), id.clone(), self.now());
                 let found = self.reading(move |tx| Ok(store::proxy::of_patient(tx, &patient)?)).await?;
-                let acts =
-                    |p: &store::proxy::Proxy| p.related_person == id && p.ended.is_none() && p.until > now;
+                let acts = |p: &store::proxy::Proxy| {
+                    p.related_person == id && p.ended.is_none() && !p.waits && p.until > now
+                };
                 if !found.iter().any(acts) {
                     return Err(unknown("/given_by"));
                 }

@@ -2,14 +2,17 @@
 //! proxies, broken glasses, changed rights, and why somebody may or may not.
 
 mod agreement;
+pub mod confirm;
 pub(crate) mod derived;
 mod effect;
 pub mod emergency;
+pub mod given;
 mod names;
 pub mod notice;
 pub mod proxy;
 pub(crate) mod relabel;
 mod row;
+pub(crate) mod second;
 mod sensitivity;
 mod standing;
 mod table;

@@ -14,12 +14,17 @@ const KEPT: SignedDuration = SignedDuration::from_hours(180 * 24);
 /// So long before a grant ends by itself those concerned are told: at majority the young person decides herself.
 const PROXY_AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
 
+/// Notices of one page.
+pub const MAX_LISTED: u32 = 100;
+/// Roles that are told together, each person once.
+const TOLD_TOGETHER: [Role; 3] = [Role::PrivacyOfficer, Role::Administrator, Role::FrontDesk];
+
 /// A notice to write.
-pub(crate) struct Told(Notice);
+pub(crate) struct Told(Notice, Option<i64>);
 
 impl Told {
     fn new(topic: &str, at: Timestamp, subject: String) -> Told {
-        Told(Notice {
+        let notice = Notice {
             id: Uuid::now_v7(),
             at,
             role: String::new(),
@@ -29,12 +34,17 @@ impl Told {
             subject,
             data: json!({}),
             seen: false,
-        })
+        };
+        Told(notice, None)
+    }
+    /// For whoever has the role; of [TOLD_TOGETHER].
+    pub fn role(role: Role, topic: &str, at: Timestamp, subject: impl ToString) -> Told {
+        let mut told = Told::new(topic, at, subject.to_string());
+        told.0.role = role.code().to_owned();
+        told
     }
     pub fn officers(topic: &str, at: Timestamp, subject: impl ToString) -> Told {
-        let mut told = Told::new(topic, at, subject.to_string());
-        told.0.role = Role::PrivacyOfficer.code().to_owned();
-        told
+        Told::role(Role::PrivacyOfficer, topic, at, subject)
     }
     pub fn person(topic: &str, at: Timestamp, subject: impl ToString, account: i64) -> Told {
         let mut told = Told::new(topic, at, subject.to_string());
@@ -49,8 +59,17 @@ impl Told {
         self.0.data = data;
         self
     }
+    /// This account did it and need not be told.
+    pub fn by(mut self, account: Option<i64>) -> Told {
+        self.1 = account;
+        self
+    }
     pub fn write(&self, tx: &mut dyn Tx) -> Result<(), Error> {
-        Ok(store::notice::insert(tx, &self.0)?)
+        store::notice::insert(tx, &self.0)?;
+        if let Some(account) = self.1 {
+            store::notice::known_to(tx, account, &self.0.id, self.0.at)?;
+        }
+        Ok(())
     }
 }
 
@@ -59,24 +78,40 @@ impl Told {
 pub struct Notices {
     pub rows: Vec<Notice>,
     pub unseen: u64,
+    /// There are more behind these.
+    pub more: bool,
 }
 
 /// Whose they are: the account and the roles that are told together.
 fn reader(ctx: &Ctx) -> Result<(i64, Vec<&'static str>), Error> {
     // An app that acts for a person does not read what she is told in her office.
     let user = ctx.user().filter(|_| ctx.scopes.is_none()).ok_or(Error::Denied)?;
-    let officer = user.roles.contains(&Role::PrivacyOfficer).then_some(Role::PrivacyOfficer.code());
-    Ok((user.account, officer.into_iter().collect()))
+    let told = TOLD_TOGETHER.iter().filter(|role| user.roles.contains(role)).map(|role| role.code());
+    Ok((user.account, told.collect()))
 }
 
 impl Record {
-    /// What the caller is told, at most [store::notice::MAX_ROWS]. Errors: `Denied` for who is no person.
+    /// What the caller is told, newest first, at most `limit` and [MAX_LISTED]. Errors: `Denied` for who is no person.
     pub async fn notices(&self, ctx: &Ctx, unseen: bool, limit: u32) -> Result<Notices, Error> {
+        self.notices_after(ctx, unseen, None, limit).await
+    }
+
+    /// The same, of what comes behind the notice `after`. Errors: likewise.
+    pub async fn notices_after(
+        &self,
+        ctx: &Ctx,
+        unseen: bool,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Notices, Error> {
         let (account, roles) = reader(ctx)?;
+        let limit = limit.clamp(1, MAX_LISTED);
         let found = self
             .reading(move |tx| {
-                let rows = store::notice::list(tx, account, &roles, unseen, limit)?;
-                Ok(Notices { rows, unseen: store::notice::unseen(tx, account, &roles)? })
+                let mut rows = store::notice::list(tx, account, &roles, unseen, after.as_ref(), limit + 1)?;
+                let more = rows.len() > limit as usize;
+                rows.truncate(limit as usize);
+                Ok(Notices { rows, unseen: store::notice::unseen(tx, account, &roles)?, more })
             })
             .await?;
         let mut patients: Vec<String> = found.rows.iter().filter_map(|row| row.patient.clone()).collect();
@@ -86,6 +121,23 @@ impl Record {
             self.audit_one(ctx, "notice.list", store::audit::Outcome::Success, "", &patients).await?;
         }
         Ok(found)
+    }
+
+    /// How many the caller has not seen. It names nobody and is not audited. Errors: `Denied` for who is no person.
+    pub async fn unseen_notices(&self, ctx: &Ctx) -> Result<u64, Error> {
+        let (account, roles) = reader(ctx)?;
+        self.reading(move |tx| Ok(store::notice::unseen(tx, account, &roles)?)).await
+    }
+
+    /// The caller has seen all of hers up to this one. Errors: `Denied`; `NotFound`.
+    pub async fn see_notices(&self, ctx: &Ctx, through: Uuid) -> Result<(), Error> {
+        let (account, roles) = reader(ctx)?;
+        let now = self.now();
+        let seen = move |tx: &mut dyn Tx| Ok(store::notice::see_through(tx, account, &roles, &through, now)?);
+        match self.writing(seen).await? {
+            true => Ok(()),
+            false => Err(Error::NotFound),
+        }
     }
 
     /// The caller has seen it. Errors: `Denied`; `NotFound` for what is not hers.

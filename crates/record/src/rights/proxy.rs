@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Span, Timestamp};
 use serde_json::{Value, json};
 use store::proxy::Proxy;
+use store::resource::Version;
 use uuid::Uuid;
 
 /// From this birthday on a patient decides herself, and grants for a child end.
@@ -18,7 +19,10 @@ pub const DISCRETION_YEARS: i32 = 12;
 /// Grants by an adult last so long if nothing is said, and at most.
 const DEFAULT_DAYS: i64 = 365;
 const MAX_DAYS: i64 = 5 * 365;
-const FRESH_MINUTES: u32 = 5;
+/// Versions of a Patient that are looked through: pages, and rows of one.
+const MAX_PAGES: usize = 20;
+const VERSIONS: u32 = 100;
+pub(super) const FRESH_MINUTES: u32 = 5;
 
 /// Why somebody may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +48,7 @@ impl Basis {
     pub fn from_code(code: &str) -> Option<Basis> {
         Basis::ALL.into_iter().find(|b| b.code() == code)
     }
-    fn is_for_children(self) -> bool {
+    pub(super) fn is_for_children(self) -> bool {
         matches!(self, Basis::Parent | Basis::Guardian)
     }
 }
@@ -87,9 +91,10 @@ pub struct NewProxy {
 impl Record {
     /// Lets an account act for a patient. Staff who manage consents do it for children and by court; an adult patient
     /// for herself, freshly signed in. Grants for children end on the 18th birthday, those that open sealed facts of a
-    /// child on the 12th.
+    /// child on the 12th. What one person of the clinic writes down is in force at once for a small child only; else it
+    /// waits for the patient's code ([Record::send_proxy_code]) or a second person ([Record::confirm_proxy]).
     /// Errors: `Denied`, `StepUpNeeded`, `NotFound`; `Rule` `basis-wrong`, `of-age`, `birth-date-needed`,
-    /// `account-unfit`, `relationship-wrong`, `until-wrong`; `Duplicate` `proxy-running`.
+    /// `account-unfit`, `relationship-wrong`, `until-wrong`; `Duplicate` `proxy-running`, `proxy-waiting`.
     pub async fn grant_proxy(&self, ctx: &Ctx, new: NewProxy) -> Result<Proxy, Error> {
         let patient = ResourceKey::new(TypeId::PATIENT, new.patient.clone());
         let own = ctx.user().is_some_and(|u| u.patient.as_ref() == Some(&patient));
@@ -119,12 +124,14 @@ impl Record {
             let text = "Acting for somebody needs a personal account of another person.";
             return Err(rule("account-unfit", text, "/account"));
         }
-        let related = Uuid::now_v7().to_string();
+        // The patient's own choice, in her own account, is hers already; a System principal is no person at a desk.
+        let chosen = own && new.basis == Basis::PatientChoice;
+        let waits = !chosen && ctx.user().is_some() && !self.is_small_child(&new, &patient, now).await?;
         let proxy = Proxy {
             id: Uuid::now_v7(),
             account: account.id,
             patient: new.patient.clone(),
-            related_person: related.clone(),
+            related_person: Uuid::now_v7().to_string(),
             basis: new.basis.code().to_owned(),
             classes: if new.classes.is_empty() { CLASSES.to_vec() } else { new.classes.clone() },
             seals: if new.sealed { Seals::ALL } else { Seals::NONE },
@@ -133,21 +140,51 @@ impl Record {
             made: now,
             made_by: ctx.user().map(|u| u.account),
             ended: None,
+            waits,
+            relationship: Some(new.relationship),
+            code: None,
+            confirmed: None,
         };
+        if waits {
+            self.about_proxy(
+                ctx,
+                "proxy.ask",
+                "proxy.asked",
+                &proxy,
+                RightsEffect::ProxyGrant(proxy.clone()),
+            )
+            .await?;
+            return Ok(proxy);
+        }
+        let mut set = self.coming_into_force(&proxy, &account, now)?;
+        set.effects.insert(0, Effect::Rights(RightsEffect::ProxyGrant(proxy.clone())));
+        if !own {
+            set.effects.extend(self.tell_patient("proxy.granted", &resource, &patient).await?);
+        }
+        self.command(ctx, "proxy.grant", set).await?;
+        self.forget_standing(Some(account.id));
+        Ok(proxy)
+    }
+
+    /// What is written with the grant: the RelatedPerson and the role of the account. The person is written by the
+    /// program: what the caller may do is give the grant.
+    pub(super) fn coming_into_force(
+        &self,
+        proxy: &Proxy,
+        account: &store::account::Account,
+        from: Timestamp,
+    ) -> Result<ChangeSet, Error> {
+        let patient = ResourceKey::new(TypeId::PATIENT, proxy.patient.clone());
         let person = json!({
-            "resourceType": "RelatedPerson", "id": related, "active": true,
+            "resourceType": "RelatedPerson", "id": proxy.related_person, "active": true,
             "patient": {"reference": patient.to_string()},
             "relationship": [{"coding": [{
-                "system": "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "code": new.relationship,
+                "system": "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "code": proxy.relationship,
             }]}],
             "name": [{"text": account.display}],
-            "period": {"start": now.to_string(), "end": until.to_string()},
+            "period": {"start": from.to_string(), "end": proxy.until.to_string()},
         });
-        let person = Resource::from_value(person).map_err(Error::Malformed)?;
-        let key = patient.clone();
-        // The person is written by the program: what the caller may do is give the grant.
         let mut set = ChangeSet {
-            effects: vec![Effect::Rights(RightsEffect::ProxyGrant(proxy.clone()))],
             events: vec![Event {
                 topic: "proxy.granted",
                 subject: patient,
@@ -155,6 +192,8 @@ impl Record {
             }],
             ..ChangeSet::default()
         };
+        set.changes
+            .push(Change::Create { resource: Resource::from_value(person).map_err(Error::Malformed)? });
         if !account.roles.contains(&Role::Proxy) {
             let mut roles = account.roles.clone();
             roles.push(Role::Proxy);
@@ -164,13 +203,47 @@ impl Record {
                 ..store::account::Update::default()
             }));
         }
-        set.changes.push(Change::Create { resource: person });
-        if !own {
-            set.effects.extend(self.tell_patient("proxy.granted", &resource, &key).await?);
+        Ok(set)
+    }
+
+    /// Whether a parent or guardian acts for somebody who is too young to be asked, by every date of birth that the
+    /// record ever held: one that was changed for this is worth no more than the word of who changed it.
+    async fn is_small_child(
+        &self,
+        new: &NewProxy,
+        patient: &ResourceKey,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        if !new.basis.is_for_children() {
+            return Ok(false);
         }
-        self.command(ctx, "proxy.grant", set).await?;
-        self.forget_standing(Some(account.id));
-        Ok(proxy)
+        let versions = self.versions_of(patient).await?;
+        let mut dates = versions.iter().filter_map(|(_, version)| version.get("birthDate")?.as_str());
+        Ok(dates.all(|text| day(text).is_some_and(|born| birthday(born, DISCRETION_YEARS) > now)))
+    }
+
+    /// What the record said of a patient, newest first, each with when it was written.
+    pub(super) async fn versions_of(
+        &self,
+        patient: &ResourceKey,
+    ) -> Result<Vec<(Timestamp, Resource)>, Error> {
+        let key = patient.clone();
+        let mut found = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let (key, from) = (key.clone(), cursor.take());
+            let page = self
+                .reading(move |tx| Ok(store::resource::history(tx, &key, from.as_deref(), VERSIONS)?))
+                .await?
+                .ok_or(Error::NotFound)?;
+            let read = |row: &Version| Some((row.last_updated, Resource::parse(&row.content).ok()?));
+            found.extend(page.rows.iter().filter(|row| !row.deleted).filter_map(read));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Ends it: staff, the patient, or the proxy herself. Errors: `Denied`, `NotFound`, `Duplicate`.
@@ -184,18 +257,33 @@ impl Record {
             return Err(self.denied(ctx, "proxy.end", &format!("Patient/{}", found.patient)).await);
         }
         let effect = RightsEffect::ProxyEnd { id, by: ctx.user().map(|u| u.account), at: self.now() };
+        let (name, topic) = match found.waits {
+            true => ("proxy.refuse", "proxy.refused"),
+            false => ("proxy.end", "proxy.ended"),
+        };
+        self.about_proxy(ctx, name, topic, &found, effect).await?;
+        self.forget_standing(Some(found.account));
+        Ok(())
+    }
+
+    async fn about_proxy(
+        &self,
+        ctx: &Ctx,
+        name: &'static str,
+        topic: &'static str,
+        of: &Proxy,
+        effect: RightsEffect,
+    ) -> Result<(), Error> {
         let set = ChangeSet {
             effects: vec![Effect::Rights(effect)],
             events: vec![Event {
-                topic: "proxy.ended",
-                subject: ResourceKey::new(TypeId::PATIENT, found.patient.clone()),
-                data: json!({"proxy": id.to_string()}),
+                topic,
+                subject: ResourceKey::new(TypeId::PATIENT, of.patient.clone()),
+                data: json!({"proxy": of.id.to_string()}),
             }],
             ..ChangeSet::default()
         };
-        self.command(ctx, "proxy.end", set).await?;
-        self.forget_standing(Some(found.account));
-        Ok(())
+        self.command(ctx, name, set).await.map(|_| ())
     }
 
     /// Who acts or acted for the patient, newest first. Errors: `Denied`.

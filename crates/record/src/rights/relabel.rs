@@ -15,8 +15,9 @@ use store::{Tx, setting};
 const DONE: &str = "rights.labelled";
 /// How far the walk is.
 const WALK: &str = "rights.labelling";
-/// Counts up when this program labels otherwise by the same rules.
-const VERSION: u32 = 1;
+/// Counts up when this program labels otherwise by the same rules. 2: by up to 20,000 codings, and sealed beyond (it was by the
+/// first 2,000 and open).
+const VERSION: u32 = 2;
 /// Rows of one step.
 const STEP: u32 = 200;
 /// Codes of one statement that seals by the index.

@@ -90,9 +90,8 @@ impl Record {
         let change = self.reading(move |tx| Ok(store::rights::load(tx, &id)?)).await?;
         let change = change.ok_or(Error::NotFound)?;
         // Whoever asked may take it back, never grant it.
-        if agree && change.account == user.account {
-            let text = "Somebody else must agree to this.";
-            return Err(rule("second-person-needed", text, ""));
+        if agree {
+            super::second::another(ctx, Some(change.account))?;
         }
         let cell = agree.then_some(change.cell);
         let effect = RightsEffect::RightsDecide { id, cell, by: user.account, at: self.now() };

@@ -1,7 +1,7 @@
 //! Writing what is imported: no caller, no rights, no events; many resources in one transaction.
 
 use super::Put;
-use super::apply::{new_version, parse, set_links};
+use super::apply::{new_version, parse};
 use super::prepare::same_content;
 use crate::Error;
 use crate::import::Taken;
@@ -23,7 +23,7 @@ pub(crate) fn import_put(
         crate::rights::derived::after_write(tx, None, put, written.rid, None)?;
         crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
         if !put.links.is_empty() {
-            set_links(tx, &put.key, &put.links)?;
+            super::care::set(tx, &put.key, &put.links)?;
         }
         return Ok(Taken::New);
     }
@@ -49,7 +49,7 @@ pub(crate) fn import_put(
         Some(written) => {
             crate::rights::derived::after_write(tx, None, put, written.rid, before.as_ref())?;
             crate::search_parameter::after_write(tx, &put.key, Some(&put.resource), now)?;
-            set_links(tx, &put.key, &put.links)?;
+            super::care::set(tx, &put.key, &put.links)?;
             Ok(Taken::New)
         }
     }

@@ -1,6 +1,7 @@
 //! Steps 4–10 of the write path.
 
 mod apply;
+pub(crate) mod care;
 pub(crate) mod criteria;
 mod effect;
 pub(crate) mod entries;

@@ -15,6 +15,8 @@ mod differential;
 mod events;
 mod finished;
 mod four_eyes;
+mod given;
+mod grants;
 mod guessing;
 mod history;
 mod import;

@@ -369,6 +369,10 @@ async fn those_who_may_see_the_record_go_along() {
             made: bench.record.now(),
             made_by: None,
             ended: None,
+            waits: false,
+            relationship: None,
+            code: None,
+            confirmed: None,
         };
         bench.record.store().write(move |tx| store::proxy::insert(tx, &proxy)).await.unwrap();
         let state = async || {

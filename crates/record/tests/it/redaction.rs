@@ -334,3 +334,60 @@ async fn rules_hold_for_what_is_stored_already() {
     })
     .await;
 }
+
+/// The release before looked at the first 2,000 codings only: what it stored is labelled once, after the upgrade.
+#[tokio::test]
+async fn what_an_earlier_release_labelled_is_labelled_again() {
+    each_engine(|bench| async move {
+        let mut codings: Vec<Value> =
+            (0..2_100).map(|n| json!({"system": ICD, "code": format!("J06.{n}")})).collect();
+        codings.push(json!({"system": ICD, "code": "B20", "display": WORD}));
+        let long = json!({"resourceType": "Condition", "id": "long", "subject": {"reference": "Patient/p1"},
+            "code": {"coding": codings}});
+        bench.seed(set(vec![create(long)])).await;
+        let own = key("Condition/long");
+        let before = own.clone();
+        let stored = async || bench.record.read(&bench.system(), &own).await.unwrap();
+        assert_eq!(Seals::of(&stored().await.parse().unwrap()), Seals::HIV);
+        // As that release left it: no label, no seal, and the name of its rules.
+        let rules = format!("1 null {}", access::sensitivity::built_in_text());
+        let name: String = {
+            use sha2::Digest;
+            sha2::Sha256::digest(rules.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        bench
+            .record
+            .store()
+            .write(move |tx| {
+                let row = store::resource::load(tx, &before)?.unwrap();
+                let mut value: Value = serde_json::from_slice(&row.content).unwrap();
+                value.as_object_mut().unwrap()["meta"].as_object_mut().unwrap().shift_remove("security");
+                let content = store::Content::new(&value.to_string());
+                let new = store::resource::New {
+                    key: &before,
+                    last_updated: row.last_updated,
+                    content: &content,
+                    entries: &[],
+                    patients: &row.patients,
+                };
+                store::resource::update(tx, row.version, &[], &new)?;
+                store::sealed::set_parts(tx, row.rid, Seals::NONE, Seals::NONE, &row.patients, &[])?;
+                store::setting::put(tx, "rights.labelled", &json!(name))
+            })
+            .await
+            .unwrap();
+        assert_eq!(Seals::of(&stored().await.parse().unwrap()), Seals::NONE);
+        let upgraded = bench.second_server();
+        upgraded.load_search_parameters().await.unwrap();
+        assert!(!upgraded.labelling().await.unwrap().settled);
+        let doctor = bench.doctor();
+        assert!(upgraded.read(&doctor, &own).await.is_err(), "judged as it is read until then");
+        while upgraded.label_rows().await.unwrap() > 0 {}
+        assert!(upgraded.labelling().await.unwrap().settled);
+        assert_eq!(Seals::of(&stored().await.parse().unwrap()), Seals::HIV);
+        bench.turn(SignedDuration::from_secs(2));
+        assert!(upgraded.read(&doctor, &own).await.is_err());
+        assert_eq!(upgraded.label_rows().await.unwrap(), 0);
+    })
+    .await;
+}

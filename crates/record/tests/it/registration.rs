@@ -29,7 +29,7 @@ fn anonymous(bench: &Bench) -> Ctx {
 }
 
 /// The newest SMS: text and template.
-async fn sms(bench: &Bench) -> (String, String) {
+pub(crate) async fn sms(bench: &Bench) -> (String, String) {
     let found = bench
         .record
         .store_read(|tx| store::message::list(tx, &store::message::Filter::default(), None, 1))

@@ -12,7 +12,7 @@ use record::rights::proxy::{Basis, NewProxy};
 use record::rights::{Actor, Question};
 use serde_json::json;
 
-fn emergency(patient: &str) -> NewEmergency {
+pub(crate) fn emergency(patient: &str) -> NewEmergency {
     NewEmergency {
         patient: patient.into(),
         reason: "unconscious".into(),

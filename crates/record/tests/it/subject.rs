@@ -188,7 +188,10 @@ async fn a_parent_asks_for_her_child() {
             sealed: false,
             until: None,
         };
-        record.grant_proxy(&officer(&bench), new).await.unwrap();
+        let given = record.grant_proxy(&officer(&bench), new).await.unwrap();
+        // The date of birth was another one before.
+        assert!(given.waits);
+        record.confirm_proxy(&crate::grants::somebody_else(&officer(&bench)), given.id).await.unwrap();
         let user = record.user_of(&bench.system(), mother).await.unwrap();
         let ctx = Ctx { principal: Principal::User(user), ..bench.patient() };
         let asked = record.ask_correction(&ctx, wrong("Observation/o1")).await.unwrap();

@@ -1,32 +1,24 @@
-//! What patients allow and forbid, and who acts for them.
+//! What patients allow and forbid.
 
 use super::types::RoleName;
 use super::{Answer, ApiRouter, Caller, Json, Path};
 use crate::state::AppState;
-use access::{Class, Role, Seals};
+use access::{Role, Seals};
 use axum::extract::State;
 use axum::http::StatusCode;
-use care::view::PatientRef;
 use fhir::TypeId;
-use jiff::Timestamp;
-use record::rights::proxy::{Basis, NewProxy};
 use record::rights::{Actor, ConsentRow, Giver, Names, NewConsent};
 use record::{Error, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::proxy::Proxy;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 pub fn routes() -> ApiRouter {
     ApiRouter::new()
         .routes(routes!(list_consents, give_consent))
         .routes(routes!(withdraw_consent))
         .routes(routes!(list_consent_versions))
-        .routes(routes!(list_proxies, grant_proxy))
-        .routes(routes!(end_proxy))
-        .routes(routes!(list_acting_for))
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -104,7 +96,7 @@ struct ConsentParty {
 }
 
 #[derive(Serialize, ToSchema)]
-struct ConsentSummary {
+pub(super) struct ConsentSummary {
     id: String,
     version: u32,
     /// `active|inactive|…`
@@ -144,7 +136,7 @@ struct ConsentList {
     items: Vec<ConsentSummary>,
 }
 
-fn text(value: &Value, pointer: &str) -> String {
+pub(super) fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -236,7 +228,8 @@ fn summary(row: &ConsentRow, names: &Names) -> ConsentSummary {
     }
 }
 
-async fn summaries(app: &AppState, rows: &[ConsentRow]) -> Result<Vec<ConsentSummary>, Error> {
+/// As they are listed, with the names in them.
+pub(super) async fn summaries(app: &AppState, rows: &[ConsentRow]) -> Result<Vec<ConsentSummary>, Error> {
     let (mut clients, mut named) = (Vec::new(), Vec::new());
     for row in rows {
         let (of_clients, of_people) = references(row);
@@ -276,7 +269,7 @@ async fn list_consent_versions(
     Ok(Json(ConsentList { items: summaries(&app, &found).await? }))
 }
 
-fn wrong(field: &'static str, text: &str) -> Error {
+pub(super) fn wrong(field: &'static str, text: &str) -> Error {
     Error::Rule(Rule::new("value-unknown", text).at(field))
 }
 
@@ -342,150 +335,4 @@ async fn withdraw_consent(
 ) -> Answer<Json<ConsentSummary>> {
     let row = app.record.withdraw_consent(&caller.0, &id).await?;
     Ok(Json(one_summary(&app, row).await?))
-}
-
-#[derive(Serialize, ToSchema)]
-struct ProxyRow {
-    id: String,
-    account_id: String,
-    /// Name of who acts.
-    display: String,
-    patient_id: String,
-    /// For whom.
-    patient: PatientRef,
-    related_person_id: String,
-    /// v3-RoleCode, e.g. `MTH`.
-    relationship: String,
-    /// `parent|guardian|patient-choice|court`
-    basis: String,
-    /// Parts of the record, e.g. `result`, `appointment`.
-    classes: Vec<&'static str>,
-    /// Sealed facts are open too.
-    sealed: bool,
-    #[schema(value_type = String, format = DateTime)]
-    from: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    until: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    ended_at: Option<Timestamp>,
-}
-
-async fn proxy_rows(app: &AppState, rows: Vec<Proxy>) -> Result<Vec<ProxyRow>, Error> {
-    let related = |row: &Proxy| format!("RelatedPerson/{}", row.related_person);
-    let people = rows.iter().map(|row| row.account).collect();
-    let patients = rows.iter().map(|row| format!("Patient/{}", row.patient));
-    let named = patients.chain(rows.iter().map(related)).collect();
-    let names = app.record.names(people, Vec::new(), named).await?;
-    let shown = |row: Proxy| {
-        let relative =
-            names.resource(&related(&row)).map(|r| text(r.value(), "/relationship/0/coding/0/code"));
-        ProxyRow {
-            id: row.id.to_string(),
-            account_id: row.account.to_string(),
-            display: names.account(row.account).unwrap_or_default().to_owned(),
-            patient: match names.patient(&row.patient) {
-                Some(patient) => PatientRef::read(patient),
-                None => PatientRef::named(&row.patient, ""),
-            },
-            patient_id: row.patient,
-            related_person_id: row.related_person,
-            relationship: relative.unwrap_or_default(),
-            basis: row.basis,
-            classes: row.classes.iter().map(|class| class.code()).collect(),
-            sealed: !row.seals.is_none(),
-            from: row.from,
-            until: row.until,
-            ended_at: row.ended,
-        }
-    };
-    Ok(rows.into_iter().map(shown).collect())
-}
-
-#[derive(Serialize, ToSchema)]
-struct ProxyList {
-    items: Vec<ProxyRow>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ProxyGrant {
-    /// Telephone number or e-mail address of the personal account of who is to act.
-    contact: String,
-    /// Family name in that account: both must fit.
-    family: String,
-    /// `parent|guardian|patient-choice|court`
-    basis: String,
-    /// v3-RoleCode, e.g. `MTH`, `FTH`, `GUARD`, `SPS`.
-    relationship: String,
-    /// Parts of the record; empty: all that the patient sees.
-    #[serde(default)]
-    classes: Vec<String>,
-    /// Open sealed facts too. Of a child: until the 12th birthday.
-    #[serde(default)]
-    sealed: bool,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
-}
-
-/// Who acts or acted for the patient. The patient, front desk and privacy officer.
-#[utoipa::path(get, path = "/api/v1/patients/{id}/proxies", tag = "rights", params(("id" = String, Path)),
-    responses((status = 200, body = ProxyList)))]
-async fn list_proxies(
-    State(app): State<AppState>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Answer<Json<ProxyList>> {
-    let found = app.record.proxies(&caller.0, &id).await?;
-    Ok(Json(ProxyList { items: proxy_rows(&app, found).await? }))
-}
-
-/// Lets somebody act for the patient. For a child it ends on the 18th birthday.
-#[utoipa::path(post, path = "/api/v1/patients/{id}/proxies", tag = "rights", params(("id" = String, Path)),
-    request_body = ProxyGrant, responses((status = 201, body = ProxyRow)))]
-async fn grant_proxy(
-    State(app): State<AppState>,
-    caller: Caller,
-    Path(id): Path<String>,
-    Json(body): Json<ProxyGrant>,
-) -> Answer<(StatusCode, Json<ProxyRow>)> {
-    let mut classes = Vec::new();
-    for code in &body.classes {
-        let class = Class::from_code(code).filter(|c| record::rights::proxy::CLASSES.contains(c));
-        classes.push(class.ok_or_else(|| wrong("/classes", "This part cannot be given."))?);
-    }
-    let account = app.record.account_to_act(&caller.0, &id, &body.contact, &body.family).await?;
-    let new = NewProxy {
-        patient: id,
-        account,
-        basis: Basis::from_code(&body.basis)
-            .ok_or_else(|| wrong("/basis", "Say parent, guardian, patient-choice or court."))?,
-        relationship: body.relationship,
-        classes,
-        sealed: body.sealed,
-        until: body.until,
-    };
-    let row = app.record.grant_proxy(&caller.0, new).await?;
-    let mut rows = proxy_rows(&app, vec![row]).await?;
-    Ok((StatusCode::CREATED, Json(rows.pop().ok_or(Error::NotFound)?)))
-}
-
-/// Ends it: the clinic, the patient, or the person herself.
-#[utoipa::path(post, path = "/api/v1/proxies/{id}/end", tag = "rights", params(("id" = String, Path)),
-    responses((status = 204)))]
-async fn end_proxy(
-    State(app): State<AppState>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Answer<StatusCode> {
-    let id = Uuid::parse_str(&id).map_err(|_| Error::NotFound)?;
-    app.record.end_proxy(&caller.0, id).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// For whom you act.
-#[utoipa::path(get, path = "/api/v1/me/acting-for", tag = "rights", responses((status = 200, body = ProxyList)))]
-async fn list_acting_for(State(app): State<AppState>, caller: Caller) -> Answer<Json<ProxyList>> {
-    let found = app.record.acting_for(&caller.0).await?;
-    Ok(Json(ProxyList { items: proxy_rows(&app, found).await? }))
 }

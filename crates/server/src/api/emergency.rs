@@ -1,10 +1,13 @@
 //! Break-glass: opening one record in an emergency, and the review that follows.
 
+use super::consents::{ConsentSummary, summaries};
+use super::proxies::{ProxyRow, proxy_rows};
 use super::{Answer, ApiRouter, Caller, Json, Params, Path};
 use crate::state::AppState;
 use axum::extract::State;
 use axum::http::StatusCode;
 use care::view::PatientRef;
+use fhir::ResourceKey;
 use jiff::Timestamp;
 use record::Error;
 use record::rights::Names;
@@ -23,6 +26,7 @@ pub fn routes() -> ApiRouter {
         .routes(routes!(list_emergency_queue))
         .routes(routes!(list_emergencies_of_patient))
         .routes(routes!(review_emergency))
+        .routes(routes!(show_given, decide_given_care))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -59,6 +63,8 @@ struct EmergencyAccess {
     review: Option<EmergencyReviewed>,
     /// Nobody has reviewed it for 72 hours.
     overdue: bool,
+    /// Opened without a second factor, by a password typed anew.
+    by_password: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -88,6 +94,7 @@ fn shown(one: Emergency, now: Timestamp, names: &Names) -> EmergencyAccess {
     let waiting = now.duration_since(one.at) >= record::rights::emergency::REVIEW_WITHIN;
     EmergencyAccess {
         overdue: one.review.is_none() && waiting,
+        by_password: one.by_password,
         id: one.id.to_string(),
         account_id: one.account.to_string(),
         display: name(one.account),
@@ -237,6 +244,103 @@ async fn review_emergency(
     Json(body): Json<EmergencyReviewAnswer>,
 ) -> Answer<StatusCode> {
     app.record.review_emergency(&caller.0, parse(&id)?, &body.verdict, &body.note).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Somebody whom an entry lets into the patient's care.
+#[derive(Serialize, ToSchema)]
+struct CareGiven {
+    /// The entry, e.g. `CareTeam/7`.
+    source: String,
+    practitioner_id: String,
+    /// Her name.
+    display: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// Account of who wrote it, and her name.
+    written_by: String,
+    written_by_display: String,
+    /// When it ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// `bound`: ends with the emergency; `kept` or `ended` by a reviewer; `gone`: the entry names her no more; `lasting`: as
+    /// long as the entry says, it was in force before or who wrote it was in care otherwise.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    decided_at: Option<Timestamp>,
+    /// Name of the reviewer who kept or ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_by_display: Option<String>,
+}
+
+/// What an emergency left behind.
+#[derive(Serialize, ToSchema)]
+struct EmergencyGiven {
+    care: Vec<CareGiven>,
+    /// Consents that were written meanwhile.
+    consents: Vec<ConsentSummary>,
+    /// Grants to act that were asked for or confirmed meanwhile.
+    proxies: Vec<ProxyRow>,
+}
+
+/// What was written during an emergency that gives care or rights to anybody, with names. Privacy officer.
+#[utoipa::path(get, path = "/api/v1/emergency-access/{id}/given", tag = "rights", params(("id" = String, Path)),
+    responses((status = 200, body = EmergencyGiven)))]
+async fn show_given(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Json<EmergencyGiven>> {
+    let given = app.record.given_in_emergency(&caller.0, parse(&id)?).await?;
+    let decided = given.care.iter().filter_map(|one| one.decided.map(|(_, by)| by));
+    let people = given.care.iter().map(|one| one.account).chain(decided).collect();
+    let practitioner = |id: &str| format!("Practitioner/{id}");
+    let named = given.care.iter().map(|one| practitioner(&one.practitioner)).collect();
+    let names = app.record.names(people, Vec::new(), named).await?;
+    let name = |account: i64| names.account(account).unwrap_or_default().to_owned();
+    let care = given.care.iter().map(|one| CareGiven {
+        source: one.source.to_string(),
+        practitioner_id: one.practitioner.clone(),
+        display: names.called(&practitioner(&one.practitioner)).unwrap_or_default(),
+        at: one.at,
+        written_by: one.account.to_string(),
+        written_by_display: name(one.account),
+        until: one.until,
+        state: one.state.map_or("lasting", |state| state.code()),
+        decided_at: one.decided.map(|(at, _)| at),
+        decided_by_display: one.decided.map(|(_, by)| name(by)),
+    });
+    Ok(Json(EmergencyGiven {
+        care: care.collect(),
+        consents: summaries(&app, &given.consents).await?,
+        proxies: proxy_rows(&app, given.proxies).await?,
+    }))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CareDecision {
+    /// As in `given`, e.g. `CareTeam/7`.
+    source: String,
+    practitioner_id: String,
+    /// `true`: it lasts as long as the entry says; `false`: it ends now.
+    keep: bool,
+}
+
+/// Ends what an entry gives somebody, or lets it last although it was written in an emergency. Privacy officer; nobody
+/// keeps what she wrote herself or what is given to herself.
+#[utoipa::path(post, path = "/api/v1/emergency-access/{id}/given", tag = "rights", params(("id" = String, Path)),
+    request_body = CareDecision, responses((status = 204)))]
+async fn decide_given_care(
+    State(app): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(body): Json<CareDecision>,
+) -> Answer<StatusCode> {
+    let source = ResourceKey::parse(&body.source).ok_or(Error::NotFound)?;
+    app.record.decide_given_care(&caller.0, parse(&id)?, &source, &body.practitioner_id, body.keep).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -47,6 +47,7 @@ pub mod payments;
 pub mod prescriptions;
 pub mod price_list;
 pub mod privacy;
+mod proxies;
 pub mod rights;
 pub mod sightings;
 pub mod types;
@@ -118,6 +119,7 @@ pub fn router() -> (axum::Router<AppState>, OpenApi) {
         .merge(clients::routes())
         .merge(oauth::routes())
         .merge(consents::routes())
+        .merge(proxies::routes())
         .merge(emergency::routes())
         .merge(rights::routes())
         .merge(notices::routes())

@@ -14,7 +14,12 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub fn routes() -> ApiRouter {
-    ApiRouter::new().routes(routes!(list_notices)).routes(routes!(see_notice)).routes(routes!(show_labelling))
+    ApiRouter::new()
+        .routes(routes!(list_notices))
+        .routes(routes!(count_notices))
+        .routes(routes!(see_notices))
+        .routes(routes!(see_notice))
+        .routes(routes!(show_labelling))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -23,8 +28,10 @@ pub fn routes() -> ApiRouter {
 struct NoticeParams {
     /// Only what the caller has not seen.
     unseen: Option<bool>,
-    /// 1 to 200; 50 if not given.
+    /// 1 to 100; 50 if not given.
     limit: Option<u32>,
+    /// `next` of the page before.
+    cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -33,8 +40,11 @@ struct Notice {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// `emergency.begun|overdue|reviewed`, `rights.changed|asked|agreed|refused`, `sensitivity.changed`,
-    /// `proxy.granted|ending`
+    /// `proxy.asked|confirmed|refused|granted|ending`
     topic: String,
+    /// Whoever has this role is told; absent: the caller alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patient_id: Option<String>,
     /// Id of the emergency, change or grant.
@@ -51,10 +61,12 @@ struct NoticeList {
     items: Vec<Notice>,
     /// All that the caller has not seen.
     unseen: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
-/// What the caller is told: privacy officers of emergencies, late reviews, changed rights and rules, everybody of what is
-/// about herself.
+/// What the caller is told: privacy officers of emergencies, late reviews, changed rights and rules, those who can agree of
+/// what waits for a second person, everybody of what is about herself.
 #[utoipa::path(get, path = "/api/v1/notices", tag = "rights", params(NoticeParams),
     responses((status = 200, body = NoticeList)))]
 async fn list_notices(
@@ -63,17 +75,50 @@ async fn list_notices(
     Params(params): Params<NoticeParams>,
 ) -> Answer<Json<NoticeList>> {
     let limit = params.limit.unwrap_or(50);
-    let found = app.record.notices(&caller.0, params.unseen.unwrap_or(false), limit).await?;
+    let after = params.cursor.as_deref().map(parse).transpose()?;
+    let found = app.record.notices_after(&caller.0, params.unseen.unwrap_or(false), after, limit).await?;
+    let next = found.rows.last().filter(|_| found.more).map(|row| row.id.to_string());
     let items = found.rows.into_iter().map(|row| Notice {
         id: row.id.to_string(),
         at: row.at,
         topic: row.topic,
+        role: (!row.role.is_empty()).then_some(row.role),
         patient_id: row.patient,
         subject: row.subject,
         data: row.data,
         seen: row.seen,
     });
-    Ok(Json(NoticeList { items: items.collect(), unseen: found.unseen }))
+    Ok(Json(NoticeList { items: items.collect(), unseen: found.unseen, next }))
+}
+
+#[derive(Serialize, ToSchema)]
+struct NoticeCount {
+    unseen: u64,
+}
+
+/// How much the caller has not seen; for the bell.
+#[utoipa::path(get, path = "/api/v1/notices/unseen", tag = "rights", responses((status = 200, body = NoticeCount)))]
+async fn count_notices(State(app): State<AppState>, caller: Caller) -> Answer<Json<NoticeCount>> {
+    Ok(Json(NoticeCount { unseen: app.record.unseen_notices(&caller.0).await? }))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NoticesSeen {
+    /// Id of the newest that was shown: it and all before it are seen.
+    through: String,
+}
+
+/// The caller has seen all of hers up to one.
+#[utoipa::path(post, path = "/api/v1/notices/seen", tag = "rights", request_body = NoticesSeen,
+    responses((status = 204)))]
+async fn see_notices(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(body): Json<NoticesSeen>,
+) -> Answer<StatusCode> {
+    app.record.see_notices(&caller.0, parse(&body.through)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The caller has seen it.
@@ -84,9 +129,12 @@ async fn see_notice(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<StatusCode> {
-    let id: Uuid = id.parse().map_err(|_| Error::NotFound)?;
-    app.record.see_notice(&caller.0, id).await?;
+    app.record.see_notice(&caller.0, parse(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse(id: &str) -> Result<Uuid, Error> {
+    Uuid::parse_str(id).map_err(|_| Error::NotFound)
 }
 
 #[derive(Serialize, ToSchema)]

@@ -222,7 +222,7 @@ pub struct Bulk {
 
 impl Default for Bulk {
     fn default() -> Bulk {
-        Bulk { import_from: Vec::new(), keep_hours: 24, jobs_per_owner: 3, jobs: 10, part_resources: 100_000 }
+        Bulk { import_from: Vec::new(), keep_hours: 1, jobs_per_owner: 3, jobs: 10, part_resources: 100_000 }
     }
 }
 

@@ -248,7 +248,7 @@ pub const VARIABLES: &[Variable] = &[
         "",
         "beginnings of addresses that $import may fetch files from, comma separated; none without it",
     ),
-    integer("UZIMA_BULK_KEEP_HOURS", "bulk.keep_hours", "24", "hours that files of a finished bulk job stay"),
+    integer("UZIMA_BULK_KEEP_HOURS", "bulk.keep_hours", "1", "hours that files of a finished bulk job stay"),
     integer("UZIMA_BULK_JOBS_PER_OWNER", "bulk.jobs_per_owner", "3", "unfinished bulk jobs of one client"),
     integer("UZIMA_BULK_JOBS", "bulk.jobs", "10", "unfinished bulk jobs of all"),
     integer(

@@ -355,13 +355,29 @@ async fn people(trail: &mut Trail, ids: &mut BTreeMap<&'static str, String>) {
     let name = text(&me, "display");
     let grant = json!({"contact": me["phone"], "family": name.rsplit(' ').next(), "basis": "patient-choice",
         "relationship": "SPS"});
-    let granted = trail.does("amina", "POST", &format!("{own}/proxies"), grant).await;
+    let granted = trail.does("amina", "POST", &format!("{own}/proxies"), grant.clone()).await;
     let end = format!("/api/v1/proxies/{}/end", text(&granted, "id"));
     trail.does("amina", "POST", &end, json!({})).await;
+    let asked = trail.does("desk", "POST", &format!("{own}/proxies"), grant).await;
+    let asked = format!("/api/v1/proxies/{}", text(&asked, "id"));
+    trail.does("officer", "GET", "/api/v1/proxies/waiting", Value::Null).await;
+    trail.does("desk", "POST", &format!("{asked}/code"), json!({})).await;
+    trail.does("officer", "POST", &format!("{asked}/confirm"), json!({})).await;
+    trail.does("desk", "POST", &format!("{asked}/end"), json!({})).await;
 
     let ask = json!({"patient_id": trail.id("amina"), "reason": "unconscious", "explanation": "Found at the gate, not breathing."});
     let begun = trail.does("stranger", "POST", "/api/v1/emergency-access", ask).await;
     let emergency = format!("/api/v1/emergency-access/{}", text(&begun, "id"));
+    let nurse = trail.people["nurse"].id().to_owned();
+    let team = json!({"resourceType": "CareTeam", "status": "active",
+        "subject": {"reference": format!("Patient/{}", trail.id("amina"))},
+        "participant": [{"member": {"reference": format!("Practitioner/{nurse}")}}]});
+    let team = trail.does("stranger", "POST", "/fhir/R4/CareTeam", team).await;
+    let given = format!("{emergency}/given");
+    trail.does("officer", "GET", &given, Value::Null).await;
+    let over =
+        json!({"source": format!("CareTeam/{}", text(&team, "id")), "practitioner_id": nurse, "keep": false});
+    trail.does("officer", "POST", &given, over).await;
     trail.does("stranger", "POST", &format!("{emergency}/end"), json!({})).await;
     let verdict = json!({"verdict": "justified", "note": ""});
     trail.does("officer", "POST", &format!("{emergency}/review"), verdict).await;

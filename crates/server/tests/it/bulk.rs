@@ -93,6 +93,11 @@ async fn an_export_runs_is_fetched_and_taken_away() {
     assert_eq!(manifest["request"], format!("{}/fhir/R4/$export", world.url()));
     assert!(manifest["transactionTime"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
     let mut found = fetched(&world, &client, &manifest).await;
+    // The files go within an hour.
+    let job = manifest["output"][0]["url"].as_str().unwrap().rsplit_once('/').unwrap().0.to_owned();
+    let status = client.request("GET", job.strip_prefix(world.url()).unwrap()).send().await.unwrap();
+    let expires = jiff::fmt::rfc2822::parse(header(&status, "expires")).unwrap().timestamp();
+    assert!(expires <= jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1));
     found.values_mut().for_each(|ids| ids.sort());
     let mut both = vec![amina.clone(), baraka];
     both.sort();

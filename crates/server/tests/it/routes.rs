@@ -89,6 +89,7 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
         "/api/v1/emergency-access/reasons",
         "/api/v1/me/acting-for",
         "/api/v1/notices",
+        "/api/v1/notices/unseen",
     ];
     let more: &[&str] = match role {
         Role::It => &[
@@ -113,6 +114,7 @@ fn may_get(role: Role) -> BTreeSet<&'static str> {
             "/api/v1/emergency-access/queue",
             "/api/v1/patients/{id}/consents",
             "/api/v1/patients/{id}/proxies",
+            "/api/v1/proxies/waiting",
             "/api/v1/admin/rights",
             "/api/v1/admin/sensitivity",
             "/api/v1/admin/people",

@@ -2795,8 +2795,68 @@ export interface paths {
         /** Who acts or acted for the patient. The patient, front desk and privacy officer. */
         get: operations["list_proxies"];
         put?: never;
-        /** Lets somebody act for the patient. For a child it ends on the 18th birthday. */
+        /**
+         * Lets somebody act for the patient. For a child it ends on the 18th birthday. What the clinic writes down for anybody but
+         *     a small child waits (`state`) until the patient tells a code sent to her phone, or a second person agrees.
+         */
         post: operations["grant_proxy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/proxies/waiting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Grants that wait for the patient's code or a second person, oldest first. Front desk and privacy officer. */
+        get: operations["list_waiting_proxies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/proxies/{id}/code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sends the patient a code to the number that the clinic knows her by; again: another one. She tells it to the desk if she
+         *     wants the grant. Front desk and privacy officer, freshly signed in.
+         */
+        post: operations["send_proxy_code"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/proxies/{id}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Puts a grant that waits in force: with the patient's code, or as a second person, who is never the one that wrote it
+         *     down. Front desk and privacy officer, freshly signed in.
+         */
+        post: operations["confirm_proxy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2812,7 +2872,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ends it: the clinic, the patient, or the person herself. */
+        /** Ends it: the clinic, the patient, or the person herself. Of one that waits: refuses it. */
         post: operations["end_proxy"];
         delete?: never;
         options?: never;
@@ -2946,6 +3006,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/emergency-access/{id}/given": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was written during an emergency that gives care or rights to anybody, with names. Privacy officer. */
+        get: operations["show_given"];
+        put?: never;
+        /**
+         * Ends what an entry gives somebody, or lets it last although it was written in an emergency. Privacy officer; nobody
+         *     keeps what she wrote herself or what is given to herself.
+         */
+        post: operations["decide_given_care"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/admin/rights": {
         parameters: {
             query?: never;
@@ -3041,12 +3122,46 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What the caller is told: privacy officers of emergencies, late reviews, changed rights and rules, everybody of what is
-         *     about herself.
+         * What the caller is told: privacy officers of emergencies, late reviews, changed rights and rules, those who can agree of
+         *     what waits for a second person, everybody of what is about herself.
          */
         get: operations["list_notices"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notices/unseen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How much the caller has not seen; for the bell. */
+        get: operations["count_notices"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notices/seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The caller has seen all of hers up to one. */
+        post: operations["see_notices"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3998,6 +4113,40 @@ export interface components {
          * @enum {string}
          */
         BackupTargetKind: "folder" | "sftp" | "s3" | "archive";
+        CareDecision: {
+            /** @description As in `given`, e.g. `CareTeam/7`. */
+            source: string;
+            practitioner_id: string;
+            /** @description `true`: it lasts as long as the entry says; `false`: it ends now. */
+            keep: boolean;
+        };
+        /** @description Somebody whom an entry lets into the patient's care. */
+        CareGiven: {
+            /** @description The entry, e.g. `CareTeam/7`. */
+            source: string;
+            practitioner_id: string;
+            /** @description Her name. */
+            display: string;
+            /** Format: date-time */
+            at: string;
+            /** @description Account of who wrote it, and her name. */
+            written_by: string;
+            written_by_display: string;
+            /**
+             * Format: date-time
+             * @description When it ends by itself.
+             */
+            until?: string | null;
+            /**
+             * @description `bound`: ends with the emergency; `kept` or `ended` by a reviewer; `gone`: the entry names her no more; `lasting`: as
+             *     long as the entry says, it was in force before or who wrote it was in care otherwise.
+             */
+            state: string;
+            /** Format: date-time */
+            decided_at?: string | null;
+            /** @description Name of the reviewer who kept or ended it. */
+            decided_by_display?: string | null;
+        };
         CashierDay: {
             /** Format: date */
             date: string;
@@ -4518,6 +4667,16 @@ export interface components {
             review?: components["schemas"]["EmergencyReviewed"] | null;
             /** @description Nobody has reviewed it for 72 hours. */
             overdue: boolean;
+            /** @description Opened without a second factor, by a password typed anew. */
+            by_password: boolean;
+        };
+        /** @description What an emergency left behind. */
+        EmergencyGiven: {
+            care: components["schemas"]["CareGiven"][];
+            /** @description Consents that were written meanwhile. */
+            consents: components["schemas"]["ConsentSummary"][];
+            /** @description Grants to act that were asked for or confirmed meanwhile. */
+            proxies: components["schemas"]["ProxyRow"][];
         };
         EmergencyList: {
             items: components["schemas"]["EmergencyAccess"][];
@@ -5016,6 +5175,8 @@ export interface components {
                 payment_status: components["schemas"]["PaymentStatus"];
                 device_checked: boolean;
                 waiting_since?: string | null;
+                /** @description `reason`, if something of it is hidden from the reader. */
+                hidden?: string[];
             }[];
             /** @description Give it back as `cursor`; null on the last page. */
             next: string | null;
@@ -5146,6 +5307,8 @@ export interface components {
                 note_id?: string | null;
                 invoice_id?: string | null;
                 log?: components["schemas"]["SessionLog"] | null;
+                /** @description `reason`, if something of it is hidden from the reader. */
+                hidden?: string[];
             }[];
             /** @description Give it back as `cursor`; null on the last page. */
             next: string | null;
@@ -5434,6 +5597,8 @@ export interface components {
                 note_id?: string | null;
                 prescription_id?: string | null;
                 invoice_id?: string | null;
+                /** @description `reason` and `diagnoses`, where something of them is hidden from the reader. */
+                hidden?: string[];
             }[];
             /** @description Give it back as `cursor`; null on the last page. */
             next: string | null;
@@ -5652,15 +5817,21 @@ export interface components {
             at: string;
             /**
              * @description `emergency.begun|overdue|reviewed`, `rights.changed|asked|agreed|refused`, `sensitivity.changed`,
-             *     `proxy.granted|ending`
+             *     `proxy.asked|confirmed|refused|granted|ending`
              */
             topic: string;
+            /** @description Whoever has this role is told; absent: the caller alone. */
+            role?: string | null;
             patient_id?: string | null;
             /** @description Id of the emergency, change or grant. */
             subject: string;
             /** @description Codes and ids, by topic: `account`, `reason`, `verdict`, `until`, `role`, `class`, `verb`, `before`, `after`. */
             data: Record<string, never>;
             seen: boolean;
+        };
+        NoticeCount: {
+            /** Format: int64 */
+            unseen: number;
         };
         NoticeList: {
             /** @description Newest first. */
@@ -5670,6 +5841,11 @@ export interface components {
              * @description All that the caller has not seen.
              */
             unseen: number;
+            next?: string | null;
+        };
+        NoticesSeen: {
+            /** @description Id of the newest that was shown: it and all before it are seen. */
+            through: string;
         };
         /** @description A key that signs id tokens. */
         OauthKey: {
@@ -6093,6 +6269,28 @@ export interface components {
              */
             version?: number | null;
         };
+        ProxyCodeSent: {
+            /** @description e.g. `+254 7•• ••• 123` */
+            phone_masked: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: int32 */
+            resend_after_s: number;
+        };
+        ProxyConfirmation: {
+            /** @description The digits that the patient told; without them the caller agrees as the second person. */
+            code?: string | null;
+        };
+        /** @description Whose second word put it in force. */
+        ProxyConfirmed: {
+            /** @description `patient-code`: the patient told a code sent to her phone; `second-person`: somebody else of the clinic agreed. */
+            way: string;
+            /** Format: date-time */
+            at: string;
+            /** @description Account of who typed the code or agreed. */
+            account_id: string;
+            display: string;
+        };
         ProxyGrant: {
             /** @description Telephone number or e-mail address of the personal account of who is to act. */
             contact: string;
@@ -6135,6 +6333,22 @@ export interface components {
             until: string;
             /** Format: date-time */
             ended_at?: string | null;
+            /** @description `in-force`, `waiting` for the patient's code or a second person, `over`. */
+            state: string;
+            /** @description Account of who wrote it down, where somebody did, and her name. */
+            asked_by?: string | null;
+            asked_by_display?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was written down.
+             */
+            asked_at: string;
+            /**
+             * Format: date-time
+             * @description Of one that waits: when it is over.
+             */
+            waits_until?: string | null;
+            confirmed?: components["schemas"]["ProxyConfirmed"] | null;
         };
         /** @description How good the connection of one side was over the last seconds. */
         Quality: {
@@ -12785,6 +12999,98 @@ export interface operations {
             };
         };
     };
+    list_waiting_proxies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    send_proxy_code: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyCodeSent"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    confirm_proxy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProxyConfirmation"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProxyRow"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     end_proxy: {
         parameters: {
             query?: never;
@@ -13050,6 +13356,68 @@ export interface operations {
             };
         };
     };
+    show_given: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmergencyGiven"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_given_care: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CareDecision"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     show_rights: {
         parameters: {
             query?: never;
@@ -13275,8 +13643,10 @@ export interface operations {
             query?: {
                 /** @description Only what the caller has not seen. */
                 unseen?: boolean;
-                /** @description 1 to 200; 50 if not given. */
+                /** @description 1 to 100; 50 if not given. */
                 limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -13291,6 +13661,64 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["NoticeList"];
                 };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    count_notices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NoticeCount"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    see_notices: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoticesSeen"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Any error */
             default: {

@@ -275,7 +275,7 @@ impl Job {
         else {
             return Err(tx.conflict().into());
         };
-        self.links(tx, &put.key, &put.links)?;
+        super::care::follow(tx, &self.ctx, &put.key, &put.links, self.now)?;
         crate::rights::derived::after_write(
             tx,
             Some(self.writer(&put.key)),
@@ -303,7 +303,7 @@ impl Job {
 
     fn created(&self, tx: &mut dyn Tx, put: &Put, written: resource::Written) -> Result<Written, Error> {
         if !put.links.is_empty() {
-            self.links(tx, &put.key, &put.links)?;
+            super::care::follow(tx, &self.ctx, &put.key, &put.links, self.now)?;
         }
         crate::rights::derived::after_write(tx, Some(self.writer(&put.key)), put, written.rid, None)?;
         self.record(tx, "create", &put.key, &put.patients)?;
@@ -372,7 +372,7 @@ impl Job {
         let Some(written) = resource::delete(tx, key, current.version, &old, self.now)? else {
             return Err(tx.conflict().into());
         };
-        self.links(tx, key, &[])?;
+        super::care::follow(tx, &self.ctx, key, &[], self.now)?;
         crate::rights::derived::after_delete(tx, key)?;
         self.record(tx, "delete", key, &current.patients)?;
         self.announce(tx, "resource.deleted", key, &current.patients, &written)?;
@@ -433,24 +433,6 @@ impl Job {
             unchanged: true,
             resource: Some(Arc::new(resource)),
         })
-    }
-
-    /// Who treats whom by this version. Whoever broke the glass does not come into care by writing her own name: what she
-    /// writes of herself ends with the emergency, unless she is in care beyond it.
-    fn links(&self, tx: &mut dyn Tx, source: &ResourceKey, links: &[access::CareLink]) -> Result<(), Error> {
-        let mut links = links.to_vec();
-        let user = self.ctx.user();
-        if let Some((user, own)) = user.and_then(|user| Some((user, user.practitioner.as_ref()?))) {
-            for link in links.iter_mut().filter(|link| link.practitioner == own.id) {
-                let running = user.standing.emergencies_at(self.now).filter(|e| e.patient == link.patient);
-                let Some(end) = running.map(|emergency| emergency.until).max() else { continue };
-                let patient = std::slice::from_ref(&link.patient);
-                if store::care_link::in_care(tx, &own.id, patient, end)?.is_empty() {
-                    link.until = Some(link.until.map_or(end, |until| until.min(end)));
-                }
-            }
-        }
-        set_links(tx, source, &links)
     }
 
     fn record(
@@ -528,27 +510,6 @@ fn never_there(key: &ResourceKey, now: Timestamp) -> Written {
         unchanged: true,
         resource: None,
     }
-}
-
-pub(super) fn set_links(
-    tx: &mut dyn Tx,
-    source: &ResourceKey,
-    links: &[access::CareLink],
-) -> Result<(), Error> {
-    if !matches!(source.kind.name(), "Appointment" | "Encounter" | "CareTeam" | "ServiceRequest" | "Patient")
-    {
-        return Ok(());
-    }
-    let links: Vec<store::care_link::Link> = links
-        .iter()
-        .map(|l| store::care_link::Link {
-            practitioner: l.practitioner.clone(),
-            patient: l.patient.clone(),
-            from: l.from,
-            until: l.until,
-        })
-        .collect();
-    Ok(store::care_link::set_for_source(tx, source, &links)?)
 }
 
 pub(super) fn new_version<'a>(

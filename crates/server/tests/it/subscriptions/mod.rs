@@ -2,6 +2,7 @@
 
 mod channels;
 mod hooks;
+mod taken;
 mod topics;
 
 use crate::harness::{Signed, World};

@@ -1,0 +1,14 @@
+//! Four eyes: what one person asks for and another one agrees to.
+
+use crate::{Error, Rule};
+use access::Ctx;
+
+/// The account of the caller, who is somebody else than who asked; whether she may decide at all is the caller's to check.
+/// Errors: `Denied` for who is no person; `Rule` `second-person-needed`.
+pub(crate) fn another(ctx: &Ctx, asked_by: Option<i64>) -> Result<i64, Error> {
+    let account = ctx.user().ok_or(Error::Denied)?.account;
+    if asked_by == Some(account) {
+        return Err(Error::Rule(Rule::new("second-person-needed", "Somebody else must agree to this.")));
+    }
+    Ok(account)
+}
