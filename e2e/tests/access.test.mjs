@@ -77,6 +77,9 @@ after(async () => {
   application?.close();
 });
 
+/** What the bell opens. */
+const notices = (page) => page.getByRole('region', { name: 'Notices' });
+
 /** A child that the desk registers. */
 async function child(family) {
   const made = await api('POST', 'patients?confirm_new=true', staff.desk, { given: 'Baraka', family, birth_date: '2020-05-06', sex: 'male' });
@@ -206,23 +209,37 @@ test('from a closed chart to the review', { timeout: 240_000 }, async () => {
     await shoot(doctor.page, 'emergency-running');
     await sms(grace.phone, /opened in an emergency/);
   });
+  await step('what she writes meanwhile lets a colleague in, until it is over', async () => {
+    await put(staff.other, {
+      resourceType: 'CareTeam',
+      status: 'active',
+      subject: { reference: `Patient/${grace.id}` },
+      participant: [{ member: { reference: `Practitioner/${staff.provider}` } }]
+    });
+    assert.equal((await call('GET', `/api/v1/patients/${grace.id}/chart`, staff.doctor)).status, 200);
+  });
   await step('ended, the chart is closed at once', async () => {
     await doctor.page.getByRole('button', { name: 'End now' }).click();
     await doctor.page.getByText(`The chart of ${grace.name} is closed to you`).waitFor();
     assert.notEqual((await call('GET', `/api/v1/patients/${grace.id}/chart`, staff.other)).status, 200);
+    assert.notEqual((await call('GET', `/api/v1/patients/${grace.id}/chart`, staff.doctor)).status, 200);
   });
   const officer = await person(browser, DESK);
   await signIn(officer.page, 'privacy');
   await step('the privacy officer is told of it, finds it, sees what was read, and decides', async () => {
     await officer.page.goto('/admin');
-    const news = officer.page.getByRole('region', { name: 'News for you' });
-    const told = news.getByRole('listitem').filter({ hasText: 'Somebody opened a closed record in an emergency.' });
+    const bell = officer.page.getByRole('button', { name: /^Notices, \d+ new$/ });
+    await bell.click();
+    const told = notices(officer.page).getByRole('listitem').filter({ hasText: 'Somebody opened a closed record in an emergency.' });
     await told.first().waitFor();
-    await accessible(officer.page, 'news for the privacy officer');
-    await shoot(officer.page, 'officer-news');
-    const before = await told.count();
-    await told.first().getByRole('button', { name: /^Seen:/ }).click();
-    await until('a notice that was seen goes', async () => (await told.count()) === before - 1);
+    await accessible(officer.page, 'notices of the privacy officer');
+    await shoot(officer.page, 'officer-notices');
+    const unseen = told.getByRole('button', { name: /^Seen:/ });
+    const before = await unseen.count();
+    await unseen.first().click();
+    await until('a notice that was seen is no longer new', async () => (await unseen.count()) === before - 1);
+    await told.first().getByRole('link').click();
+    await officer.page.waitForURL('**/admin/emergencies/*');
     await officer.page.goto('/admin/emergencies');
     const row = officer.page.getByRole('row', { name: new RegExp(grace.name) });
     await row.waitFor();
@@ -231,6 +248,9 @@ test('from a closed chart to the review', { timeout: 240_000 }, async () => {
     await row.getByRole('link').click();
     await officer.page.getByText('Found unconscious at the gate').waitFor();
     await officer.page.getByRole('cell', { name: /Allergies/ }).first().waitFor();
+    const let_in = officer.page.getByRole('listitem').filter({ hasText: staff.doctorName });
+    await let_in.getByText(/^Ended/).waitFor();
+    await let_in.getByText(new RegExp(`Written by ${staff.otherName}`)).waitFor();
     await accessible(officer.page, 'one review');
     await shoot(officer.page, 'emergency-review');
     await officer.page.getByRole('radio', { name: /^Not justified/ }).check();
@@ -443,4 +463,94 @@ test('a mother acts for her child until it ends', { timeout: 240_000 }, async ()
     assert.equal(await mother.page.getByText(baraka).count(), 0);
   });
   assert.deepEqual([...desk.errors, ...mother.errors], []);
+});
+
+test('a grant for an adult waits for her code, or for a second person', { timeout: 240_000 }, async () => {
+  const rehema = await patient(6, 'Rehema', `Kato${RUN}`);
+  const sister = await patient(7, 'Salama', `Kato${RUN}`);
+  const desk = await person(browser, DESK);
+  await signIn(desk.page, 'reception');
+  const dialog = desk.page.getByRole('dialog');
+  const actsFor = async () => (await api('GET', 'me/acting-for', (await signedIn(sister.login, SECRET)).token)).items.length;
+  const give = async () => {
+    await desk.page.getByRole('button', { name: 'Give access' }).click();
+    await dialog.getByText(/It opens nothing yet/).waitFor();
+    await dialog.getByLabel('Their phone number or e-mail').fill(sister.login);
+    await dialog.getByLabel('Their family name').fill(sister.family);
+    await dialog.getByRole('button', { name: 'Give access' }).click();
+    await desk.page.getByText('Not in force yet.').waitFor();
+  };
+  await step('the desk writes it down, and nothing is open', async () => {
+    await desk.page.goto(`/desk/patients/${rehema.id}`);
+    await give();
+    assert.equal(await actsFor(), 0);
+    await stands(desk.page);
+    await accessible(desk.page, 'a grant that waits');
+    await desk.page.getByText('Not in force yet.').scrollIntoViewIfNeeded();
+    await shoot(desk.page, 'proxy-waits');
+  });
+  await step('a wrong code is refused', async () => {
+    await desk.page.getByRole('button', { name: /^Send a code to the patient/ }).click();
+    await desk.page.getByText(/A code was sent to/).waitFor();
+    await desk.page.getByRole('button', { name: 'Confirm with the code' }).click();
+    await desk.page.getByRole('link', { name: 'Enter the six digits' }).waitFor();
+    await desk.page.getByLabel('Code that the patient tells you').fill('000000');
+    await desk.page.getByRole('button', { name: 'Confirm with the code' }).click();
+    await desk.page.getByText('The code is not right.').first().waitFor();
+    await stands(desk.page);
+    // The bar at the top covers half of a button where the page was scrolled to what is wrong.
+    await desk.page.evaluate(() => scrollTo(0, 0));
+    await accessible(desk.page, 'the patient’s code');
+    await desk.page.getByLabel('Code that the patient tells you').scrollIntoViewIfNeeded();
+    await shoot(desk.page, 'proxy-code');
+  });
+  await step('her own code puts it in force, with the evidence', async () => {
+    const { text } = await sms(rehema.phone, /lets .* act for you/);
+    await desk.page.getByLabel('Code that the patient tells you').fill(/\b\d{6}\b/.exec(text)[0]);
+    await desk.page.getByRole('button', { name: 'Confirm with the code' }).click();
+    await desk.page.getByText(`${sister.name} can act from now on`).waitFor();
+    await desk.page.getByText(/confirmed by the patient with a code/).waitFor();
+    assert.equal(await actsFor(), 1);
+    await shoot(desk.page, 'proxy-confirmed');
+  });
+  const officer = await person(browser, DESK);
+  await step('or a second person says so, who hears of it by the bell', async () => {
+    await desk.page.getByRole('button', { name: `End the access of ${sister.name}` }).click();
+    await dialog.getByRole('button', { name: 'End now' }).click();
+    await desk.page.getByText(`${sister.name} has no access any more`).waitFor();
+    await give();
+    await desk.page.getByText(/Or ask a colleague/).waitFor();
+    assert.equal(await desk.page.getByRole('button', { name: /^Confirm as the second person/ }).count(), 0);
+    await signIn(officer.page, 'privacy');
+    await officer.page.goto('/admin');
+    await officer.page.getByRole('button', { name: /^Notices, \d+ new$/ }).click();
+    await notices(officer.page).getByRole('link', { name: /Somebody is to act for a patient/ }).first().click();
+    await officer.page.waitForURL('**/admin/grants');
+    const row = officer.page.getByRole('listitem').filter({ hasText: rehema.name });
+    await row.waitFor();
+    await accessible(officer.page, 'grants that wait');
+    await shoot(officer.page, 'grants');
+    await row.getByRole('button', { name: /^Confirm as the second person/ }).click();
+    await officer.page.getByText(`${sister.name} can act from now on`).waitFor();
+    assert.equal(await actsFor(), 1);
+  });
+  await step('the one who asked, and the patient, read that it holds', async () => {
+    await desk.page.goto('/desk');
+    await desk.page.getByRole('button', { name: /^Notices, \d+ new$/ }).click();
+    await notices(desk.page).getByText('The right to act that you wrote down was confirmed and is in force.').first().waitFor();
+    const phone = await person(browser, PHONE);
+    await signIn(phone.page, rehema.login, SECRET);
+    await phone.page.waitForURL('**/home');
+    const bell = phone.page.getByRole('button', { name: /^Notices, \d+ new$/ });
+    await bell.focus();
+    await phone.page.keyboard.press('Enter');
+    await notices(phone.page).getByText(/The clinic let somebody act for you/).first().waitFor();
+    await accessible(phone.page, 'notices of a patient');
+    await shoot(phone.page, 'patient-notices');
+    await notices(phone.page).getByRole('button', { name: 'All seen' }).click();
+    await phone.page.getByRole('button', { name: 'Notices', exact: true }).waitFor();
+    await phone.page.keyboard.press('Escape');
+    await notices(phone.page).waitFor({ state: 'hidden' });
+    assert.deepEqual([...desk.errors, ...officer.errors, ...phone.errors], []);
+  });
 });

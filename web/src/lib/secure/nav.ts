@@ -12,6 +12,7 @@ import ScrollText from '$lib/icons/scroll-text';
 import ShieldAlert from '$lib/icons/shield-alert';
 import ShieldCheck from '$lib/icons/shield-check';
 import Tags from '$lib/icons/tags';
+import Users from '$lib/icons/users';
 import UsersRound from '$lib/icons/users-round';
 import type { Role } from '$lib/api/types';
 import { t } from '$lib/i18n/index.svelte';
@@ -38,6 +39,7 @@ export function adminItems(): NavItem[] {
     [CHIEF, { href: '/admin/apps', label: t('nav.apps'), icon: LayoutGrid, under: true, group: protection }],
     [WATCH, { href: '/admin/audit', label: t('nav.audit'), icon: ScrollText, under: true, group: privacy }],
     [OFFICER, { href: '/admin/emergencies', label: t('nav.emergencies'), short: t('nav.emergencies_short'), icon: ShieldAlert, under: true, group: privacy }],
+    [OFFICER, { href: '/admin/grants', label: t('nav.grants'), short: t('nav.grants_short'), icon: Users, group: privacy }],
     [WATCH, { href: '/admin/privacy', label: t('nav.privacy'), short: t('nav.privacy_short'), icon: ShieldCheck, under: true, group: privacy }],
     [RUN, { href: '/admin/backups', label: t('nav.backups'), icon: HardDrive, under: true, group: system }],
     [RUN, { href: '/admin/jobs', label: t('nav.jobs'), icon: ListTodo, group: system }],

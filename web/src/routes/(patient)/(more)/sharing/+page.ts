@@ -2,6 +2,6 @@ import { acting } from '$lib/access/acting.svelte';
 import { i18n } from '$lib/i18n/index.svelte';
 
 export async function load({ parent }) {
-  await Promise.all([parent(), i18n.need('access', 'notice')]);
+  await Promise.all([parent(), i18n.need('access')]);
   if (acting.all.length === 0) await acting.start();
 }
