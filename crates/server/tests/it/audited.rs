@@ -55,12 +55,10 @@ const NO_RECORD: &[&str] = &[
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("post", "/api/v1/appointments/{id}/no-show", "after the visit's time: care booking"),
     ("post", "/api/v1/cashier/unallocated/{key}/allocate", "money without a bill: payments"),
-    ("get", "/api/v1/duplicates", "record registration, no duplicates here"),
     ("post", "/api/v1/duplicates/{task_id}/resolve", "record registration"),
     ("post", "/api/v1/privacy/requests/{id}/approve", "when retention is over: record subject"),
     ("post", "/api/v1/privacy/requests/{id}/carry-out", "record subject"),
     ("delete", "/api/v1/privacy/copies/{id}", "gives up one's own copy, and shows nobody's record"),
-    ("get", "/api/v1/verify/{token}", "whoever holds the paper; says no more than the paper"),
     ("get", "/fhir/R4/$bulk/{job}/{file}", "bulk"),
     ("get", "/ws", "live"),
     ("get", "/ws/consultation/{id}", "reach consult"),
