@@ -63,7 +63,7 @@ fn datagrams() -> Vec<Vec<u8>> {
         .address(attribute::XOR_PEER_ADDRESS, std::net::SocketAddr::from(([10, 0, 0, 1], 9)))
         .finish(Some(&[7; 16]));
     let channel = b"\x40\x01\0\x04abcd".to_vec();
-    let names = [&b"\0600:7"[..], b"\x00-9223372036854775808:x", b"\x000-0123456789abcdef"];
+    let names = [&b"\x00600:7"[..], b"\x00-9223372036854775808:x", b"\x000-0123456789abcdef"];
     let mut seeds = vec![allocate, channel];
     seeds.extend(names.iter().map(|name| name.to_vec()));
     seeds

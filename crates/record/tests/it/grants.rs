@@ -150,7 +150,7 @@ async fn the_patients_code_puts_a_grant_in_force() {
         assert!(record.read(&bench.system(), &related).await.is_ok());
         let confirmed = given.confirmed.unwrap();
         assert_eq!((confirmed.way, confirmed.by, confirmed.at), (Way::PatientCode, 4, given.from));
-        assert_eq!(record.proxies(&desk, "ruth").await.unwrap(), [given.clone()]);
+        assert_eq!(record.proxies(&desk, "ruth").await.unwrap(), std::slice::from_ref(&given));
         assert_eq!(sms(&bench).await.1, "proxy.granted");
         let used = record.confirm_proxy_by_code(&desk, asked.id, &right);
         assert_eq!(error(used).await, "Duplicate already-settled");

@@ -219,10 +219,8 @@ impl Trail {
                     }
                 }
             }
-            403 => {
-                if !answer.rows.iter().any(|row| row.outcome != "success") {
-                    self.wrong.push(format!("{who} {what}: refused, and no event says so"));
-                }
+            403 if answer.rows.iter().all(|row| row.outcome == "success") => {
+                self.wrong.push(format!("{who} {what}: refused, and no event says so"));
             }
             500.. => self.wrong.push(format!("{who} {what}: {}", answer.status)),
             _ => {}
