@@ -43,8 +43,8 @@ check('patient first load (entry)/sign-in/+page', 51, first(['(entry)/sign-in/+p
 const landed = first(['(entry)/sign-in/+page'], ['core', 'entry']);
 check('then registration, beyond it', 7, minus(first(['(entry)/register/+page'], ['core', 'entry', 'register']), landed));
 check('then home, beyond it', 16, minus(first(['(patient)/home/+page'], ['core', 'home']), landed));
-// Cold, signed in and without the service worker's copy: rare, and still more than the 50 kB aimed at.
-check('home without a visit before', 60, first(['(patient)/home/+page'], ['core', 'home']));
+// Cold, signed in and without the service worker's copy: rare, and still more than the 50 kB aimed at. Grows with the table too.
+check('home without a visit before', 61, first(['(patient)/home/+page'], ['core', 'home']));
 
 const base = first(['(entry)/sign-in/+page'], ['core', 'entry']);
 const portals = new Map();
