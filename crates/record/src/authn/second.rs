@@ -400,7 +400,7 @@ impl Record {
     }
 
     /// A signed-in person shows again who she is: by her second factor, or by her password if she has none; only by a
-    /// passkey if her role asks for one.
+    /// passkey if her role asks for one and she has one.
     /// Errors: `Rule` `second-factor-wrong`, `password-wrong`; `StepUpNeeded` when another factor is needed;
     /// `Throttled`; `Unauthenticated`.
     pub async fn step_up(&self, ctx: &Ctx, proof: Proof, from: &Origin) -> Result<(), Error> {
@@ -410,11 +410,9 @@ impl Record {
         let lane = self.lane_of(&account, from).await?;
         let policy = self.security_policy().await?;
         // What is not enough to sign in is not enough to go on.
-        if policy.needs_passkey(&account.roles) && !matches!(proof, Proof::Passkey(_)) {
-            return Err(Error::StepUpNeeded {
-                factors: shown_by(&policy, &account),
-                minutes: super::SENSITIVE_MINUTES,
-            });
+        let counting = shown_by(&policy, &account);
+        if counting == [Factor::Passkey] && !matches!(proof, Proof::Passkey(_)) {
+            return Err(Error::StepUpNeeded { factors: counting, minutes: super::SENSITIVE_MINUTES });
         }
         let factor = match proof {
             Proof::Password(password) if account.factors.is_empty() => {
@@ -491,9 +489,10 @@ impl Record {
     }
 }
 
-/// The second factors that count for an account by the clinic's rules.
+/// The second factors of an account that count by the clinic's rules. Until somebody of a role that passkeys are asked of
+/// has made one, it is what she has: all that her session may do then is to make it.
 pub(super) fn shown_by(policy: &super::SecurityPolicy, account: &Account) -> Vec<Factor> {
-    match policy.needs_passkey(&account.roles) {
+    match policy.needs_passkey(&account.roles) && account.factors.contains(&Factor::Passkey) {
         true => vec![Factor::Passkey],
         false => account.factors.clone(),
     }

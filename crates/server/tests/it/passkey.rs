@@ -153,5 +153,9 @@ async fn where_only_passkeys_count_nothing_else_opens() {
     let mut other = authenticator(&world, 7);
     assert_eq!(enrol(&with_totp, &mut other).await.0, 200);
     assert_eq!(with_totp.get("/api/v1/admin/users").await.0, 200);
+    // The first one of who has nothing but the password that she signed in with.
+    let mut first = authenticator(&world, 9);
+    assert_eq!(enrol(&with_password, &mut first).await.0, 200);
+    assert_eq!(with_password.get("/api/v1/admin/users").await.0, 200);
     world.stop().await;
 }
