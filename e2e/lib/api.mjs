@@ -86,6 +86,22 @@ export async function openAlways(kind, settings, token, provider) {
   await api('PUT', `providers/${provider}/schedule`, token, { kinds, version: schedule.version });
 }
 
+/** A visit in person at this doctor, booked by the desk for today or tomorrow: with the next time that is free, or with the last (`late`), for who only comes into care by it. */
+export async function bookedInPerson(doctor, provider, desk, patientId, late = false) {
+  await openAlways('in-person', { slot_minutes: 10, lead_minutes: 0 }, doctor, provider);
+  const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
+  const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, desk);
+  const slots = free.days.flatMap((day) => day.slots);
+  for (const { start } of late ? slots.slice(-40) : slots.slice(0, 40)) {
+    const visit = { provider_id: provider, kind: 'in-person', start, reason: 'Cough for three days', patient_id: patientId };
+    const booked = await call('POST', '/api/v1/appointments', desk, visit);
+    if (booked.status === 201) return booked.json;
+    // Somebody was quicker, or has a visit at that very time.
+    assert.match(booked.text, /slot-taken|patient-busy|slot-not-offered/);
+  }
+  return assert.fail('no free time');
+}
+
 /** RFC 6238 with SHA-1, six digits, 30 s, `ahead` steps from now. */
 export function totp(base32, ahead = 0) {
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { pageApi } from '../lib/account.mjs';
-import { api, call, openAlways, registered, signedIn } from '../lib/api.mjs';
+import { api, bookedInPerson, call, openAlways, registered, signedIn } from '../lib/api.mjs';
 import { Application } from '../lib/application.mjs';
 import { DESK, DOCTOR, OTHER_DOCTOR, PASSWORD, PHONE, URL_BASE, accessible, openBrowser, person, shoot, signIn, sms, until, step, stands } from '../lib/world.mjs';
 
@@ -27,26 +27,6 @@ const fhir = (path, token) => call('GET', `/fhir/R4/${path}`, token);
 
 const patient = (number, given, family) =>
   registered({ phone: `2547${String(30_000_000 + RUN * 10 + number).padStart(8, '0')}`, given, family, password: SECRET });
-const IN_PERSON = { slot_minutes: 10, lead_minutes: 0 };
-/** Somebody who treats her: a visit in person is booked. */
-async function inCare(doctor, provider, patientId) {
-  await openAlways('in-person', IN_PERSON, doctor, provider);
-  const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
-  const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, staff.desk);
-  for (const { start } of free.days.flatMap((day) => day.slots).slice(0, 40)) {
-    const booked = await call('POST', '/api/v1/appointments', staff.desk, {
-      provider_id: provider,
-      kind: 'in-person',
-      start,
-      reason: 'Cough for three days',
-      patient_id: patientId
-    });
-    if (booked.status === 201) return booked.json;
-    assert.match(booked.text, /slot-taken|patient-busy|slot-not-offered/);
-  }
-  assert.fail('no free time');
-}
-
 before(async () => {
   browser = await openBrowser();
   application = await Application.open();
@@ -151,7 +131,7 @@ test('an application asks, reads, and is shut out again', { timeout: 240_000 }, 
 
 test('a doctor opens an application from the chart', { timeout: 240_000 }, async () => {
   const zuhura = await patient(2, 'Zuhura', `Mwangi${RUN}`);
-  await inCare(staff.doctor, staff.provider, zuhura.id);
+  await bookedInPerson(staff.doctor, staff.provider, staff.desk, zuhura.id, true);
   const { page, context, errors } = await person(browser, DESK);
   await signIn(page, DOCTOR);
   await page.goto(`/clinic/patients/${zuhura.id}`);
@@ -281,8 +261,8 @@ test('from a closed chart to the review', { timeout: 240_000 }, async () => {
 
 test('a consent holds at once, and so does its end', { timeout: 240_000 }, async () => {
   const neema = await patient(4, 'Neema', `Achieng${RUN}`);
-  await inCare(staff.doctor, staff.provider, neema.id);
-  await inCare(staff.other, staff.otherProvider, neema.id);
+  await bookedInPerson(staff.doctor, staff.provider, staff.desk, neema.id, true);
+  await bookedInPerson(staff.other, staff.otherProvider, staff.desk, neema.id, true);
   const about = { subject: { reference: `Patient/${neema.id}` } };
   const sealed = await put(staff.doctor, { resourceType: 'Condition', ...about, code: { coding: [{ system: ICD, code: 'B20' }] } });
   const plain = await put(staff.doctor, {
@@ -417,7 +397,7 @@ test('a mother acts for her child until it ends', { timeout: 240_000 }, async ()
     }
   });
   await step('she books a visit for the child', async () => {
-    await openAlways('in-person', IN_PERSON, staff.doctor, staff.provider);
+    await openAlways('in-person', { slot_minutes: 10, lead_minutes: 0 }, staff.doctor, staff.provider);
     await mother.page.goto('/book');
     await mother.page.getByRole('link', { name: /General practice/ }).click();
     await mother.page.locator(`a[href*="${staff.provider}"]`).click();

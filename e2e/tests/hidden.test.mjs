@@ -2,7 +2,7 @@
 // empty field, a raw code or the fact itself; the patient sees it all.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { api, openAlways, registered, signedIn } from '../lib/api.mjs';
+import { api, bookedInPerson, registered, signedIn } from '../lib/api.mjs';
 import { DESK, DOCTOR, OTHER_DOCTOR, PHONE, accessible, openBrowser, person, shoot, signIn, step } from '../lib/world.mjs';
 
 const RUN = Date.now() % 100_000;
@@ -15,25 +15,11 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** A visit in person at this doctor, booked by the desk. */
-async function booked(session, desk, patientId) {
-  const provider = session.user.practitioner_id;
-  await openAlways('in-person', { slot_minutes: 10, lead_minutes: 0 }, session.token, provider);
-  const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
-  const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, desk);
-  for (const { start } of free.days.flatMap((day) => day.slots).slice(0, 40)) {
-    const made = await api('POST', 'appointments', desk, { provider_id: provider, kind: 'in-person', start, reason: 'Cough for three days', patient_id: patientId })
-      .catch((error) => assert.match(error.message, /slot-taken|patient-busy|slot-not-offered/));
-    if (made) return made.id;
-  }
-  return assert.fail('no free time');
-}
-
 test('a sealed diagnosis and a sealed medicine are hidden from another doctor, and said to be', { timeout: 240_000 }, async () => {
   const [first, second, desk] = [await signedIn(DOCTOR), await signedIn(OTHER_DOCTOR), (await signedIn('reception')).token];
   const sifa = await registered({ phone: `2547${String(50_000_000 + RUN * 10).padStart(8, '0')}`, given: 'Sifa', family: `Njeri${RUN}`, password: SECRET });
-  const visit = await booked(first, desk, sifa.id);
-  await booked(second, desk, sifa.id);
+  const { id: visit } = await bookedInPerson(first.token, first.user.practitioner_id, desk, sifa.id);
+  await bookedInPerson(second.token, second.user.practitioner_id, desk, sifa.id, true);
   await api('POST', 'consultations', first.token, { appointment_id: visit });
   await api('POST', `consultations/${visit}/start`, first.token, {});
   await api('PUT', `consultations/${visit}/note`, first.token, {
