@@ -141,16 +141,6 @@ pub fn phone(person: &Value) -> Option<&str> {
         .and_then(|t| text(t, "/value"))
 }
 
-/// BCP-47 language the person prefers.
-pub fn language(person: &Value) -> Option<&str> {
-    let all = array(person, "communication");
-    let preferred = all.iter().find(|c| c.get("preferred") == Some(&Value::Bool(true)));
-    preferred.or(all.first()).and_then(|c| {
-        // Patient.communication.language is a concept, Practitioner.communication is one itself.
-        text(c, "/language/coding/0/code").or_else(|| text(c, "/coding/0/code"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

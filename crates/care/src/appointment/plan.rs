@@ -134,7 +134,8 @@ pub fn plan_book(booking: &Booking, snapshot: &BookSnapshot<'_>) -> Result<Chang
         "participant",
         json!([actor(&patient_key, &patient_name), actor(&provider_key, &provider_name)]),
     );
-    let language = booking.language.as_deref().or_else(|| element::language(patient.value())).unwrap_or("en");
+    let language =
+        booking.language.as_deref().or_else(|| record::authn::language_of(patient.value())).unwrap_or("en");
     let language = Language::of(language);
     let extension = json!({"url": LANGUAGE, "valueCode": language.code()});
     set_extension(appointment.value_mut(), LANGUAGE, Some(extension));
@@ -313,7 +314,8 @@ pub(crate) fn message(
     now: Timestamp,
 ) {
     let Some(phone) = element::phone(patient.value()) else { return };
-    let language = facts.language.as_deref().or_else(|| element::language(patient.value())).unwrap_or("en");
+    let language =
+        facts.language.as_deref().or_else(|| record::authn::language_of(patient.value())).unwrap_or("en");
     let language = Language::of(language);
     let words = VisitFacts {
         clinic: &clinic.name,

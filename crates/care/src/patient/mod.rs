@@ -182,7 +182,7 @@ impl Patient {
             record_number: row.record_number,
             phone: row.phone,
             email: contact("email"),
-            language: element::language(value).unwrap_or("en").to_owned(),
+            language: record::authn::language_of(value).unwrap_or("en").to_owned(),
             address: PatientAddress {
                 county: part("/district").or_else(|| part("/state")),
                 town: part("/city"),

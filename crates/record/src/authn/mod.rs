@@ -321,5 +321,14 @@ pub fn phone_e164(text: &str) -> Option<String> {
     wire::phone::parse(text, COUNTRY).ok()
 }
 
+/// BCP-47 language that a Patient or Practitioner prefers.
+pub fn language_of(person: &serde_json::Value) -> Option<&str> {
+    let all = person.get("communication")?.as_array()?;
+    let preferred = all.iter().find(|one| one["preferred"] == true).or(all.first())?;
+    // Patient.communication.language is a concept, Practitioner.communication is one itself.
+    let code = ["/language/coding/0/code", "/coding/0/code"].iter().find_map(|at| preferred.pointer(at))?;
+    code.as_str()
+}
+
 /// Where the clinic is, for numbers written without a country code.
 const COUNTRY: &str = "KE";

@@ -3,7 +3,7 @@
 
 use super::RightsEffect;
 use super::proxy::{Basis, FRESH_MINUTES};
-use crate::authn::{CodeSent, Sending, Text};
+use crate::authn::{CodeSent, Sending, Text, language_of};
 use crate::write::Request;
 use crate::{Effect, Error, Record, Rule};
 use access::policy::{self, Capability};
@@ -11,6 +11,7 @@ use access::{Ctx, Role};
 use fhir::{Resource, ResourceKey, TypeId};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use store::account::Account;
 use store::audit::Outcome;
 use store::proxy::{Confirmed, Proxy, Way};
 use uuid::Uuid;
@@ -119,17 +120,23 @@ impl Record {
             .await?;
         let acts = acts.filter(|account| !account.disabled).ok_or(Error::NotFound)?;
         let owner = owners.into_iter().find(|account| !account.disabled && account.phone.is_some());
-        let phone = match owner.as_ref().and_then(|account| account.phone.clone()) {
-            Some(phone) => phone,
-            None => known_phone(&self.versions_of(&patient).await?, self.now()).ok_or_else(|| {
-                let text = "The clinic has no number of this patient that it has known for a week.";
-                Error::Rule(Rule::new("phone-unknown", text))
-            })?,
+        let own = |account: &Account| Some((account.phone.clone()?, account.language.clone()));
+        let (phone, language) = match owner.as_ref().and_then(own) {
+            Some(own) => own,
+            None => {
+                let versions = self.versions_of(&patient).await?;
+                let phone = known_phone(&versions, self.now()).ok_or_else(|| {
+                    let text = "The clinic has no number of this patient that it has known for a week.";
+                    Error::Rule(Rule::new("phone-unknown", text))
+                })?;
+                let current = versions.first().and_then(|(_, patient)| language_of(patient.value()));
+                (phone, current.unwrap_or("en").to_owned())
+            }
         };
         let sending = Sending {
             purpose: PURPOSE,
             phone,
-            language: owner.as_ref().map_or_else(|| "en".to_owned(), |account| account.language.clone()),
+            language,
             payload: json!({"proxy": proxy.id.to_string(), "acting": acts.display}),
             account: owner.map(|account| account.id),
             text: Text::Acting(acts.display),
@@ -150,8 +157,7 @@ impl Record {
         let Some((resource, _)) = self.load(&system, &patient).await? else { return Err(Error::NotFound) };
         let acts = proxy.account;
         let account = self.reading(move |tx| Ok(store::account::load(tx, acts)?)).await?;
-        let fits =
-            |a: &store::account::Account| !a.disabled && !a.roles.iter().any(|role: &Role| role.is_staff());
+        let fits = |a: &Account| !a.disabled && !a.roles.iter().any(|role: &Role| role.is_staff());
         let account = account.filter(fits).ok_or(Error::NotFound)?;
         let by = ctx.user().ok_or(Error::Denied)?.account;
         let proxy = Proxy {

@@ -274,7 +274,8 @@ impl Record {
             crate::authn::phone_e164(phone)
         };
         let Some(phone) = account.and_then(|a| a.phone.clone()).or_else(of_record) else { return Ok(None) };
-        let language = account.map_or("en", |a| a.language.as_str());
+        let of_record = || crate::authn::language_of(resource.value()).unwrap_or("en");
+        let language = account.map_or_else(of_record, |a| a.language.as_str());
         let body = match (template, language.split('-').next().unwrap_or_default()) {
             ("proxy.granted", "sw") => {
                 "Kituo chako kimemruhusu mtu kukuwakilisha kwenye rekodi yako ya afya. Tazama nani kwenye akaunti yako, au uliza kituo chako."

@@ -61,9 +61,6 @@ impl Record {
         let (State::Approved, Some(approved_by)) = (request.state, request.approved_by) else {
             return Err(refuse("not-approved", "A privacy officer must agree to it first.", ""));
         };
-        if approved_by == by {
-            return Err(refuse("second-person-needed", "Somebody else must carry it out.", ""));
-        }
         let law = law::erasure_law(self.region()).to_owned();
         self.erase(ctx, &request.patient, Some(id), approved_by, by, law).await
     }
@@ -77,9 +74,6 @@ impl Record {
         let Some(approved_by) = due.approved_by else {
             return Err(refuse("not-approved", "A privacy officer must agree to it first.", ""));
         };
-        if approved_by == by {
-            return Err(refuse("second-person-needed", "Somebody else must carry it out.", ""));
-        }
         self.erase(ctx, patient, None, approved_by, by, due.law).await
     }
 
@@ -92,6 +86,9 @@ impl Record {
         carried_out_by: i64,
         law: String,
     ) -> Result<Erasure, Error> {
+        if approved_by == carried_out_by {
+            return Err(refuse("second-person-needed", "Somebody else must carry it out.", ""));
+        }
         let erasure = Erasure {
             patient: patient.to_owned(),
             at: self.now(),

@@ -69,35 +69,18 @@ pub(super) fn follow(
                 until
             }
             (Some(bound), _) => bound.until,
-            (None, Some((emergency, until))) => {
+            (None, Some((emergency, horizon))) => {
                 if known.is_none() {
                     known = Some(care_link::of_source(tx, source)?);
                 }
-                let same = |one: &&Link| one.practitioner == link.practitioner && one.patient == link.patient;
-                let before = known.iter().flatten().find(same);
-                let most = before.map_or(until, |one| one.until.unwrap_or(Timestamp::MAX).max(until));
-                if before.is_some() && link.until.is_some_and(|until| until <= most) {
+                let Some(until) = new_limit(link, known.as_deref().unwrap_or_default(), horizon) else {
                     continue;
-                }
-                if most == Timestamp::MAX {
-                    continue;
-                }
-                let until = link.until.map_or(most, |until| until.min(most));
-                let practitioner = link.practitioner.clone();
-                let source = source.clone();
-                emergency_care::put(
-                    tx,
-                    &Bound {
-                        source,
-                        practitioner,
-                        emergency,
-                        at: now,
-                        account,
-                        until,
-                        state: State::Bound,
-                        decided: None,
-                    },
-                )?;
+                };
+                let (source, practitioner) = (source.clone(), link.practitioner.clone());
+                let state = State::Bound;
+                let bound =
+                    Bound { source, practitioner, emergency, at: now, account, until, state, decided: None };
+                emergency_care::put(tx, &bound)?;
                 until
             }
             (None, None) => continue,
@@ -106,6 +89,19 @@ pub(super) fn follow(
     }
     links.retain(|link| link.until.is_none_or(|until| until > now));
     Ok(care_link::set_for_source(tx, source, &links)?)
+}
+
+/// Until when care lasts that somebody gives whose own ends at `horizon`; `None` where the resource gave as much before
+/// (`known`), which nobody takes back by writing it.
+fn new_limit(link: &Link, known: &[Link], horizon: Timestamp) -> Option<Timestamp> {
+    let same = |one: &&Link| one.practitioner == link.practitioner && one.patient == link.patient;
+    let before = known.iter().find(same).map(|one| one.until.unwrap_or(Timestamp::MAX));
+    let most = before.map_or(horizon, |before| before.max(horizon));
+    let wanted = link.until.unwrap_or(Timestamp::MAX);
+    match before {
+        Some(_) if wanted <= most => None,
+        _ => Some(wanted.min(most)),
+    }
 }
 
 /// After a reviewer's decision about what the resource gives: as it stands, within the limits of now.

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod backup;
+mod blind;
 mod bulk;
 mod differential;
 mod engine;
