@@ -266,7 +266,9 @@ async fn the_code_goes_to_a_number_that_is_known() {
         let ruth = |phone: Option<&str>| person("ruth", "1980-01-01", phone);
         bench.seed(set(vec![create(ruth(None))])).await;
         let (sister, _) = account(&bench, "sister", vec![Role::Patient]).await;
-        bench.seed(set(vec![update(ruth(Some("+254700000001")), None)])).await;
+        let mut known = ruth(Some("+254700000001"));
+        known["communication"] = json!([{"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": "sw"}]}}]);
+        bench.seed(set(vec![update(known, None)])).await;
         let desk = bench.staff(Role::FrontDesk);
         let asked = record.grant_proxy(&desk, grant("ruth", sister, Basis::PatientChoice)).await.unwrap();
         assert_eq!(error(record.send_proxy_code(&desk, asked.id)).await, "Rule phone-unknown");
@@ -278,6 +280,8 @@ async fn the_code_goes_to_a_number_that_is_known() {
         let desk = fresh(&bench, &desk);
         let asked = record.grant_proxy(&desk, grant("ruth", sister, Basis::PatientChoice)).await.unwrap();
         record.send_proxy_code(&desk, asked.id).await.unwrap();
+        let (body, _) = sms(&bench).await;
+        assert!(!body.contains("act for you"), "in the language of the record, not in English: {body}");
         // Where the patient has an account, the number that she confirmed herself.
         let new = store::account::NewAccount {
             login: None,
