@@ -267,7 +267,8 @@ async fn the_code_goes_to_a_number_that_is_known() {
         bench.seed(set(vec![create(ruth(None))])).await;
         let (sister, _) = account(&bench, "sister", vec![Role::Patient]).await;
         let mut known = ruth(Some("+254700000001"));
-        known["communication"] = json!([{"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": "sw"}]}}]);
+        known["communication"] =
+            json!([{"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": "sw"}]}}]);
         bench.seed(set(vec![update(known, None)])).await;
         let desk = bench.staff(Role::FrontDesk);
         let asked = record.grant_proxy(&desk, grant("ruth", sister, Basis::PatientChoice)).await.unwrap();
