@@ -37,17 +37,17 @@ impl OneTimeCode {
     }
 }
 
-/// Writes a new one, or replaces the one with this id (a resend).
-pub fn put(tx: &mut dyn Tx, code: &OneTimeCode) -> Result<()> {
+/// Writes a new one, or replaces the one with this id (a resend). `false`: that one was used meanwhile and stays so.
+pub fn put(tx: &mut dyn Tx, code: &OneTimeCode) -> Result<bool> {
     let phone = blind::value(tx, PHONE, &code.phone)?;
     let payload = code.payload.to_string();
     let payload = blind::words(tx, PAYLOAD, &payload)?;
-    tx.execute(
+    let put = tx.execute(
         "INSERT INTO one_time_code (id, purpose, phone, code_hash, expires_us, attempts, sends, sent_us, payload, account) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET purpose = excluded.purpose, \
          phone = excluded.phone, code_hash = excluded.code_hash, expires_us = excluded.expires_us, \
          attempts = excluded.attempts, sends = excluded.sends, sent_us = excluded.sent_us, payload = excluded.payload, \
-         account = excluded.account",
+         account = excluded.account WHERE one_time_code.attempts < $11",
         params![
             &code.id,
             &code.purpose,
@@ -58,10 +58,11 @@ pub fn put(tx: &mut dyn Tx, code: &OneTimeCode) -> Result<()> {
             code.sends,
             code.last_sent,
             &*payload,
-            code.account
+            code.account,
+            USED
         ],
     )?;
-    Ok(())
+    Ok(put == 1)
 }
 
 /// Expired ones included: the caller answers differently for those.
@@ -89,14 +90,21 @@ pub fn load(tx: &mut dyn Tx, id: &str) -> Result<Option<OneTimeCode>> {
     )
 }
 
-/// Counts a wrong code; returns the attempts so far. Commit it even though the request fails.
-pub fn count_attempt(tx: &mut dyn Tx, id: &str) -> Result<u32> {
-    let attempts = tx.one(
-        "UPDATE one_time_code SET attempts = attempts + 1 WHERE id = $1 RETURNING attempts",
-        params![id],
-        |row| row.int(0),
-    )?;
-    Ok(attempts.unwrap_or(0) as u32)
+/// Takes one of `most` guesses, before it is looked at: many at once have no more than one after the other. Returns the
+/// guesses so far; `None` where there is no code, none left, or its time is over. Commit it even though the request fails.
+pub fn take_guess(tx: &mut dyn Tx, id: &str, most: u32, now: Timestamp) -> Result<Option<u32>> {
+    let sql = "UPDATE one_time_code SET attempts = attempts + 1 WHERE id = $1 AND attempts < $2 AND expires_us > $3 \
+               RETURNING attempts";
+    let taken = tx.one(sql, params![id, most, now], |row| row.int(0))?;
+    Ok(taken.and_then(|count| u32::try_from(count).ok()))
+}
+
+/// The guess was right: it counts for none.
+pub fn give_guess_back(tx: &mut dyn Tx, id: &str) -> Result<()> {
+    let sql =
+        "UPDATE one_time_code SET attempts = attempts - 1 WHERE id = $1 AND attempts BETWEEN 1 AND $2 - 1";
+    tx.execute(sql, params![id, USED])?;
+    Ok(())
 }
 
 /// Uses the code up. Returns false if someone else just did. The row stays, without what was entered: its sends count

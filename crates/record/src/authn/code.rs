@@ -188,7 +188,9 @@ impl Record {
         self.writing(move |tx| {
             limit(tx, &row, now)?;
             limit_all(tx, now, most)?;
-            store::one_time_code::put(tx, &row)?;
+            if !store::one_time_code::put(tx, &row)? {
+                return Err(Error::NotFound);
+            }
             store::message::insert(tx, &message)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
@@ -204,26 +206,23 @@ impl Record {
         let (key, given) = (id.to_owned(), secret::hash_code(id, code.trim()));
         let found = self
             .writing(move |tx| {
+                let taken = store::one_time_code::take_guess(tx, &key, MAX_GUESSES, now)?;
                 let Some(row) = store::one_time_code::load(tx, &key)? else { return Ok(None) };
                 let right = bool::from(row.code_hash.ct_eq(&given));
-                let attempts = if row.attempts >= MAX_GUESSES || row.expires <= now || right {
-                    row.attempts
-                } else {
-                    store::one_time_code::count_attempt(tx, &key)?
-                };
-                Ok(Some((row, right, attempts)))
+                if right && taken.is_some() {
+                    store::one_time_code::give_guess_back(tx, &key)?;
+                }
+                Ok(Some((row, right, taken)))
             })
             .await?;
-        let Some((row, right, attempts)) = found.filter(|(row, ..)| row.purpose == purpose) else {
+        let Some((row, right, taken)) = found.filter(|(row, ..)| row.purpose == purpose) else {
             return Err(self.guess_decoy(id));
         };
-        if row.attempts >= MAX_GUESSES || row.expires <= now {
-            return Err(expired());
+        match taken {
+            None => Err(expired()),
+            Some(taken) if !right => Err(wrong(MAX_GUESSES.saturating_sub(taken))),
+            Some(_) => Ok(row),
         }
-        if !right {
-            return Err(wrong(MAX_GUESSES - attempts.min(MAX_GUESSES)));
-        }
-        Ok(row)
     }
 
     /// Whether the caller may have another phone, another factor or a copy of the record: not within a day after her

@@ -70,6 +70,28 @@ async fn a_day_of_guesses_counts_fifty_times() {
     .await;
 }
 
+/// Guesses that come at once are counted one after the other.
+#[tokio::test]
+async fn guesses_at_once_are_five_as_well() {
+    each_engine(|bench| async move {
+        let begun = bench.record.begin_registration(&somebody(&bench, 1), form()).await.unwrap();
+        let right = code(&bench).await;
+        let mut guesses = tokio::task::JoinSet::new();
+        for n in 0..40_u32 {
+            let (record, ctx, id) = (bench.record.clone(), somebody(&bench, n), begun.id.clone());
+            let guess = format!("{:06}", (right.parse::<u32>().unwrap() + 1 + n) % 1_000_000);
+            guesses.spawn(async move {
+                let from = Origin::default();
+                matches!(record.confirm_registration(&ctx, &id, &guess, &from).await,
+                    Err(Error::Rule(rule)) if rule.code == "code-wrong")
+            });
+        }
+        let compared = guesses.join_all().await.into_iter().filter(|compared| *compared).count();
+        assert_eq!(compared, 5);
+    })
+    .await;
+}
+
 fn of_number(n: u32) -> NewPatient {
     NewPatient { phone: format!("07{n:08}"), ..form() }
 }

@@ -151,20 +151,28 @@ fn codes_are_counted_and_used_once() {
             account: None,
         };
         let resent = OneTimeCode { sends: 2, last_sent: at(60), ..code.clone() };
-        let (a, b) = (code.clone(), resent.clone());
-        temp.store
-            .write_blocking(move |tx| {
-                one_time_code::put(tx, &a)?;
-                one_time_code::put(tx, &b)
-            })
-            .unwrap();
-        assert_eq!(temp.store.read_blocking(|tx| one_time_code::load(tx, "abc")), Ok(Some(resent)));
-        assert_eq!(temp.store.write_blocking(|tx| one_time_code::count_attempt(tx, "abc")), Ok(1));
-        assert_eq!(temp.store.write_blocking(|tx| one_time_code::count_attempt(tx, "abc")), Ok(2));
+        let put = |code: &OneTimeCode| {
+            let code = code.clone();
+            temp.store.write_blocking(move |tx| one_time_code::put(tx, &code)).unwrap()
+        };
+        assert!(put(&code) && put(&resent));
+        let stored = temp.store.read_blocking(|tx| one_time_code::load(tx, "abc"));
+        assert_eq!(stored, Ok(Some(resent.clone())));
+        let guess = |second: i64| {
+            let now = at(second);
+            temp.store.write_blocking(move |tx| one_time_code::take_guess(tx, "abc", 2, now)).unwrap()
+        };
+        assert_eq!([guess(600), guess(61), guess(61), guess(61)], [None, Some(1), Some(2), None]);
+        temp.store.write_blocking(|tx| one_time_code::give_guess_back(tx, "abc")).unwrap();
+        assert_eq!([guess(61), guess(61)], [Some(2), None]);
         let sent = temp.store.read_blocking(|tx| one_time_code::sent_since(tx, "+254712345678", at(30)));
         assert_eq!(sent, Ok(2));
         assert_eq!(temp.store.write_blocking(|tx| one_time_code::use_up(tx, "abc")), Ok(true));
         assert_eq!(temp.store.write_blocking(|tx| one_time_code::use_up(tx, "abc")), Ok(false));
+        assert!(!put(&resent) && guess(61).is_none(), "what was used stays used, whoever sends it again");
+        temp.store.write_blocking(|tx| one_time_code::give_guess_back(tx, "abc")).unwrap();
+        let used = temp.store.read_blocking(|tx| one_time_code::load(tx, "abc")).unwrap().unwrap();
+        assert!(used.is_used());
         let sent = temp.store.read_blocking(|tx| one_time_code::sent_since(tx, "+254712345678", at(30)));
         assert_eq!(sent, Ok(2), "used codes count among those sent");
     }
