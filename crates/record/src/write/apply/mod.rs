@@ -1,5 +1,6 @@
 //! Inside the transaction: idempotency, versions, policy, references, rows, audit, outbox.
 
+mod again;
 mod allow;
 
 use super::entries::stored_entries;
@@ -119,7 +120,7 @@ impl Job {
         if let Some(idempotency) = &idempotency
             && let Some(replayed) = idempotency.begin(tx, self.now)?
         {
-            return Ok((replayed, None));
+            return Ok((self.seen_again(tx, replayed)?, None));
         }
         for code in &self.request.codes {
             if !store::one_time_code::use_up(tx, code)? {

@@ -70,5 +70,5 @@ async fn document(call: Call) -> Answer {
     let written = committed.written.into_iter().next().and_then(|w| w.resource);
     written
         .map(|resource| Output::Resource(Box::new((*resource).clone())))
-        .ok_or_else(|| Error::Internal("a write without a result".into()).into())
+        .ok_or_else(|| Error::Denied.into())
 }

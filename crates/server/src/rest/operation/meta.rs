@@ -132,7 +132,7 @@ async fn change(call: Call, edit: fn(&mut Vec<Value>, &[Value])) -> Answer {
     let set = ChangeSet { changes: vec![change], ..ChangeSet::default() };
     let committed = call.app.record.write(&call.ctx, set).await?;
     let written = committed.written.into_iter().next().and_then(|w| w.resource);
-    written.map(|r| meta_of(&r)).ok_or_else(|| Error::Internal("a write without a result".into()).into())
+    written.map(|r| meta_of(&r)).ok_or_else(|| Error::Denied.into())
 }
 
 fn meta_of(resource: &Resource) -> Output {
