@@ -4,6 +4,7 @@
 //! Profiles and terminologies are nobody's data: being signed in is enough. What `$validate` looks up behind references
 //! is somebody's: only what the caller may read is there, and what was looked at is audited.
 
+use crate::rights::veil::{Lens, Veil};
 use crate::terminology::{self, Subsumption};
 use crate::{Change, Error, Record};
 use access::policy;
@@ -314,13 +315,14 @@ impl Record {
         advised: Option<&Ctx>,
     ) -> Result<Outcome, Error> {
         let (record, reader) = (self.clone(), advised.cloned());
-        let now = self.now();
+        let (now, lens) = (self.now(), self.lens().await?);
         let found = self.reading(move |tx| {
             let inside = record.inside(tx, now);
             let arena = Arena::new();
             let targets = Targets {
                 inside: &inside,
                 ctx: reader.as_ref(),
+                lens,
                 arena: &arena,
                 base: record.base(),
                 seen: RefCell::default(),
@@ -371,6 +373,7 @@ struct Targets<'i, 't, 'a> {
     inside: &'i Inside<'t>,
     /// Without anybody there is nothing to be read.
     ctx: Option<&'i Ctx>,
+    lens: Lens,
     arena: &'a Arena,
     base: Option<&'i str>,
     seen: RefCell<Seen<'a>>,
@@ -417,19 +420,23 @@ impl<'a> Targets<'_, '_, 'a> {
             return None;
         }
         let now = self.inside.now;
-        let row = self.inside.ask(|tx| {
+        let (stored, patients) = self.inside.ask(|tx| {
             let row = store::resource::load(tx, key)?.filter(|row| !row.deleted);
-            Ok(match row {
-                Some(row) if crate::read::holds(tx, &predicate, key, &row.patients, now)? => Some(row),
-                _ => None,
-            })
+            let Some(row) = row else { return Ok(None) };
+            if !crate::read::holds(tx, &predicate, key, &row.patients, now)? {
+                return Ok(None);
+            }
+            // What of it is hidden must not be told by a rule that somebody wrote about it.
+            let patients = row.patients.clone();
+            let shown = Veil::new(ctx, self.lens.clone(), now).current(tx, &predicate, row)?;
+            Ok(shown.map(|stored| (stored, patients)))
         })??;
-        let resource = Resource::parse(&row.content).ok()?;
+        let resource = stored.parse().ok()?;
         let drafts = policy::unreadable_statuses(ctx, key.kind);
         if resource.text("status").is_some_and(|status| drafts.contains(&status)) {
             return None;
         }
-        Some((self.arena.keep(resource.into_value())?, row.patients))
+        Some((self.arena.keep(resource.into_value())?, patients))
     }
 
     /// Warns of references that lead nowhere for the caller: a write is refused for those that lead nowhere at all.

@@ -202,6 +202,91 @@ async fn what_is_hidden_in_part_is_not_written_back() {
     .await;
 }
 
+/// A repeated write under an idempotency key shows what a read would show then, and is one in the trail.
+#[tokio::test]
+async fn a_repeated_write_shows_no_more_than_a_read() {
+    each_engine(|bench| async move {
+        furnish(&bench).await;
+        let asked = |mut ctx: Ctx, idempotency: &str| {
+            ctx.idempotency_key = Some(format!("{idempotency}\nas the door binds it"));
+            let conditional = record::Conditional {
+                kind: kind("Encounter"),
+                criteria: vec![("_id".into(), "v".into())],
+                action: record::ConditionalAction::Create { resource: crate::resource(visit("w")) },
+            };
+            let record = bench.record.clone();
+            async move {
+                let change = record::Change::Conditional(Box::new(conditional));
+                record.write(&ctx, set(vec![change])).await.unwrap()
+            }
+        };
+        let text = |done: &record::Committed| done.written[0].resource.as_ref().map(|r| r.to_json());
+        let looks = async || {
+            let filter = record::audit::AuditFilter {
+                patient: Some("p1".into()),
+                action: Some("read".into()),
+                target: Some(key("Encounter/v")),
+                ..record::audit::AuditFilter::default()
+            };
+            bench.record.audit_list(&bench.system(), filter, None, 100).await.unwrap().rows.len()
+        };
+        for ctx in [bench.doctor(), bench.client(&["system/*.cruds"])] {
+            let before = looks().await;
+            let first = asked(ctx.clone(), "again").await;
+            let again = asked(ctx, "again").await;
+            assert!(!first.replayed && again.replayed);
+            assert_eq!(text(&first), text(&again));
+            let shown = text(&again).unwrap();
+            assert!(!shown.contains(WORD) && shown.contains("SUBSETTED"), "{shown}");
+            assert_eq!(looks().await, before + 2, "each of them is a look");
+        }
+        // Her care is over: that it was answered stays said, and nothing is shown.
+        bench.turn(SignedDuration::from_hours(60 * 24));
+        let doctor = bench.doctor();
+        assert_eq!(name(&bench.record.read(&doctor, &key("Encounter/v")).await.unwrap_err()), "Denied");
+        let before = looks().await;
+        let later = asked(doctor, "again").await;
+        assert!(later.replayed && later.written[0].version == 1 && later.written[0].resource.is_none());
+        assert_eq!(looks().await, before);
+    })
+    .await;
+}
+
+/// A profile that looks behind references tells nothing of what is hidden there.
+#[tokio::test]
+async fn validation_looks_behind_references_through_the_veil() {
+    each_engine(|bench| async move {
+        furnish(&bench).await;
+        let url = "http://example.org/fhir/StructureDefinition/curious";
+        bench
+            .seed(set(vec![create(json!({"resourceType": "StructureDefinition", "id": "curious", "url": url,
+                "name": "Curious", "status": "active", "kind": "resource", "abstract": false, "type": "Observation",
+                "derivation": "constraint", "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Observation",
+                "differential": {"element": [{"id": "Observation", "path": "Observation", "constraint": [
+                    {"key": "open-1", "severity": "error", "human": "what is open",
+                        "expression": "encounter.resolve().ofType(Encounter).reasonCode.coding.where(code = 'J06.9').empty()"},
+                    {"key": "closed-1", "severity": "error", "human": "what is closed",
+                        "expression": "encounter.resolve().ofType(Encounter).reasonCode.coding.where(code = 'B20').empty()"},
+                    {"key": "closed-2", "severity": "error", "human": "what is said of it",
+                        "expression": "encounter.resolve().ofType(Encounter).text.`div`.empty()"}]}]}}))]))
+            .await;
+        for (who, ctx, sees) in [
+            ("doctor", bench.doctor(), false),
+            ("client", bench.client(&["system/*.rs"]), false),
+            ("client for HIV", bench.client(&["system/*.rs", "sens/HIV"]), true),
+        ] {
+            let mut asked = crate::observation("x", "p1", "70");
+            asked["encounter"] = json!({"reference": "Encounter/v"});
+            let outcome = bench.record.validate(&ctx, crate::resource(asked), vec![url.to_owned()]).await.unwrap();
+            let told = outcome.to_string();
+            assert!(told.contains("open-1"), "{who}: {told}");
+            assert_eq!(told.contains("closed-1"), sees, "{who}: {told}");
+            assert_eq!(told.contains("closed-2"), sees, "{who}: {told}");
+        }
+    })
+    .await;
+}
+
 /// Who wrote it, whom a consent lets, and who broke the glass see the part; whom a consent keeps out does not.
 #[tokio::test]
 async fn parts_open_as_rows_do() {
