@@ -53,6 +53,31 @@ fn csv_quotes_and_tells_nothing_from_empty() {
 }
 
 #[test]
+fn no_text_is_a_formula_in_csv() {
+    let cells = |text: &str| {
+        let row = vec![Value::from(text)];
+        let written = write(Format::Csv, &[row]).unwrap();
+        String::from_utf8(written).unwrap().lines().nth(1).unwrap().to_owned()
+    };
+    for (text, cell) in [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+1-cmd|x", "'+1-cmd|x"),
+        ("-a", "'-a"),
+        ("\t=1", "'\t=1"),
+        ("=\"a\",b", "\"'=\"\"a\"\",b\""),
+        ("+254712345678", "+254712345678"),
+        ("-1.5", "-1.5"),
+        ("a=b", "a=b"),
+    ] {
+        assert_eq!(cells(text), cell, "{text}");
+    }
+    // Data for programs stays as it is.
+    let row = vec![Value::from("=1")];
+    assert!(String::from_utf8(write(Format::Ndjson, &[row]).unwrap()).unwrap().contains("\"=1\""));
+}
+
+#[test]
 fn json_forms_say_the_same() {
     let lines = String::from_utf8(write(Format::Ndjson, &rows()).unwrap()).unwrap();
     let from_lines: Vec<Value> = lines.lines().map(parsed).collect();

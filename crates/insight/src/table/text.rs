@@ -69,12 +69,26 @@ impl<W: Write> TextWriter<W> {
     }
 }
 
-/// Null is empty, lists and objects are JSON. An empty text is quoted, so that it is told from null.
+/// Whether a spreadsheet would run the text as a formula. A number, also one of a telephone, is none.
+fn is_formula(text: &str) -> bool {
+    match text.as_bytes().first() {
+        Some(b'=' | b'@' | b'\t' | b'\r') => true,
+        Some(b'+' | b'-') => !text[1..].bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b' ')),
+        _ => false,
+    }
+}
+
+/// Null is empty, lists and objects are JSON. An empty text is quoted, so that it is told from null; one that a
+/// spreadsheet would run gets a quote before it, as OWASP advises: patients write their names themselves.
 fn field(cell: &Value, line: &mut Vec<u8>) -> io::Result<()> {
     let text;
     let shown: &str = match cell {
         Value::Null => return Ok(()),
-        Value::String(text) => text,
+        Value::String(written) if is_formula(written) => {
+            text = format!("'{written}");
+            &text
+        }
+        Value::String(written) => written,
         other => {
             text = serde_json::to_string(other)?;
             &text
