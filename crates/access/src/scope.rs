@@ -258,6 +258,15 @@ impl ScopeSet {
     pub fn seals(&self) -> Seals {
         self.seals
     }
+    /// Only the resource scopes of this level, with the sealed categories.
+    pub fn at(mut self, level: Level) -> ScopeSet {
+        self.scopes.retain(|scope| scope.level == level);
+        self
+    }
+    /// The resource scopes.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes.iter()
+    }
     /// The scopes of this level that name the action on the type.
     pub fn naming(&self, level: Level, action: Action, kind: TypeId) -> impl Iterator<Item = &Scope> {
         self.scopes.iter().filter(move |s| s.level == level && s.names(action, kind))

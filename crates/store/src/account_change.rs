@@ -1,4 +1,4 @@
-//! Changes of accounts that need a second person, and what became of them.
+//! Changes of accounts and applications that need a second person, and what became of them.
 
 use crate::{Error, Result, Tx, params};
 use jiff::Timestamp;
@@ -12,8 +12,10 @@ pub struct Change {
     pub at: Timestamp,
     /// Who asked for it.
     pub account: i64,
-    /// Whose account it is about; `None` for one that is still to be made.
+    /// Whose account it is about; `None` for one that is still to be made, and for applications.
     pub target: Option<i64>,
+    /// Id of the application it is about; `None` for one that is still to be registered, and for accounts.
+    pub client: Option<String>,
     /// e.g. `roles`
     pub act: String,
     /// For the history.
@@ -76,7 +78,7 @@ pub struct Settled {
 }
 
 const COLUMNS: &str = "id, at_us, account, target, act, summary, payload, reason, state, expires_us, alone_us, collect, \
-                       decided_us, decided_by, note";
+                       decided_us, decided_by, note, client";
 /// Most rows of one list.
 const MAX_ROWS: i64 = 500;
 
@@ -100,6 +102,7 @@ fn read(row: &crate::Row<'_>) -> Result<Change> {
         collect: row.bool(11)?,
         decided: row.opt_time(12)?.zip(row.opt_int(13)?),
         note: row.opt_string(14)?.unwrap_or_default(),
+        client: row.opt_string(15)?,
     })
 }
 
@@ -107,7 +110,7 @@ pub fn insert(tx: &mut dyn Tx, new: &Change) -> Result<()> {
     tx.execute(
         &format!(
             "INSERT INTO account_change ({COLUMNS}) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
         ),
         params![
             &new.id,
@@ -124,7 +127,8 @@ pub fn insert(tx: &mut dyn Tx, new: &Change) -> Result<()> {
             new.collect,
             new.decided.map(|(at, _)| at),
             new.decided.map(|(_, by)| by),
-            &new.note
+            &new.note,
+            new.client.as_ref()
         ],
     )?;
     Ok(())
@@ -176,6 +180,12 @@ pub fn settle(tx: &mut dyn Tx, id: &Uuid, settled: &Settled) -> Result<bool> {
 /// Whose account was made by it.
 pub fn made(tx: &mut dyn Tx, id: &Uuid, account: i64) -> Result<()> {
     tx.execute("UPDATE account_change SET target = $2 WHERE id = $1", params![id, account])?;
+    Ok(())
+}
+
+/// Which application was registered by it.
+pub fn registered(tx: &mut dyn Tx, id: &Uuid, client: &str) -> Result<()> {
+    tx.execute("UPDATE account_change SET client = $2 WHERE id = $1", params![id, client])?;
     Ok(())
 }
 

@@ -52,6 +52,7 @@ pub(crate) const ALL: &[Migration] = migrations![
     31 "0031_audit_journal",
     32 "0032_four_eyes",
     33 "0033_grants",
+    34 "0034_client_change",
 ];
 
 /// Where a database stands.

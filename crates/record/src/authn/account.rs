@@ -1,6 +1,6 @@
 //! Accounts made and changed by administrators.
 
-use super::four_eyes::{self, Act, NewPerson};
+use super::four_eyes::{self, About, Act, NewPerson};
 use super::{AccountChange, AccountRow, AccountSpec, secret, session};
 use crate::{Error, Record, Rule};
 use access::{Capability, Ctx, Principal, Role};
@@ -158,7 +158,7 @@ impl Record {
         if let Some(password) = new.password.as_ref().or(one_time.as_ref()) {
             account.password_hash = Some(self.hash_password(password).await?);
         }
-        let alone = self.guard(ctx, &Act::Create(Box::new(NewPerson::of(&account))), None).await?;
+        let alone = self.guard(ctx, &Act::Create(Box::new(NewPerson::of(&account))), About::Nothing).await?;
         let temporary = one_time.is_some();
         let mut event = self.audit_event(ctx, "account.create", Outcome::Success, "", &[]);
         let id = self
@@ -270,7 +270,7 @@ impl Record {
         if let Some(roles) = &change.roles {
             let practitioner = current.practitioner.is_some() || change.practitioner.is_some();
             check_roles(roles, current.patient.is_some(), practitioner)?;
-            alone = self.guard(ctx, &Act::Roles(roles.clone()), Some(&current)).await?;
+            alone = self.guard(ctx, &Act::Roles(roles.clone()), &current).await?;
         }
         let display = change.display.as_deref().map(check_display).transpose()?;
         change.language.as_deref().map(check_language).transpose()?;
@@ -321,7 +321,7 @@ impl Record {
         let found =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
-        let alone = self.guard(ctx, &Act::Password, Some(&found)).await?;
+        let alone = self.guard(ctx, &Act::Password, &found).await?;
         let password = self.new_password(ctx, &found).await?;
         if alone.is_some() {
             self.writing(move |tx| four_eyes::note(tx, alone.as_ref())).await?;

@@ -51,7 +51,7 @@ impl Record {
         if by == Delivery::Shown && access::policy::may(ctx, Capability::ManageAccounts) {
             let row = self.account_row(account).await?.ok_or(Error::NotFound)?;
             check_invitable(&row)?;
-            if let Some(alone) = self.guard(ctx, &Act::Invitation, Some(&row)).await? {
+            if let Some(alone) = self.guard(ctx, &Act::Invitation, &row).await? {
                 self.writing(move |tx| four_eyes::note(tx, Some(&alone))).await?;
             }
         }

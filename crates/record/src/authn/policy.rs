@@ -1,6 +1,6 @@
 //! What the clinic asks of people who sign in, kept as a setting.
 
-use super::four_eyes::{self, Act};
+use super::four_eyes::{self, About, Act};
 use crate::{Error, Record, Rule};
 use access::{Capability, Ctx, Due, Factor, Role};
 use jiff::{SignedDuration, Timestamp};
@@ -236,7 +236,7 @@ impl Record {
     pub async fn set_security_policy(&self, ctx: &Ctx, policy: SecurityPolicy) -> Result<(), Error> {
         self.check_security_policy(ctx, &policy).await?;
         let value = policy.to_json();
-        let alone = self.guard(ctx, &Act::Policy(Box::new(policy)), None).await?;
+        let alone = self.guard(ctx, &Act::Policy(Box::new(policy)), About::Nothing).await?;
         let event = self.audit_event(ctx, "security-policy.update", Outcome::Success, "", &[]);
         self.writing(move |tx| {
             store::setting::put(tx, KEY, &value)?;

@@ -365,7 +365,7 @@ impl Record {
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
         let row =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
-        let alone = self.guard(ctx, &Act::Factors, Some(&row)).await?;
+        let alone = self.guard(ctx, &Act::Factors, &row).await?;
         let event = self.audit_event(ctx, "factor.reset", Outcome::Success, &what, &[]);
         let now = self.now();
         self.writing(move |tx| {

@@ -1,25 +1,19 @@
-//! Registered applications, and how they show that they are themselves.
+//! Registered applications. What lets one read facts for itself takes two people, see [crate::authn::four_eyes].
 
-use super::jose::{self, Jwt};
-use super::token::{ClientClaim, Proof};
-use super::{MAX_TEXT_CHARS, key, refuse, scope};
-use crate::authn::{PER_ADDRESS, PER_NAME, secret};
+use super::{MAX_TEXT_CHARS, jose, key, scope};
+use crate::authn::four_eyes::{self, About, AccountChangeRow, Act, Alone, Application};
+use crate::authn::secret;
+use crate::rights::notice::Told;
 use crate::{Error, Record, Rule};
 use access::{Capability, Ctx};
 use jiff::Timestamp;
-use std::net::IpAddr;
+use serde_json::json;
+use store::Tx;
 use store::audit::Outcome;
 use store::oauth::{Authentication, Client, Facts};
-use subtle::ConstantTimeEq;
 
 const MAX_NAME_CHARS: usize = 100;
 const MAX_REDIRECTS: usize = 20;
-/// An assertion may be good for at most so long (SMART backend services: five minutes).
-const ASSERTION_S: i64 = 5 * 60;
-/// Clocks may differ by so much.
-const SKEW_S: i64 = 30;
-/// Longest id of an assertion, characters.
-const MAX_JTI_CHARS: usize = 255;
 
 /// An application as administrators see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +45,7 @@ pub struct ClientSpec {
 }
 
 /// `None` leaves a field as it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClientChange {
     pub name: Option<String>,
     pub scopes: Option<Vec<String>>,
@@ -107,7 +101,8 @@ fn is_redirect(url: &str) -> bool {
     }
 }
 
-fn check(name: &str, scopes: &[String], facts: &Facts) -> Result<(), Error> {
+fn check(application: &Application) -> Result<(), Error> {
+    let Application { name, scopes, facts, .. } = application;
     let wrong =
         |code: &'static str, field: &str, text: String| Err(Error::Rule(Rule::new(code, text).at(field)));
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
@@ -186,46 +181,66 @@ impl Record {
 
     /// Registers an application; System principals and administrators. Returns it and its secret, if it has one, shown
     /// once. Errors: `Denied`, `StepUpNeeded`; `Rule` `scope-invalid`, `name-required`, `redirect-invalid`,
-    /// `url-invalid`, `keys-invalid`, `algorithm-invalid`.
+    /// `url-invalid`, `keys-invalid`, `algorithm-invalid`, `second-person-needed` (see [Record::ask_new_client]).
     pub async fn register_client(
         &self,
         ctx: &Ctx,
         spec: ClientSpec,
     ) -> Result<(ClientRow, Option<String>), Error> {
-        self.may_manage_clients(ctx, "client.create").await?;
-        self.require_fresh(ctx, crate::authn::SENSITIVE_MINUTES, true)?;
-        let facts = Facts {
-            authentication: spec.authentication,
-            redirects: spec.redirects,
-            launch_url: spec.launch_url,
-            jwks: spec.jwks,
-            jwks_url: spec.jwks_url,
-            algorithm: spec.id_token_algorithm.unwrap_or_else(|| key::ALGORITHMS[0].to_owned()),
-        };
-        let (name, scopes) = (spec.name.trim(), scope::words(spec.scopes.iter().map(String::as_str)));
-        check(name, &scopes, &facts)?;
+        let application = self.new_application(ctx, spec).await?;
+        let act = Act::Register(Box::new(application.clone()));
+        let alone = self.guard(ctx, &act, About::Nothing).await?;
         // Also clients without a secret have one that nobody knows.
         let secret = secret::token()?;
-        let client = Client {
-            id: uuid::Uuid::now_v7().to_string(),
-            secret_hash: secret::hash(&secret),
-            name: name.to_owned(),
-            scopes,
-            disabled: false,
-            created: self.now(),
-            facts,
-        };
+        let client = application.client(secret::hash(&secret), self.now());
+        let alone = alone.map(|alone| alone.about_client(&client.id));
         let row = ClientRow::from(client.clone());
         let what = format!("client/{}", client.id);
         let event = self.audit_event(ctx, "client.create", Outcome::Success, &what, &[]);
+        let by = ctx.user().map(|user| user.account);
         self.writing(move |tx| {
             store::oauth::create_client(tx, &client)?;
+            four_eyes::note(tx, alone.as_ref())?;
+            tell(tx, &client.id, None, &application, by, client.created)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })
         .await?;
         let shown = (row.facts.authentication == Authentication::Secret).then_some(secret);
         Ok((row, shown))
+    }
+
+    /// Asks for an application that reads facts for itself. `None`: nobody else needs to agree, so register it. Errors: as
+    /// [Record::register_client] and [Record::ask_second_person].
+    pub async fn ask_new_client(
+        &self,
+        ctx: &Ctx,
+        spec: ClientSpec,
+        reason: &str,
+    ) -> Result<Option<AccountChangeRow>, Error> {
+        let application = self.new_application(ctx, spec).await?;
+        self.ask_about(ctx, About::Nothing, Act::Register(Box::new(application)), reason).await
+    }
+
+    /// What is to be registered, checked. Errors: as [Record::register_client].
+    async fn new_application(&self, ctx: &Ctx, spec: ClientSpec) -> Result<Application, Error> {
+        self.may_manage_clients(ctx, "client.create").await?;
+        self.require_fresh(ctx, crate::authn::SENSITIVE_MINUTES, true)?;
+        let application = Application {
+            name: spec.name.trim().to_owned(),
+            scopes: scope::words(spec.scopes.iter().map(String::as_str)),
+            disabled: false,
+            facts: Facts {
+                authentication: spec.authentication,
+                redirects: spec.redirects,
+                launch_url: spec.launch_url,
+                jwks: spec.jwks,
+                jwks_url: spec.jwks_url,
+                algorithm: spec.id_token_algorithm.unwrap_or_else(|| key::ALGORITHMS[0].to_owned()),
+            },
+        };
+        check(&application)?;
+        Ok(application)
     }
 
     /// All clients, oldest first. Errors: `Denied`.
@@ -236,37 +251,18 @@ impl Record {
     }
 
     /// Changes an application; what people granted stays, but never counts for more than it is registered for now.
-    /// Errors: `Denied`, `StepUpNeeded`, `NotFound`, and those of [Record::register_client].
+    /// Errors: `Denied`, `StepUpNeeded`, `NotFound`, and those of [Record::register_client]; `Rule` `changed-meanwhile`
+    /// if somebody else changed it at the same time.
     pub async fn change_client(&self, ctx: &Ctx, id: &str, change: ClientChange) -> Result<ClientRow, Error> {
-        self.may_manage_clients(ctx, "client.update").await?;
-        self.require_fresh(ctx, crate::authn::SENSITIVE_MINUTES, true)?;
-        let wanted = id.to_owned();
-        let found = self.reading(move |tx| Ok(store::oauth::client(tx, &wanted)?)).await?;
-        let mut client = found.ok_or(Error::NotFound)?;
-        if let Some(name) = change.name {
-            client.name = name.trim().to_owned();
-        }
-        if let Some(scopes) = change.scopes {
-            client.scopes = scope::words(scopes.iter().map(String::as_str));
-        }
-        if let Some(redirects) = change.redirects {
-            client.facts.redirects = redirects;
-        }
-        client.facts.launch_url = change.launch_url.or(client.facts.launch_url);
-        client.facts.jwks = change.jwks.or(client.facts.jwks);
-        client.facts.jwks_url = change.jwks_url.or(client.facts.jwks_url);
-        check(&client.name, &client.scopes, &client.facts)?;
-        let row = ClientRow { disabled: change.disabled.unwrap_or(client.disabled), ..client.clone().into() };
+        let (client, after) = self.changed_application(ctx, id, change).await?;
+        let alone = self.guard(ctx, &Act::Application(Box::new(after.clone())), &client).await?;
+        let row = ClientRow::from(after.put_on(&client));
         let event = self.audit_event(ctx, "client.update", Outcome::Success, &format!("client/{id}"), &[]);
-        let (disabled, now) = (change.disabled, self.now());
+        let (by, now) = (ctx.user().map(|user| user.account), self.now());
         self.writing(move |tx| {
-            store::oauth::change_client(tx, &client)?;
-            if let Some(disabled) = disabled {
-                store::oauth::set_disabled(tx, &client.id, disabled)?;
-            }
-            if disabled == Some(true) {
-                store::oauth::revoke_of_client(tx, &client.id, now)?;
-            }
+            put_change(tx, &client, &after, now)?;
+            four_eyes::note(tx, alone.as_ref())?;
+            tell(tx, &client.id, Some(&Application::of(&client)), &after, by, now)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;
             Ok(())
         })
@@ -275,39 +271,111 @@ impl Record {
         Ok(row)
     }
 
+    /// Asks for a change of an application that reads facts for itself, or would. `None`: nobody else needs to agree, so
+    /// change it. Until then it goes on as it is. Errors: as [Record::change_client] and [Record::ask_second_person].
+    pub async fn ask_client_change(
+        &self,
+        ctx: &Ctx,
+        id: &str,
+        change: ClientChange,
+        reason: &str,
+    ) -> Result<Option<AccountChangeRow>, Error> {
+        let (client, after) = self.changed_application(ctx, id, change).await?;
+        self.ask_about(ctx, &client, Act::Application(Box::new(after)), reason).await
+    }
+
+    /// The client as it is and as it is to be, checked. Errors: as [Record::change_client].
+    async fn changed_application(
+        &self,
+        ctx: &Ctx,
+        id: &str,
+        change: ClientChange,
+    ) -> Result<(Client, Application), Error> {
+        self.may_manage_clients(ctx, "client.update").await?;
+        self.require_fresh(ctx, crate::authn::SENSITIVE_MINUTES, true)?;
+        let client = self.client_row(id).await?.ok_or(Error::NotFound)?;
+        let mut after = Application::of(&client);
+        if let Some(name) = change.name {
+            after.name = name.trim().to_owned();
+        }
+        if let Some(scopes) = change.scopes {
+            after.scopes = scope::words(scopes.iter().map(String::as_str));
+        }
+        if let Some(redirects) = change.redirects {
+            after.facts.redirects = redirects;
+        }
+        after.facts.launch_url = change.launch_url.or(after.facts.launch_url);
+        after.facts.jwks = change.jwks.or(after.facts.jwks);
+        after.facts.jwks_url = change.jwks_url.or(after.facts.jwks_url);
+        after.disabled = change.disabled.unwrap_or(after.disabled);
+        check(&after)?;
+        Ok((client, after))
+    }
+
+    async fn client_row(&self, id: &str) -> Result<Option<Client>, Error> {
+        let id = id.to_owned();
+        self.reading(move |tx| Ok(store::oauth::client(tx, &id)?)).await
+    }
+
     /// A new secret; the old one stops working at once. Errors: `Denied`, `StepUpNeeded`, `NotFound` (also for clients
-    /// without a secret).
+    /// without a secret); `Rule` `second-person-needed`.
     pub async fn renew_client_secret(&self, ctx: &Ctx, id: &str) -> Result<String, Error> {
+        let client = self.client_with_secret(ctx, id).await?;
+        let alone = self.guard(ctx, &Act::Secret, &client).await?;
+        self.put_new_secret(ctx, id, alone).await
+    }
+
+    /// Asks for a new secret of an application that reads facts for itself. `None`: nobody else needs to agree, so renew
+    /// it. Errors: as [Record::renew_client_secret] and [Record::ask_second_person].
+    pub async fn ask_client_secret(
+        &self,
+        ctx: &Ctx,
+        id: &str,
+        reason: &str,
+    ) -> Result<Option<AccountChangeRow>, Error> {
+        let client = self.client_with_secret(ctx, id).await?;
+        self.ask_about(ctx, &client, Act::Secret, reason).await
+    }
+
+    async fn client_with_secret(&self, ctx: &Ctx, id: &str) -> Result<Client, Error> {
         self.may_manage_clients(ctx, "client.secret").await?;
         self.require_fresh(ctx, crate::authn::SENSITIVE_MINUTES, true)?;
+        let client = self.client_row(id).await?;
+        client.filter(|client| client.facts.authentication == Authentication::Secret).ok_or(Error::NotFound)
+    }
+
+    /// Of a client that has one, for who may renew it. Errors: `Busy`, `Internal`.
+    pub(crate) async fn new_client_secret(&self, ctx: &Ctx, id: &str) -> Result<String, Error> {
+        self.put_new_secret(ctx, id, None).await
+    }
+
+    async fn put_new_secret(&self, ctx: &Ctx, id: &str, alone: Option<Alone>) -> Result<String, Error> {
         let secret = secret::token()?;
         let (id, hash) = (id.to_owned(), secret::hash(&secret));
         let event = self.audit_event(ctx, "client.secret", Outcome::Success, &format!("client/{id}"), &[]);
-        let known = self
-            .writing(move |tx| {
-                let has_secret = store::oauth::client(tx, &id)?
-                    .is_some_and(|c| c.facts.authentication == Authentication::Secret);
-                if has_secret {
-                    store::oauth::set_secret(tx, &id, &hash)?;
-                    store::audit::append(tx, std::slice::from_ref(&event))?;
-                }
-                Ok(has_secret)
-            })
-            .await?;
-        if known { Ok(secret) } else { Err(Error::NotFound) }
+        self.writing(move |tx| {
+            store::oauth::set_secret(tx, &id, &hash)?;
+            four_eyes::note(tx, alone.as_ref())?;
+            store::audit::append(tx, std::slice::from_ref(&event))?;
+            Ok(())
+        })
+        .await?;
+        Ok(secret)
     }
 
-    /// Disabling ends the client's tokens and all that was granted to it. Errors: `Denied`, `NotFound`.
+    /// Disabling ends the client's tokens and all that was granted to it; enabling is a change like others. Errors:
+    /// `Denied`, `NotFound`; to enable as [Record::change_client].
     pub async fn disable_client(&self, ctx: &Ctx, client_id: &str, disabled: bool) -> Result<(), Error> {
+        if !disabled {
+            let change = ClientChange { disabled: Some(false), ..ClientChange::default() };
+            return self.change_client(ctx, client_id, change).await.map(drop);
+        }
         self.may_manage_clients(ctx, "client.disable").await?;
         let (id, now) = (client_id.to_owned(), self.now());
         let event = self.audit_event(ctx, "client.disable", Outcome::Success, &format!("client/{id}"), &[]);
         let known = self
             .writing(move |tx| {
-                let known = store::oauth::set_disabled(tx, &id, disabled)?;
-                if disabled {
-                    store::oauth::revoke_of_client(tx, &id, now)?;
-                }
+                let known = put_disabled(tx, &id, now)?;
                 store::audit::append(tx, std::slice::from_ref(&event))?;
                 Ok(known)
             })
@@ -315,129 +383,58 @@ impl Record {
         self.forget_holders();
         if known { Ok(()) } else { Err(Error::NotFound) }
     }
+}
 
-    /// Errors: `Unauthenticated` for whoever is not that client, `Throttled`, `Busy`.
-    pub(super) async fn authenticate_client(
-        &self,
-        claim: &ClientClaim,
-        address: Option<IpAddr>,
-    ) -> Result<Client, Error> {
-        let now = self.now();
-        let assertion = match &claim.proof {
-            Proof::Assertion(text) => Some(Jwt::parse(text).ok_or(Error::Unauthenticated)?),
-            _ => None,
-        };
-        let named = match (&claim.id, &assertion) {
-            (Some(id), None) => id.as_str(),
-            (id, Some(jwt)) => {
-                let subject = jwt.text("sub").ok_or(Error::Unauthenticated)?;
-                if id.as_deref().is_some_and(|id| id != subject) {
-                    return Err(Error::Unauthenticated);
-                }
-                subject
-            }
-            (None, None) => return Err(Error::Unauthenticated),
-        };
-        // Ids of clients are no secret: somebody else's failures must not keep a client out.
-        let from = address.map(|a| a.to_string()).unwrap_or_default();
-        let by_client = format!("client/{}/{from}", named.chars().take(100).collect::<String>());
-        let by_address = address.map(|a| format!("address/{a}"));
-        self.inner.throttle.check(&by_client, now)?;
-        if let Some(key) = &by_address {
-            self.inner.throttle.check(key, now)?;
-        }
-        let id = named.to_owned();
-        let client =
-            self.reading(move |tx| Ok(store::oauth::client(tx, &id)?)).await?.filter(|c| !c.disabled);
-        let client = match client {
-            Some(client) if self.is_proved(&client, &claim.proof, assertion.as_ref(), now).await? => client,
-            _ => {
-                self.inner.throttle.failed(&by_client, PER_NAME, now);
-                if let Some(key) = &by_address {
-                    self.inner.throttle.failed(key, PER_ADDRESS, now);
-                }
-                return Err(Error::Unauthenticated);
-            }
-        };
-        self.inner.throttle.succeeded(&by_client);
-        Ok(client)
+/// Ends its tokens and all that was granted to it.
+fn put_disabled(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, Error> {
+    let known = store::oauth::set_disabled(tx, id, true)?;
+    store::oauth::revoke_of_client(tx, id, now)?;
+    Ok(known)
+}
+
+/// Registers what was agreed to; its secret is one that nobody knows until who asked fetches one. Returns its id.
+pub(crate) fn put_new(tx: &mut dyn Tx, new: &Application, now: Timestamp) -> Result<String, Error> {
+    let client = new.client(secret::hash(&secret::token()?), now);
+    store::oauth::create_client(tx, &client)?;
+    Ok(client.id)
+}
+
+/// Changes `before` into `after`. Errors: `Rule` `changed-meanwhile` if it is not as in `before` any more.
+pub(crate) fn put_change(
+    tx: &mut dyn Tx,
+    before: &Client,
+    after: &Application,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if !store::oauth::change_client(tx, before, &after.put_on(before))? {
+        return Err(four_eyes::changed());
     }
-
-    /// Each client proves itself in the one way it was registered for.
-    async fn is_proved(
-        &self,
-        client: &Client,
-        proof: &Proof,
-        assertion: Option<&Jwt>,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        match (client.facts.authentication, proof, assertion) {
-            (Authentication::None, Proof::None, _) => Ok(true),
-            (Authentication::Secret, Proof::Secret(given), _) => {
-                Ok(bool::from(client.secret_hash.ct_eq(&secret::hash(given))))
-            }
-            (Authentication::Key, Proof::Assertion(_), Some(jwt)) => self.is_asserted(client, jwt, now).await,
-            _ => Ok(false),
-        }
-    }
-
-    /// SMART backend services: <https://hl7.org/fhir/smart-app-launch/client-confidential-asymmetric.html>.
-    async fn is_asserted(&self, client: &Client, jwt: &Jwt, now: Timestamp) -> Result<bool, Error> {
-        let issuer = self.issuer()?;
-        let audiences = [format!("{issuer}/oauth/token"), issuer.to_owned()];
-        let is_meant = match jwt.claims.get("aud") {
-            Some(serde_json::Value::String(one)) => audiences.contains(one),
-            Some(serde_json::Value::Array(all)) => {
-                all.iter().any(|one| one.as_str().is_some_and(|one| audiences.iter().any(|a| a == one)))
-            }
-            _ => false,
-        };
-        let at = now.as_second();
-        let in_time = jwt.seconds("exp").is_some_and(|exp| exp > at && exp <= at + ASSERTION_S + SKEW_S)
-            && jwt.seconds("iat").is_none_or(|iat| iat <= at + SKEW_S)
-            && jwt.seconds("nbf").is_none_or(|nbf| nbf <= at + SKEW_S);
-        let own = jwt.text("iss") == Some(&client.id) && jwt.text("sub") == Some(&client.id);
-        let jti = jwt.text("jti").filter(|j| !j.is_empty() && j.chars().count() <= MAX_JTI_CHARS);
-        let Some(jti) = jti.filter(|_| is_meant && in_time && own) else { return Ok(false) };
-        // Keys come from where the client is registered, never from where the assertion points.
-        let jku = jwt.header.get("jku").and_then(serde_json::Value::as_str);
-        if jku.is_some() && jku != client.facts.jwks_url.as_deref() {
-            return Ok(false);
-        }
-        let jwks = match (&client.facts.jwks, &client.facts.jwks_url) {
-            (Some(jwks), _) => jwks.clone(),
-            (None, Some(url)) => match self.fetched_keys(url).await {
-                Some(jwks) => jwks,
-                None => return Ok(false),
-            },
-            (None, None) => return Ok(false),
-        };
-        if !jwt.is_signed_by(&jwks) {
-            return Ok(false);
-        }
-        let exp = jwt.seconds("exp").and_then(|exp| Timestamp::from_second(exp).ok()).unwrap_or(now);
-        let (id, hash) = (client.id.clone(), secret::hash(jti));
-        self.writing(move |tx| Ok(store::oauth::use_assertion(tx, &id, &hash, exp)?)).await
-    }
-
-    async fn fetched_keys(&self, url: &str) -> Option<String> {
-        let fetch = self.inner.key_fetch.get()?;
-        match fetch(url.to_owned()).await {
-            Ok(text) => jose::check_set(&text).is_ok().then_some(text),
-            Err(error) => {
-                tracing::warn!(%error, "a client's key set cannot be fetched");
-                None
-            }
-        }
+    match (before.disabled, after.disabled) {
+        (_, true) => put_disabled(tx, &before.id, now).map(drop),
+        (true, false) => store::oauth::set_disabled(tx, &before.id, false).map(drop).map_err(Error::from),
+        (false, false) => Ok(()),
     }
 }
 
-/// Errors: `unauthorized-client`.
-pub(super) fn check_for_itself(client: &Client) -> Result<(), Error> {
-    match client.facts.authentication {
-        Authentication::None => Err(refuse("unauthorized-client", "A public client cannot act for itself.")),
-        Authentication::Secret | Authentication::Key => Ok(()),
+/// An application for people is one person's act, since nobody lends it anything unasked. But she may be led to agree: whoever
+/// watches over privacy is told where one leads now.
+fn tell(
+    tx: &mut dyn Tx,
+    id: &str,
+    before: Option<&Application>,
+    after: &Application,
+    by: Option<i64>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let known = |url: &String| {
+        before.is_some_and(|b| b.facts.redirects.contains(url) || b.facts.launch_url.as_ref() == Some(url))
+    };
+    let leads_elsewhere = after.facts.redirects.iter().chain(&after.facts.launch_url).any(|url| !known(url));
+    if by.is_none() || !leads_elsewhere {
+        return Ok(());
     }
+    let data = json!({"account": by, "client": id, "name": after.name});
+    Told::officers("client.leads", now, id).with(data).by(by).write(tx)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// Longest token, bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -124,6 +125,23 @@ fn read(key: &Value) -> Option<Key> {
     }
 }
 
+/// What people compare keys by: RFC 7638, SHA-256, base64url; each key of the set once.
+pub(crate) fn thumbprints(jwks: &str) -> Vec<String> {
+    let set: Value = serde_json::from_str(jwks).unwrap_or_default();
+    let keys = set.get("keys").and_then(Value::as_array).into_iter().flatten().take(MAX_KEYS);
+    keys.map(|key| {
+        // Its required members in the order of their names.
+        let members: &[&str] = match key.get("kty").and_then(Value::as_str) {
+            Some("RSA") => &["e", "kty", "n"],
+            _ => &["crv", "kty", "x", "y"],
+        };
+        let pairs = members.iter().filter_map(|name| Some(((*name).to_owned(), key.get(*name)?.clone())));
+        let canonical = Value::Object(pairs.collect());
+        encode(&Sha256::digest(canonical.to_string().as_bytes()))
+    })
+    .collect()
+}
+
 /// Whether a client may be registered with this key set. Errors: why not, for the administrator.
 pub(super) fn check_set(jwks: &str) -> Result<(), &'static str> {
     let set: Value = serde_json::from_str(jwks).map_err(|_| "The key set is no JSON.")?;
@@ -143,4 +161,23 @@ pub(super) fn check_set(jwks: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thumbprints;
+
+    /// RFC 7638 §3.1.
+    #[test]
+    fn a_thumbprint_is_that_of_the_standard() {
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n\
+                 3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0z\
+                 gdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-cs\
+                 FCur-kEgU8awapJzKnqDKgw";
+        let set = serde_json::json!({"keys": [
+            {"kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"},
+        ]});
+        assert_eq!(thumbprints(&set.to_string()), ["NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"]);
+        assert!(thumbprints("no set").is_empty());
+    }
 }

@@ -16,6 +16,7 @@ mod grant;
 mod jose;
 mod key;
 mod launch;
+mod proof;
 mod scope;
 mod token;
 
@@ -27,6 +28,8 @@ pub use launch::{LaunchSpec, Launched};
 pub use store::oauth::Authentication;
 pub use token::{ClientClaim, Holder, Proof, TokenAnswer};
 
+pub(crate) use client::{put_change, put_new};
+pub(crate) use jose::thumbprints;
 pub(crate) use token::Holders;
 
 use crate::{Error, Record, Rule};

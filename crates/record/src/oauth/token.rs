@@ -1,6 +1,6 @@
 //! The token endpoint: codes, refresh tokens and clients' own tokens; what a token is; introspection and revocation.
 
-use super::{CODE, OFFLINE, TOKEN_S, client, jose, plus, refuse, scope};
+use super::{CODE, OFFLINE, TOKEN_S, jose, plus, proof, refuse, scope};
 use crate::authn::{AccessToken, secret};
 use crate::{Error, Record};
 use access::{Ctx, Principal, Purpose, ScopeSet, User};
@@ -276,7 +276,7 @@ impl Record {
         address: Option<IpAddr>,
     ) -> Result<AccessToken, Error> {
         let client = self.authenticate_client(claim, address).await?;
-        client::check_for_itself(&client)?;
+        proof::check_for_itself(&client)?;
         let now = self.now();
         let is_own = |text: &&str| text.starts_with("system/") || text.starts_with("sens/");
         let registered = ScopeSet::parse_known(client.scopes.iter().map(String::as_str).filter(is_own));
@@ -385,7 +385,7 @@ impl Record {
         address: Option<IpAddr>,
     ) -> Result<Value, Error> {
         let client = self.authenticate_client(claim, address).await?;
-        client::check_for_itself(&client)?;
+        proof::check_for_itself(&client)?;
         let (hash, now, issuer) = (secret::hash(token), self.now(), self.issuer()?.to_owned());
         let (found, refresh) = self
             .reading(move |tx| {

@@ -52,7 +52,7 @@ impl Record {
         let proxy = self.proxy_in_question(ctx, "proxy.code", id).await?;
         if Basis::from_code(&proxy.basis) == Some(Basis::Court) {
             let text = "What a court decided is for a second person to look at, not for the patient's phone.";
-            return Err(Error::Rule(Rule::new("second-person-needed", text)));
+            return Err(super::second::needed(text, ""));
         }
         self.throttle_begin(ctx)?;
         let sent = match &proxy.code {

@@ -5,7 +5,7 @@ use super::agreement::ConsentRow;
 use super::{RightsEffect, second};
 use crate::audit::AuditFilter;
 use crate::write::care::gives_care;
-use crate::{ChangeSet, Effect, Error, Event, Record, Rule};
+use crate::{ChangeSet, Effect, Error, Event, Record};
 use access::Ctx;
 use access::policy::{self, Capability};
 use fhir::{ResourceKey, TypeId};
@@ -155,8 +155,7 @@ impl Record {
             second::another(ctx, Some(given.emergency.account))?;
             second::another(ctx, Some(found.account))?;
             if by.practitioner.as_ref().is_some_and(|own| own.id == practitioner) {
-                let text = "Somebody else must agree to this.";
-                return Err(Error::Rule(Rule::new("second-person-needed", text)));
+                return Err(second::needed("Somebody else must agree to this.", ""));
             }
         }
         let at = self.now();

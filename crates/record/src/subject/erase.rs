@@ -3,6 +3,7 @@
 
 use super::retention::{obstacles, refusal};
 use super::{FRESH_MINUTES, SubjectEffect, event, law, refuse};
+use crate::rights::second;
 use crate::{ChangeSet, Effect, Error, Record};
 use access::{Capability, Ctx};
 use jiff::Timestamp;
@@ -87,7 +88,7 @@ impl Record {
         law: String,
     ) -> Result<Erasure, Error> {
         if approved_by == carried_out_by {
-            return Err(refuse("second-person-needed", "Somebody else must carry it out.", ""));
+            return Err(second::needed("Somebody else must carry it out.", ""));
         }
         let erasure = Erasure {
             patient: patient.to_owned(),

@@ -11,14 +11,14 @@ use record::authn::{AccountChange, AccountSpec, Delivery, SecondPerson, Security
 use serde_json::json;
 
 /// An account of this role that somebody signs in to.
-async fn person(bench: &Bench, login: &str, role: Role) -> i64 {
+pub async fn person(bench: &Bench, login: &str, role: Role) -> i64 {
     bench.record.set_secret_key(&[7; 32]);
     let spec = AccountSpec { email: Some(format!("{login}@clinic.example")), ..staff(login, &[role]) };
     bench.record.create_account(&bench.system(), spec).await.unwrap().0
 }
 
 /// Just signed in.
-async fn signed_in(bench: &Bench, login: &str) -> Ctx {
+pub async fn signed_in(bench: &Bench, login: &str) -> Ctx {
     ctx(bench, &open(&bench.record, login, &from(1)).await.token).await
 }
 
@@ -32,7 +32,7 @@ fn doctor(login: &str) -> AccountSpec {
 }
 
 /// What the privacy officers were told.
-async fn told(bench: &Bench, officer: &Ctx) -> Vec<String> {
+pub async fn told(bench: &Bench, officer: &Ctx) -> Vec<String> {
     let notices = bench.record.notices(officer, true, 100).await.unwrap();
     notices.rows.into_iter().map(|one| one.topic).collect()
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 
+mod applications;
 mod audit;
 mod audit_tree;
 mod authenticator;

@@ -1,5 +1,8 @@
-//! Changes of accounts that wait for a second person: seen, agreed to, refused, and what came of them fetched once.
+//! Changes of accounts and applications that wait for a second person: seen, agreed to, refused, and what came of them
+//! fetched once.
 
+use super::clients::ClientAuthentication;
+use super::oauth::Scope;
 use super::types::{List, RoleName};
 use super::{Answer, ApiRouter, Caller, Json, Params, Path};
 use crate::state::{App, AppState};
@@ -10,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use record::Error;
 use record::authn::four_eyes::{AccountChangeRow, AccountChangeState, Collected};
+use record::oauth::Authentication;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -43,6 +47,12 @@ enum AccountAct {
     Identity,
     /// Rules for signing in without the second person.
     Policy,
+    /// A new application that reads facts for itself.
+    RegisterApplication,
+    /// Such an application is changed or turned on, or another one becomes such a one.
+    ChangeApplication,
+    /// A new secret of such an application that who asked is shown.
+    ApplicationSecret,
 }
 
 impl AccountAct {
@@ -55,6 +65,9 @@ impl AccountAct {
             "second-factor" => AccountAct::SecondFactor,
             "identity" => AccountAct::Identity,
             "policy" => AccountAct::Policy,
+            "register-application" => AccountAct::RegisterApplication,
+            "change-application" => AccountAct::ChangeApplication,
+            "application-secret" => AccountAct::ApplicationSecret,
             _ => return Err(Error::Internal("a change of an account of an unknown kind".into())),
         })
     }
@@ -86,7 +99,73 @@ impl From<AccountChangeState> for AccountChangeStateName {
     }
 }
 
-/// A change of an account that takes two people.
+/// What an application that takes two people is or is to be.
+#[derive(Serialize, ToSchema)]
+struct ApplicationChange {
+    /// Absent while it is still to be registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    name: String,
+    /// If it is to be another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_before: Option<String>,
+    scopes: Vec<Scope>,
+    /// Those it had when it was asked for; empty for a new one.
+    scopes_before: Vec<Scope>,
+    authentication: ClientAuthentication,
+    /// Its keys, or where they are, are to be others.
+    other_keys: bool,
+    /// Of its keys that are registered by value: RFC 7638, SHA-256.
+    key_thumbprints: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_url: Option<String>,
+    redirect_uris: Vec<String>,
+    /// People are to be sent back or led elsewhere.
+    other_addresses: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    launch_url: Option<String>,
+    /// It is turned off and is to be turned on.
+    enables: bool,
+}
+
+impl ApplicationChange {
+    /// `None` for a change that is about no application.
+    fn of(row: &AccountChangeRow, act: AccountAct) -> Option<ApplicationChange> {
+        use AccountAct::{ApplicationSecret, ChangeApplication, RegisterApplication};
+        if !matches!(act, RegisterApplication | ChangeApplication | ApplicationSecret) {
+            return None;
+        }
+        let summary = &row.summary;
+        let text = |field: &str| summary[field].as_str().map(str::to_owned);
+        let list = |field: &str| -> Vec<String> {
+            let all = summary[field].as_array().into_iter().flatten();
+            all.filter_map(|one| one.as_str().map(str::to_owned)).collect()
+        };
+        let is = |field: &str| summary[field].as_bool().unwrap_or_default();
+        let name = text("name").unwrap_or_default();
+        let differs =
+            |now: &str, before: &str| matches!(act, ChangeApplication) && summary[now] != summary[before];
+        let way = text("authentication").and_then(|code| Authentication::from_code(&code));
+        Some(ApplicationChange {
+            client_id: row.client.clone(),
+            name_before: text("name_before").filter(|before| *before != name),
+            name,
+            scopes: list("scopes"),
+            scopes_before: list("scopes_before"),
+            authentication: way.unwrap_or_default().into(),
+            other_keys: is("other_keys"),
+            key_thumbprints: list("keys"),
+            jwks_url: text("jwks_url"),
+            redirect_uris: list("redirects"),
+            other_addresses: differs("redirects", "redirects_before")
+                || differs("launch_url", "launch_url_before"),
+            launch_url: text("launch_url"),
+            enables: is("enables"),
+        })
+    }
+}
+
+/// A change of an account or an application that takes two people.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AccountChange {
     id: String,
@@ -95,10 +174,10 @@ pub(super) struct AccountChange {
     asked_by: String,
     /// Name of who asked.
     asked_by_name: String,
-    /// Whose account; absent while it is still to be made, and for rules.
+    /// Whose account; absent while it is still to be made, for rules and for applications.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
-    /// Her name.
+    /// Her name, or the application's.
     #[serde(skip_serializing_if = "Option::is_none")]
     display: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +196,9 @@ pub(super) struct AccountChange {
     issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
+    /// The application it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application: Option<ApplicationChange>,
     /// Why, as who asked wrote it; may be empty.
     reason: String,
     state: AccountChangeStateName,
@@ -127,7 +209,7 @@ pub(super) struct AccountChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     alone_from: Option<Timestamp>,
-    /// A link or password waits for who asked.
+    /// A link, password or secret waits for who asked.
     to_collect: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -158,20 +240,23 @@ async fn shown(app: &App, ctx: &Ctx, rows: Vec<AccountChangeRow>) -> Result<Vec<
     let one = |row: AccountChangeRow| {
         let text = |field: &str| row.summary[field].as_str().map(str::to_owned);
         let over = row.state == AccountChangeState::Waiting && row.expires <= now;
+        let act = AccountAct::from_code(&row.act)?;
+        let application = ApplicationChange::of(&row, act);
         Ok(AccountChange {
             id: row.id.to_string(),
             at: row.at,
             asked_by: row.account.to_string(),
             asked_by_name: name(row.account).unwrap_or_default(),
             user_id: row.target.map(|id| id.to_string()),
-            display: text("display"),
+            display: text("display").or_else(|| application.as_ref().map(|one| one.name.clone())),
             login: text("login"),
-            act: AccountAct::from_code(&row.act)?,
+            act,
             roles: roles(&row.summary["roles"]),
             roles_before: roles(&row.summary["before"]),
             by: text("by"),
             issuer: text("issuer"),
             subject: text("subject"),
+            application,
             reason: row.reason,
             state: if over { AccountChangeStateName::Expired } else { row.state.into() },
             expires_at: row.expires,
@@ -224,8 +309,8 @@ struct AccountChangeParams {
     open: bool,
 }
 
-/// Changes of accounts that wait for a second person, and what became of others, newest first. Administrator and privacy
-/// officer.
+/// Changes of accounts and applications that wait for a second person, and what became of others, newest first.
+/// Administrator and privacy officer.
 #[utoipa::path(get, path = "/api/v1/admin/account-changes", tag = "administration", params(AccountChangeParams),
     responses((status = 200, body = List<AccountChange>)))]
 async fn list_account_changes(
@@ -290,9 +375,15 @@ async fn decide(app: &App, ctx: &Ctx, id: &str, agree: bool, note: &str) -> Answ
 }
 
 /// Shown once.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 struct AccountChangeCollected {
-    user_id: String,
+    /// Whose account; absent for an application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     one_time_password: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -303,7 +394,8 @@ struct AccountChangeCollected {
     expires_at: Option<Timestamp>,
 }
 
-/// Makes the link or the one-time password that was agreed to; who asked for it, once, within a day.
+/// Makes the link, the one-time password or the application's secret that was agreed to; who asked for it, once, within a
+/// day. The secret before stops working then.
 #[utoipa::path(post, path = "/api/v1/admin/account-changes/{id}/collect", tag = "administration",
     params(("id" = String, Path)), responses((status = 200, body = AccountChangeCollected)))]
 async fn collect_account_change(
@@ -315,17 +407,21 @@ async fn collect_account_change(
         Collected::Password { account, password } => {
             app.sockets.close_account(account);
             AccountChangeCollected {
-                user_id: account.to_string(),
+                user_id: Some(account.to_string()),
                 one_time_password: Some(password),
-                link: None,
-                expires_at: None,
+                ..AccountChangeCollected::default()
             }
         }
         Collected::Link(invited) => AccountChangeCollected {
-            user_id: invited.account.to_string(),
-            one_time_password: None,
+            user_id: Some(invited.account.to_string()),
             link: invited.token.as_deref().map(|token| app.record.link_address(token)),
             expires_at: Some(invited.expires_at),
+            ..AccountChangeCollected::default()
+        },
+        Collected::Secret { client, secret } => AccountChangeCollected {
+            client_id: Some(client),
+            client_secret: Some(secret),
+            ..AccountChangeCollected::default()
         },
     }))
 }

@@ -1,5 +1,6 @@
 //! Applications, for administrators: which are registered, and what people granted them.
 
+use super::account_changes::Asked;
 use super::oauth::{GrantInfo, Scope};
 use super::types::List;
 use super::{Answer, ApiRouter, Caller, Json, Params, Path};
@@ -26,7 +27,7 @@ pub fn routes() -> ApiRouter {
 /// How an application shows that it is itself.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum ClientAuthentication {
+pub(super) enum ClientAuthentication {
     /// It cannot: it runs in browsers or on phones.
     None,
     #[default]
@@ -65,16 +66,22 @@ struct ClientInfo {
     created_at: Timestamp,
 }
 
+impl From<Authentication> for ClientAuthentication {
+    fn from(way: Authentication) -> ClientAuthentication {
+        match way {
+            Authentication::None => ClientAuthentication::None,
+            Authentication::Secret => ClientAuthentication::Secret,
+            Authentication::Key => ClientAuthentication::Key,
+        }
+    }
+}
+
 impl From<ClientRow> for ClientInfo {
     fn from(row: ClientRow) -> ClientInfo {
         ClientInfo {
             client_id: row.client_id,
             name: row.name,
-            authentication: match row.facts.authentication {
-                Authentication::None => ClientAuthentication::None,
-                Authentication::Secret => ClientAuthentication::Secret,
-                Authentication::Key => ClientAuthentication::Key,
-            },
+            authentication: row.facts.authentication.into(),
             scopes: row.scopes,
             redirect_uris: row.facts.redirects,
             launch_url: row.facts.launch_url,
@@ -106,6 +113,9 @@ struct NewClient {
     jwks_url: Option<String>,
     /// `RS256` if not given, or `ES384`.
     id_token_algorithm: Option<String>,
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -135,6 +145,18 @@ struct ClientPatch {
     jwks_url: Option<String>,
     /// `true` ends its tokens and everything that was granted to it.
     disabled: Option<bool>,
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ClientSecretParams {
+    /// For the second person, where one must agree.
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -161,14 +183,15 @@ async fn list_clients(State(app): State<AppState>, caller: Caller) -> Answer<Jso
     Ok(Json(List::new(rows.into_iter().map(ClientInfo::from).collect(), None)))
 }
 
-/// Registers an application. Its secret, if it has one, is shown once.
+/// Registers an application. Its secret, if it has one, is shown once. One whose `system/…` scopes open what is about
+/// patients waits for a second person (202).
 #[utoipa::path(post, path = "/api/v1/admin/clients", tag = "administration", request_body = NewClient,
-    responses((status = 201, body = ClientCreated)))]
+    responses((status = 201, body = ClientCreated), (status = 202, body = super::account_changes::AccountChange)))]
 async fn create_client(
     State(app): State<AppState>,
     caller: Caller,
     Json(body): Json<NewClient>,
-) -> Answer<(StatusCode, Json<ClientCreated>)> {
+) -> Answer<Asked<ClientCreated>> {
     let spec = ClientSpec {
         name: body.name,
         scopes: body.scopes,
@@ -179,20 +202,26 @@ async fn create_client(
         jwks_url: body.jwks_url,
         id_token_algorithm: body.id_token_algorithm,
     };
+    if let Some(row) = app.record.ask_new_client(&caller.0, spec.clone(), &body.reason).await? {
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
     let (row, client_secret) = app.record.register_client(&caller.0, spec).await?;
-    Ok((StatusCode::CREATED, Json(ClientCreated { client: row.into(), client_secret })))
+    Ok(Asked::Done(StatusCode::CREATED, ClientCreated { client: row.into(), client_secret }))
 }
 
-/// Changes an application. What people granted stays, but never counts for more than is registered now.
+/// Changes an application. What people granted stays, but never counts for more than is registered now. Of one whose
+/// `system/…` scopes open what is about patients, before or after it, a change waits for a second person (202), and the
+/// application goes on as it is until then; taking such scopes away and disabling are done at once.
 #[utoipa::path(patch, path = "/api/v1/admin/clients/{id}", tag = "administration", params(("id" = String, Path)),
-    request_body = ClientPatch, responses((status = 200, body = ClientInfo)))]
+    request_body = ClientPatch,
+    responses((status = 200, body = ClientInfo), (status = 202, body = super::account_changes::AccountChange)))]
 async fn change_client(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<String>,
     Json(body): Json<ClientPatch>,
-) -> Answer<Json<ClientInfo>> {
-    let change = ClientChange {
+) -> Answer<Asked<ClientInfo>> {
+    let mut change = ClientChange {
         name: body.name,
         scopes: body.scopes,
         redirects: body.redirect_uris,
@@ -201,18 +230,37 @@ async fn change_client(
         jwks_url: body.jwks_url,
         disabled: body.disabled,
     };
-    Ok(Json(app.record.change_client(&caller.0, &id, change).await?.into()))
+    // Turned off at once, whatever else is asked for.
+    if change.disabled == Some(true) {
+        let off = ClientChange { disabled: change.disabled.take(), ..ClientChange::default() };
+        let row = app.record.change_client(&caller.0, &id, off).await?;
+        if change == ClientChange::default() {
+            return Ok(Asked::Done(StatusCode::OK, row.into()));
+        }
+    }
+    if let Some(row) = app.record.ask_client_change(&caller.0, &id, change.clone(), &body.reason).await? {
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
+    let row = app.record.change_client(&caller.0, &id, change).await?;
+    Ok(Asked::Done(StatusCode::OK, row.into()))
 }
 
-/// Gives an application a new secret; the old one stops working at once.
+/// Gives an application a new secret; the old one stops working at once. Of one whose `system/…` scopes open what is about
+/// patients it waits for a second person (202); the old one works until who asked fetches the new one.
 #[utoipa::path(post, path = "/api/v1/admin/clients/{id}/secret", tag = "administration",
-    params(("id" = String, Path)), responses((status = 200, body = ClientSecret)))]
+    params(("id" = String, Path), ClientSecretParams),
+    responses((status = 200, body = ClientSecret), (status = 202, body = super::account_changes::AccountChange)))]
 async fn renew_client_secret(
     State(app): State<AppState>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Answer<Json<ClientSecret>> {
-    Ok(Json(ClientSecret { client_secret: app.record.renew_client_secret(&caller.0, &id).await? }))
+    Params(params): Params<ClientSecretParams>,
+) -> Answer<Asked<ClientSecret>> {
+    if let Some(row) = app.record.ask_client_secret(&caller.0, &id, &params.reason).await? {
+        return Ok(Asked::waits(&app, &caller.0, row).await?);
+    }
+    let client_secret = app.record.renew_client_secret(&caller.0, &id).await?;
+    Ok(Asked::Done(StatusCode::OK, ClientSecret { client_secret }))
 }
 
 /// What people granted to applications, newest first, at most 200.

@@ -116,3 +116,89 @@ async fn what_opens_an_account_waits_and_a_link_to_its_owner_does_not() {
     assert_eq!(chief.get("/api/v1/admin/security-policy").await.1["second_person"], "facts");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_system_that_reads_facts_is_connected_by_two() {
+    let world = World::start().await;
+    let chief = world.staff("chief", Role::Administrator).await;
+    let officer = world.staff("officer", Role::PrivacyOfficer).await;
+    let path = "/api/v1/admin/clients";
+    let agree = async |asked: &Value| {
+        let id = asked["id"].as_str().unwrap();
+        officer.post(&format!("/api/v1/admin/account-changes/{id}/agree"), json!({})).await
+    };
+    let collect = async |asked: &Value| {
+        let id = asked["id"].as_str().unwrap();
+        chief.post(&format!("/api/v1/admin/account-changes/{id}/collect"), json!({})).await
+    };
+    let token = async |id: &str, secret: &str| {
+        let form = [("grant_type", "client_credentials")];
+        let asked =
+            world.anonymous().request("POST", "/oauth/token").basic_auth(id, Some(secret)).form(&form);
+        let answer = asked.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let laboratory =
+        json!({"name": "Laboratory", "scopes": ["system/Observation.rs"], "reason": "New analyser"});
+    let (status, asked) = chief.post(path, laboratory).await;
+    assert_eq!((status, &asked["act"]), (202, &json!("register-application")), "{asked}");
+    assert_eq!(asked["application"]["scopes"], json!(["system/Observation.rs"]));
+    assert!(
+        asked["application"].get("client_id").is_none() && asked.get("client_secret").is_none(),
+        "{asked}"
+    );
+    assert_eq!(chief.get(path).await.1["items"], json!([]));
+    assert_eq!(officer.get("/api/v1/admin/attention").await.1["accounts_waiting"], 1);
+    let (_, told) = officer.get("/api/v1/notices").await;
+    assert_eq!(told["items"][0]["topic"], "client-change.asked", "{told}");
+
+    let id = asked["id"].as_str().unwrap();
+    let (status, own) = chief.post(&format!("/api/v1/admin/account-changes/{id}/agree"), json!({})).await;
+    assert_eq!((status, &own["code"]), (422, &json!("second-person-needed")), "{own}");
+    let (status, agreed) = agree(&asked).await;
+    assert_eq!(
+        (status, &agreed["to_collect"], &agreed["display"]),
+        (200, &json!(true), &json!("Laboratory"))
+    );
+    assert!(agreed.get("user_id").is_none(), "{agreed}");
+    let (status, got) = collect(&asked).await;
+    assert_eq!((status, &got["client_id"]), (200, &agreed["application"]["client_id"]), "{got}");
+    let (client, secret) = (got["client_id"].as_str().unwrap(), got["client_secret"].as_str().unwrap());
+    assert_eq!(token(client, secret).await.1["scope"], "system/Observation.rs");
+
+    // It goes on as it is while something about it waits.
+    let own_path = format!("{path}/{client}");
+    let (status, asked) =
+        chief.patch(&own_path, json!({"scopes": ["system/*.rs"], "reason": "Orders too"})).await;
+    let application = &asked["application"];
+    assert_eq!((status, &application["scopes_before"]), (202, &json!(["system/Observation.rs"])), "{asked}");
+    assert_eq!((&application["other_keys"], &application["enables"]), (&json!(false), &json!(false)));
+    assert_eq!(token(client, secret).await.1["scope"], "system/Observation.rs");
+    assert_eq!(agree(&asked).await.0, 200);
+    assert_eq!(token(client, secret).await.1["scope"], "system/*.rs");
+    let renewal = format!("{own_path}/secret?reason=It%20got%20about");
+    let (status, asked) = chief.post(&renewal, Value::Null).await;
+    assert_eq!(
+        (status, &asked["act"], &asked["reason"]),
+        (202, &json!("application-secret"), &json!("It got about"))
+    );
+    assert_eq!(agree(&asked).await.0, 200);
+    assert_eq!(token(client, secret).await.0, 200, "until the new one is fetched");
+    let (_, got) = collect(&asked).await;
+    assert_eq!(token(client, secret).await.0, 401);
+    assert_eq!(token(client, got["client_secret"].as_str().unwrap()).await.0, 200);
+
+    // Off at once, also with something that waits; on again by two; narrower at once.
+    let (status, asked) = chief.patch(&own_path, json!({"disabled": true, "name": "Registry"})).await;
+    assert_eq!((status, &asked["application"]["name_before"]), (202, &json!("Laboratory")), "{asked}");
+    let (_, all) = chief.get(path).await;
+    assert_eq!(
+        (&all["items"][0]["disabled"], &all["items"][0]["name"]),
+        (&json!(true), &json!("Laboratory"))
+    );
+    assert_eq!(chief.patch(&own_path, json!({"disabled": false})).await.1["code"], "already-waiting");
+    let (status, narrow) = chief.patch(&own_path, json!({"scopes": ["system/Observation.r"]})).await;
+    assert_eq!((status, &narrow["disabled"]), (200, &json!(true)), "{narrow}");
+    assert_eq!(agree(&asked).await.1["code"], "changed-meanwhile");
+    world.stop().await;
+}

@@ -23,7 +23,7 @@ impl Authentication {
             Authentication::Key => "key",
         }
     }
-    fn from_code(code: &str) -> Option<Authentication> {
+    pub fn from_code(code: &str) -> Option<Authentication> {
         [Authentication::None, Authentication::Secret, Authentication::Key]
             .into_iter()
             .find(|a| a.code() == code)
@@ -87,22 +87,32 @@ fn algorithm(facts: &Facts) -> &str {
     if facts.algorithm.is_empty() { "RS256" } else { &facts.algorithm }
 }
 
-/// Replaces name, scopes and facts. Returns whether the client exists.
-pub fn change_client(tx: &mut dyn Tx, client: &Client) -> Result<bool> {
-    let facts = &client.facts;
+/// Replaces name, scopes and facts. `false`: the client is not (or not any more) as in `before`.
+pub fn change_client(tx: &mut dyn Tx, before: &Client, after: &Client) -> Result<bool> {
+    let facts = &after.facts;
+    let known = |text: &Option<String>| text.clone().unwrap_or_default();
     let changed = tx.execute(
         "UPDATE oauth_client SET name = $2, scopes = $3, authentication = $4, redirects = $5, launch_url = $6, \
-         jwks = $7, jwks_url = $8, algorithm = $9 WHERE id = $1",
+         jwks = $7, jwks_url = $8, algorithm = $9 \
+         WHERE id = $1 AND name = $10 AND scopes = $11 AND redirects = $12 AND COALESCE(launch_url, '') = $13 \
+         AND COALESCE(jwks, '') = $14 AND COALESCE(jwks_url, '') = $15 AND disabled = $16",
         params![
-            &client.id,
-            &client.name,
-            &join(&client.scopes),
+            &before.id,
+            &after.name,
+            &join(&after.scopes),
             facts.authentication.code(),
             &facts.redirects.join("\n"),
             facts.launch_url.as_ref(),
             facts.jwks.as_ref(),
             facts.jwks_url.as_ref(),
-            algorithm(facts)
+            algorithm(facts),
+            &before.name,
+            &join(&before.scopes),
+            &before.facts.redirects.join("\n"),
+            &known(&before.facts.launch_url),
+            &known(&before.facts.jwks),
+            &known(&before.facts.jwks_url),
+            before.disabled
         ],
     )?;
     Ok(changed == 1)

@@ -2363,8 +2363,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Changes of accounts that wait for a second person, and what became of others, newest first. Administrator and privacy
-         *     officer.
+         * Changes of accounts and applications that wait for a second person, and what became of others, newest first.
+         *     Administrator and privacy officer.
          */
         get: operations["list_account_changes"];
         put?: never;
@@ -2435,7 +2435,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Makes the link or the one-time password that was agreed to; who asked for it, once, within a day. */
+        /**
+         * Makes the link, the one-time password or the application's secret that was agreed to; who asked for it, once, within a
+         *     day. The secret before stops working then.
+         */
         post: operations["collect_account_change"];
         delete?: never;
         options?: never;
@@ -2538,7 +2541,10 @@ export interface paths {
         /** The registered applications, oldest first. */
         get: operations["list_clients"];
         put?: never;
-        /** Registers an application. Its secret, if it has one, is shown once. */
+        /**
+         * Registers an application. Its secret, if it has one, is shown once. One whose `system/…` scopes open what is about
+         *     patients waits for a second person (202).
+         */
         post: operations["create_client"];
         delete?: never;
         options?: never;
@@ -2559,7 +2565,11 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Changes an application. What people granted stays, but never counts for more than is registered now. */
+        /**
+         * Changes an application. What people granted stays, but never counts for more than is registered now. Of one whose
+         *     `system/…` scopes open what is about patients, before or after it, a change waits for a second person (202), and the
+         *     application goes on as it is until then; taking such scopes away and disabling are done at once.
+         */
         patch: operations["change_client"];
         trace?: never;
     };
@@ -2572,7 +2582,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Gives an application a new secret; the old one stops working at once. */
+        /**
+         * Gives an application a new secret; the old one stops working at once. Of one whose `system/…` scopes open what is about
+         *     patients it waits for a second person (202); the old one works until who asked fetches the new one.
+         */
         post: operations["renew_client_secret"];
         delete?: never;
         options?: never;
@@ -3580,8 +3593,8 @@ export interface components {
          * @description What was asked for.
          * @enum {string}
          */
-        AccountAct: "create" | "roles" | "password" | "invitation" | "second-factor" | "identity" | "policy";
-        /** @description A change of an account that takes two people. */
+        AccountAct: "create" | "roles" | "password" | "invitation" | "second-factor" | "identity" | "policy" | "register-application" | "change-application" | "application-secret";
+        /** @description A change of an account or an application that takes two people. */
         AccountChange: {
             id: string;
             /** Format: date-time */
@@ -3589,9 +3602,9 @@ export interface components {
             asked_by: string;
             /** @description Name of who asked. */
             asked_by_name: string;
-            /** @description Whose account; absent while it is still to be made, and for rules. */
+            /** @description Whose account; absent while it is still to be made, for rules and for applications. */
             user_id?: string | null;
-            /** @description Her name. */
+            /** @description Her name, or the application's. */
             display?: string | null;
             login?: string | null;
             act: components["schemas"]["AccountAct"];
@@ -3607,6 +3620,7 @@ export interface components {
             /** @description Of an identity: its provider. */
             issuer?: string | null;
             subject?: string | null;
+            application?: components["schemas"]["ApplicationChange"] | null;
             /** @description Why, as who asked wrote it; may be empty. */
             reason: string;
             state: components["schemas"]["AccountChangeStateName"];
@@ -3620,7 +3634,7 @@ export interface components {
              * @description From then on who asked may carry it out herself, if there is still nobody else.
              */
             alone_from?: string | null;
-            /** @description A link or password waits for who asked. */
+            /** @description A link, password or secret waits for who asked. */
             to_collect: boolean;
             /** Format: date-time */
             decided_at?: string | null;
@@ -3632,7 +3646,10 @@ export interface components {
         };
         /** @description Shown once. */
         AccountChangeCollected: {
-            user_id: string;
+            /** @description Whose account; absent for an application. */
+            user_id?: string | null;
+            client_id?: string | null;
+            client_secret?: string | null;
             one_time_password?: string | null;
             link?: string | null;
             /**
@@ -3752,6 +3769,29 @@ export interface components {
         AnswerWords: {
             /** @description To the patient; may be empty. */
             text?: string;
+        };
+        /** @description What an application that takes two people is or is to be. */
+        ApplicationChange: {
+            /** @description Absent while it is still to be registered. */
+            client_id?: string | null;
+            name: string;
+            /** @description If it is to be another one. */
+            name_before?: string | null;
+            scopes: components["schemas"]["String"][];
+            /** @description Those it had when it was asked for; empty for a new one. */
+            scopes_before: components["schemas"]["String"][];
+            authentication: components["schemas"]["ClientAuthentication"];
+            /** @description Its keys, or where they are, are to be others. */
+            other_keys: boolean;
+            /** @description Of its keys that are registered by value: RFC 7638, SHA-256. */
+            key_thumbprints: string[];
+            jwks_url?: string | null;
+            redirect_uris: string[];
+            /** @description People are to be sent back or led elsewhere. */
+            other_addresses: boolean;
+            launch_url?: string | null;
+            /** @description It is turned off and is to be turned on. */
+            enables: boolean;
         };
         /** @description A booked visit. */
         Appointment: {
@@ -4205,6 +4245,8 @@ export interface components {
             jwks_url?: string | null;
             /** @description `true` ends its tokens and everything that was granted to it. */
             disabled?: boolean | null;
+            /** @description For the second person, where one must agree. */
+            reason?: string;
         };
         ClientSecret: {
             /** @description Shown once. */
@@ -5109,9 +5151,9 @@ export interface components {
                 asked_by: string;
                 /** @description Name of who asked. */
                 asked_by_name: string;
-                /** @description Whose account; absent while it is still to be made, and for rules. */
+                /** @description Whose account; absent while it is still to be made, for rules and for applications. */
                 user_id?: string | null;
-                /** @description Her name. */
+                /** @description Her name, or the application's. */
                 display?: string | null;
                 login?: string | null;
                 act: components["schemas"]["AccountAct"];
@@ -5127,6 +5169,7 @@ export interface components {
                 /** @description Of an identity: its provider. */
                 issuer?: string | null;
                 subject?: string | null;
+                application?: components["schemas"]["ApplicationChange"] | null;
                 /** @description Why, as who asked wrote it; may be empty. */
                 reason: string;
                 state: components["schemas"]["AccountChangeStateName"];
@@ -5140,7 +5183,7 @@ export interface components {
                  * @description From then on who asked may carry it out herself, if there is still nobody else.
                  */
                 alone_from?: string | null;
-                /** @description A link or password waits for who asked. */
+                /** @description A link, password or secret waits for who asked. */
                 to_collect: boolean;
                 /** Format: date-time */
                 decided_at?: string | null;
@@ -5713,6 +5756,8 @@ export interface components {
             jwks_url?: string | null;
             /** @description `RS256` if not given, or `ES384`. */
             id_token_algorithm?: string | null;
+            /** @description For the second person, where one must agree. */
+            reason?: string;
         };
         NewDevice: {
             /** @description e.g. `Tablet, ward 3` */
@@ -12468,6 +12513,14 @@ export interface operations {
                     "application/json": components["schemas"]["ClientCreated"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
             /** @description Any error */
             default: {
                 headers: {
@@ -12502,6 +12555,14 @@ export interface operations {
                     "application/json": components["schemas"]["ClientInfo"];
                 };
             };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
+                };
+            };
             /** @description Any error */
             default: {
                 headers: {
@@ -12515,7 +12576,10 @@ export interface operations {
     };
     renew_client_secret: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description For the second person, where one must agree. */
+                reason?: string;
+            };
             header?: never;
             path: {
                 id: string;
@@ -12530,6 +12594,14 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ClientSecret"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountChange"];
                 };
             };
             /** @description Any error */

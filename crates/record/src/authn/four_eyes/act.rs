@@ -1,13 +1,18 @@
 //! What may be asked for, and how it is kept until somebody agrees.
 
 use super::super::{Delivery, SecurityPolicy};
+use super::about::{About, Seen};
+use super::application::Application;
 use crate::Error;
-use access::Role;
+use access::policy::Capability;
+use access::{Role, trust};
 use fhir::ResourceKey;
 use serde_json::{Value, json};
 use store::account::{Account, NewAccount};
+use store::oauth::Authentication;
 
-/// Something about an account that one person alone does not do, if the account's roles are worth it.
+/// Something about an account or an application that one person alone does not do, if the account's roles or the
+/// application's scopes are worth it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
     /// A new account.
@@ -24,6 +29,21 @@ pub enum Act {
     Identity { issuer: String, subject: String },
     /// Rules for signing in without the second person.
     Policy(Box<SecurityPolicy>),
+    /// A new application; its secret, if it has one, is shown to who asked.
+    Register(Box<Application>),
+    /// An application as it is to be.
+    Application(Box<Application>),
+    /// A new secret of an application that who asked is shown.
+    Secret,
+}
+
+/// Codes of what is about applications.
+const ABOUT_APPLICATIONS: [&str; 3] = ["register-application", "change-application", "application-secret"];
+
+/// What a notice about something of this code is called, e.g. `account-change.asked`, `client-change.asked`.
+pub(super) fn topic(act: &str, what: &str) -> String {
+    let about = if ABOUT_APPLICATIONS.contains(&act) { "client-change" } else { "account-change" };
+    format!("{about}.{what}")
 }
 
 /// Whom to make an account for, checked.
@@ -89,12 +109,12 @@ impl NewPerson {
     }
 }
 
-fn codes(roles: &[Role]) -> Vec<&'static str> {
+pub(super) fn codes(roles: &[Role]) -> Vec<&'static str> {
     roles.iter().map(|role| role.code()).collect()
 }
 
 /// `None` for a role that this program does not know: then less than was agreed would be given.
-fn roles(value: &Value) -> Option<Vec<Role>> {
+pub(super) fn roles(value: &Value) -> Option<Vec<Role>> {
     value.as_array()?.iter().map(|code| Role::from_code(code.as_str()?)).collect()
 }
 
@@ -109,7 +129,23 @@ impl Act {
             Act::Factors => "second-factor",
             Act::Identity { .. } => "identity",
             Act::Policy(_) => "policy",
+            Act::Register(_) => "register-application",
+            Act::Application(_) => "change-application",
+            Act::Secret => "application-secret",
         }
+    }
+
+    /// What who asks must have the right to, still when it is carried out.
+    pub(super) fn needs(&self) -> Capability {
+        match self {
+            Act::Register(_) | Act::Application(_) | Act::Secret => Capability::ManageClients,
+            _ => Capability::ManageAccounts,
+        }
+    }
+
+    /// Whether who has this account may ask for it.
+    pub(super) fn may_be_asked_by(&self, account: &Account) -> bool {
+        !account.disabled && account.roles.iter().any(|role| trust::may(*role, self.needs()))
     }
 
     /// Whether it opens a way into an account that is there.
@@ -120,9 +156,12 @@ impl Act {
     /// Whether who asked fetches a secret when it is agreed to.
     pub(super) fn is_collected(&self) -> bool {
         match self {
-            Act::Password | Act::Invitation => true,
+            Act::Password | Act::Invitation | Act::Secret => true,
             Act::Create(person) => matches!(person.by, None | Some(Delivery::Shown)),
-            Act::Roles(_) | Act::Factors | Act::Identity { .. } | Act::Policy(_) => false,
+            Act::Register(application) => application.facts.authentication == Authentication::Secret,
+            Act::Roles(_) | Act::Factors | Act::Identity { .. } | Act::Policy(_) | Act::Application(_) => {
+                false
+            }
         }
     }
 
@@ -134,13 +173,16 @@ impl Act {
             Act::Factors => Some("factor.reset"),
             Act::Identity { .. } => Some("identity.add"),
             Act::Policy(_) => Some("security-policy.update"),
+            Act::Register(_) => Some("client.create"),
+            Act::Application(_) => Some("client.update"),
             // When they are fetched.
-            Act::Password | Act::Invitation => None,
+            Act::Password | Act::Invitation | Act::Secret => None,
         }
     }
 
-    /// For the history: no ways to reach anybody.
-    pub(super) fn summary(&self, target: Option<&Account>) -> Value {
+    /// For who decides and for the history: no ways to reach anybody.
+    pub(super) fn summary(&self, about: &About) -> Value {
+        let before = about.client().map(Application::of);
         let mut summary = match self {
             Act::Create(person) => json!({
                 "display": person.display, "login": person.login, "roles": codes(&person.roles),
@@ -149,9 +191,13 @@ impl Act {
             Act::Roles(roles) => json!({"roles": codes(roles)}),
             Act::Identity { issuer, subject } => json!({"issuer": issuer, "subject": subject}),
             Act::Policy(policy) => json!({"second_person": policy.second_person.code()}),
+            Act::Register(application) | Act::Application(application) => {
+                application.summary(before.as_ref())
+            }
+            Act::Secret => before.map(|application| application.summary(None)).unwrap_or_default(),
             Act::Password | Act::Invitation | Act::Factors => json!({}),
         };
-        if let Some(target) = target {
+        if let Some(target) = about.account() {
             summary["display"] = json!(target.display);
             summary["login"] = json!(target.login);
             summary["before"] = json!(codes(&target.roles));
@@ -165,7 +211,8 @@ impl Act {
             Act::Roles(roles) => json!(codes(roles)),
             Act::Identity { issuer, subject } => json!({"issuer": issuer, "subject": subject}),
             Act::Policy(policy) => policy.to_json(),
-            Act::Password | Act::Invitation | Act::Factors => Value::Null,
+            Act::Register(application) | Act::Application(application) => application.to_json(),
+            Act::Password | Act::Invitation | Act::Factors | Act::Secret => Value::Null,
         }
     }
 
@@ -181,21 +228,24 @@ impl Act {
                 subject: value["subject"].as_str()?.to_owned(),
             },
             "policy" => Act::Policy(Box::new(SecurityPolicy::from_json(value))),
+            "register-application" => Act::Register(Box::new(Application::read(value)?)),
+            "change-application" => Act::Application(Box::new(Application::read(value)?)),
+            "application-secret" => Act::Secret,
             _ => return None,
         })
     }
 }
 
-/// An act, and the account's roles when it was asked for.
+/// An act, and what it is about as that was when it was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
     pub act: Act,
-    pub seen: Option<Vec<Role>>,
+    pub seen: Option<Seen>,
 }
 
 impl Kept {
     pub(super) fn to_json(&self) -> Value {
-        let seen = self.seen.as_ref().map(|seen| codes(seen));
+        let seen = self.seen.as_ref().map(Seen::to_json);
         json!({"act": self.act.code(), "of": self.act.to_json(), "seen": seen})
     }
 
@@ -206,15 +256,26 @@ impl Kept {
         let act = value["act"].as_str().and_then(|code| Act::read(code, &value["of"])).ok_or_else(wrong)?;
         let seen = match &value["seen"] {
             Value::Null => None,
-            seen => Some(roles(seen).ok_or_else(wrong)?),
+            seen => Some(Seen::read(seen).ok_or_else(wrong)?),
         };
         Ok(Kept { act, seen })
+    }
+
+    /// Whether a secret of it may be fetched, as things are now. What was made by it must be as it was made.
+    pub(super) fn holds(&self, about: &About) -> bool {
+        let seen = match &self.act {
+            Act::Create(person) => Some(Seen::Roles(person.roles.clone())),
+            Act::Register(application) => Some(Seen::Application(application.clone())),
+            _ => self.seen.clone(),
+        };
+        seen.is_some() && about.seen() == seen
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use store::oauth::Facts;
 
     #[test]
     fn what_is_kept_is_read_again() {
@@ -231,6 +292,19 @@ mod tests {
         };
         let identity = Act::Identity { issuer: "https://a".into(), subject: "7".into() };
         let policy = SecurityPolicy { sms_codes_per_day: 7, ..SecurityPolicy::default() };
+        let application = Application {
+            name: "Laboratory".into(),
+            scopes: vec!["system/Observation.rs".into(), "sens/HIV".into()],
+            disabled: true,
+            facts: Facts {
+                authentication: Authentication::Key,
+                redirects: vec!["https://lab.example/cb".into()],
+                launch_url: Some("https://lab.example/launch".into()),
+                jwks: Some(r#"{"keys": []}"#.into()),
+                jwks_url: None,
+                algorithm: "ES384".into(),
+            },
+        };
         for act in [
             Act::Create(Box::new(person)),
             Act::Roles(vec![Role::Nurse]),
@@ -239,9 +313,15 @@ mod tests {
             Act::Factors,
             identity,
             Act::Policy(Box::new(policy)),
+            Act::Register(Box::new(application.clone())),
+            Act::Application(Box::new(application.clone())),
+            Act::Secret,
         ] {
-            let kept = Kept { act, seen: Some(vec![Role::Cashier]) };
-            assert_eq!(Kept::read(kept.to_json().to_string().as_bytes()).unwrap(), kept);
+            let roles = Seen::Roles(vec![Role::Cashier]);
+            for seen in [None, Some(roles), Some(Seen::Application(Box::new(application.clone())))] {
+                let kept = Kept { act: act.clone(), seen };
+                assert_eq!(Kept::read(kept.to_json().to_string().as_bytes()).unwrap(), kept);
+            }
         }
         assert!(Kept::read(br#"{"act": "roles", "of": ["emperor"], "seen": null}"#).is_err());
     }

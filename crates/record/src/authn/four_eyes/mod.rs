@@ -1,31 +1,37 @@
-//! Four eyes for accounts: who gives a role that reads patients' facts or administers, or opens a way into an account that
-//! has one, asks; somebody else agrees or refuses.
+//! Four eyes for accounts and applications: who gives a role that reads patients' facts or administers, opens a way into
+//! an account that has one, or lets an application read facts for itself, asks; somebody else agrees or refuses.
 //!
 //! **Invariant:** neither who asked nor whose account it is agrees, but where [verdict] says that there is nobody else.
 //! **Invariant:** what was asked for is kept sealed and carried out exactly so, in the transaction that settles it, and
-//! only if the account and the rights of who asked are still what they were.
-//! **Invariant:** a secret (link, one-time password) is made when it is fetched, never before; it is stored nowhere.
+//! only if the account or application and the rights of who asked are still what they were.
+//! **Invariant:** a secret (link, one-time password, an application's) is made when it is fetched, never before; it is
+//! stored nowhere. Until then what was there before works.
 
+mod about;
 mod act;
+mod application;
 mod apply;
 mod verdict;
 
+pub(crate) use about::About;
+pub use about::{Key, Seen};
 pub use act::{Act, Kept, NewPerson};
+pub use application::Application;
 pub use apply::Settling;
-pub(crate) use apply::run;
+pub(crate) use apply::{changed, run};
 pub use store::account_change::{Change as AccountChangeRow, State as AccountChangeState};
-pub(super) use verdict::{Alone, left, note, reopened};
+pub(crate) use verdict::{Alone, note};
+pub(super) use verdict::{left, reopened};
 
 use super::{AccountSpec, Delivery, Invited, Notice, notice};
 use crate::rights::notice::Told;
+use crate::rights::second::needed;
 use crate::write::Request;
 use crate::{Change, Effect, Error, Record, Rule};
 use access::policy::{self, Capability};
 use access::{Ctx, User};
 use fhir::Resource;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
-use store::account::Account;
 use store::account_change::{self, Settled};
 use store::audit::Outcome;
 use uuid::Uuid;
@@ -33,9 +39,10 @@ use verdict::Verdict;
 
 /// What waits is over after this.
 const WAITS: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// A link or password that was agreed to is fetched within this.
+/// A link, password or secret that was agreed to is fetched within this.
 const COLLECT_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 const MAX_TEXT_CHARS: usize = 500;
+const NEEDED: &str = "A second person must agree to this.";
 
 /// What was fetched of a change that was agreed to.
 #[derive(Clone)]
@@ -44,14 +51,12 @@ pub enum Collected {
     Password { account: i64, password: String },
     /// To be passed on.
     Link(Invited),
+    /// Of this application.
+    Secret { client: String, secret: String },
 }
 
 fn rule(code: &'static str, text: &str, at: &'static str) -> Error {
     Error::Rule(Rule::new(code, text).at(at))
-}
-
-fn needed() -> Error {
-    rule("second-person-needed", "A second person must agree to this.", "")
 }
 
 fn plus(at: Timestamp, duration: SignedDuration) -> Timestamp {
@@ -70,17 +75,17 @@ fn text(written: &str, at: &'static str) -> Result<String, Error> {
 impl Record {
     /// Before it is done by one person alone: whether it may be. `Some` where there is nobody else; it must be [note]d with
     /// the act. Errors: `Rule` `second-person-needed`.
-    pub(super) async fn guard(
+    pub(crate) async fn guard(
         &self,
         ctx: &Ctx,
         act: &Act,
-        target: Option<&Account>,
+        about: impl Into<About>,
     ) -> Result<Option<Alone>, Error> {
-        let Some(user) = ctx.user() else { return Ok(None) };
-        match self.verdict(user.account, act, target).await? {
+        let (Some(user), about) = (ctx.user(), about.into()) else { return Ok(None) };
+        match self.verdict(user.account, act, &about).await? {
             Verdict::Free => Ok(None),
-            Verdict::Alone => Ok(Some(Alone::new(user.account, act, target, self.now()))),
-            Verdict::Later(_) | Verdict::Two => Err(needed()),
+            Verdict::Alone => Ok(Some(Alone::new(user.account, act, &about, self.now()))),
+            Verdict::Later(_) | Verdict::Two => Err(needed(NEEDED, "")),
         }
     }
 
@@ -91,10 +96,10 @@ impl Record {
         self.reading(move |tx| verdict::check_own(tx, &new)).await
     }
 
-    async fn verdict(&self, asker: i64, act: &Act, target: Option<&Account>) -> Result<Verdict, Error> {
+    async fn verdict(&self, asker: i64, act: &Act, about: &About) -> Result<Verdict, Error> {
         let (current, now) = (self.security_policy().await?, self.now());
-        let (act, target) = (act.clone(), target.cloned());
-        self.reading(move |tx| verdict::verdict(tx, &current, asker, &act, target.as_ref(), now)).await
+        let (act, about) = (act.clone(), about.clone());
+        self.reading(move |tx| verdict::verdict(tx, &current, asker, &act, &about, now)).await
     }
 
     /// Asks for a new account, with the Practitioner and PractitionerRole to be made for it. `by` [None]: by a one-time
@@ -124,9 +129,9 @@ impl Record {
         self.ask_second_person(ctx, None, Act::Create(Box::new(person)), reason).await
     }
 
-    /// Asks for what a second person must agree to; those who may are told. `None`: nobody needs to agree, so do it.
-    /// Errors: `Denied`, `StepUpNeeded`, `NotFound`; what doing it would refuse; `Rule` `text-long`,
-    /// `second-person-needed` for a role of one's own; `Duplicate` `already-waiting`.
+    /// Asks for what a second person must agree to about an account, or the rules; those who may are told. `None`: nobody
+    /// needs to agree, so do it. Errors: `Denied`, `StepUpNeeded`, `NotFound`; what doing it would refuse; `Rule`
+    /// `text-long`, `second-person-needed` for a role of one's own; `Duplicate` `already-waiting`.
     pub async fn ask_second_person(
         &self,
         ctx: &Ctx,
@@ -138,31 +143,46 @@ impl Record {
         if !policy::may(ctx, Capability::ManageAccounts) {
             return Err(self.denied(ctx, "account-change.ask", &what).await);
         }
-        let Some(user) = ctx.user() else { return Ok(None) };
+        if ctx.user().is_none() {
+            return Ok(None);
+        }
         self.require_fresh(ctx, super::SENSITIVE_MINUTES, true)?;
-        let row = match target {
+        let about = match target {
             Some(id) => {
                 let found = self.reading(move |tx| Ok(store::account::load(tx, id)?)).await?;
-                Some(found.ok_or(Error::NotFound)?)
+                About::from(&found.ok_or(Error::NotFound)?)
             }
-            None => None,
+            None => About::Nothing,
         };
-        let alone = match self.verdict(user.account, &act, row.as_ref()).await? {
+        self.ask_about(ctx, about, act, reason).await
+    }
+
+    /// As [Record::ask_second_person], for who may ask for it and is freshly signed in. Errors: likewise.
+    pub(crate) async fn ask_about(
+        &self,
+        ctx: &Ctx,
+        about: impl Into<About>,
+        act: Act,
+        reason: &str,
+    ) -> Result<Option<AccountChangeRow>, Error> {
+        let (Some(user), about) = (ctx.user(), about.into()) else { return Ok(None) };
+        let alone = match self.verdict(user.account, &act, &about).await? {
             Verdict::Free | Verdict::Alone => return Ok(None),
             Verdict::Two => None,
             Verdict::Later(from) => Some(from),
         };
-        self.check_act(ctx, &act, row.as_ref()).await?;
+        self.check_act(ctx, &act, &about).await?;
         let now = self.now();
         let id = Uuid::now_v7();
-        let kept = Kept { seen: row.as_ref().map(|row| row.roles.clone()), act };
+        let kept = Kept { seen: about.seen(), act };
         let change = AccountChangeRow {
             id,
             at: now,
             account: user.account,
-            target,
+            target: about.key().account(),
+            client: about.key().client(),
             act: kept.act.code().to_owned(),
-            summary: kept.act.summary(row.as_ref()),
+            summary: kept.act.summary(&about),
             payload: Some(self.seal(kept.to_json().to_string().as_bytes(), &place(id))?),
             reason: text(reason, "/reason")?,
             state: AccountChangeState::Waiting,
@@ -179,24 +199,24 @@ impl Record {
             &format!("account-change/{id}"),
             &[],
         );
-        let message = match &row {
+        let message = match about.account() {
             Some(row) if kept.act.opens() => notice::told(row, Notice::AccessAsked, now),
             _ => None,
         };
         let new = change.clone();
         self.writing(move |tx| {
             let same = |one: &AccountChangeRow| {
+                let about = Key::of(one);
                 one.act == new.act
-                    && one.target == new.target
-                    && (one.target.is_some() || one.summary == new.summary)
+                    && about == Key::of(&new)
+                    && (about != Key::Nothing || one.summary == new.summary)
             };
             if account_change::waiting(tx, now)?.iter().any(same) {
                 let text = "Somebody has asked for this already; it waits for a second person.";
                 return Err(Error::Duplicate(Rule::new("already-waiting", text)));
             }
             account_change::insert(tx, &new)?;
-            let data = json!({"account": new.account, "about": new.target, "act": new.act});
-            verdict::tell_deciders(tx, "account-change.asked", &new, data)?;
+            verdict::tell_deciders(tx, &new)?;
             if let Some(message) = &message {
                 store::message::insert(tx, message)?;
             }
@@ -208,8 +228,8 @@ impl Record {
     }
 
     /// What doing it would refuse, so that nobody is asked about what cannot be.
-    async fn check_act(&self, ctx: &Ctx, act: &Act, row: Option<&Account>) -> Result<(), Error> {
-        match (act, row) {
+    async fn check_act(&self, ctx: &Ctx, act: &Act, about: &About) -> Result<(), Error> {
+        match (act, about.account()) {
             (Act::Roles(roles), Some(row)) => {
                 super::account::check_roles(roles, row.patient.is_some(), row.practitioner.is_some())
             }
@@ -308,6 +328,9 @@ impl Record {
         if let Some(target) = change.target {
             self.forget_account(target);
         }
+        if change.client.is_some() {
+            self.forget_holders();
+        }
         self.forget_policy();
         self.reading(move |tx| Ok(account_change::load(tx, &id)?)).await?.ok_or(Error::NotFound)
     }
@@ -326,9 +349,8 @@ impl Record {
         let mut audit = vec![event(action, &what)];
         let mut link = None;
         if agree {
-            let about = change.target.map(|id| format!("account/{id}")).unwrap_or_default();
             if let Some(done) = kept.act.audited() {
-                audit.push(event(done, &about));
+                audit.push(event(done, &Key::of(change).what()));
             }
             if let Act::Create(person) = &kept.act
                 && person.by.is_some_and(|by| by != Delivery::Shown)
@@ -342,7 +364,7 @@ impl Record {
         Ok(Settling {
             id: change.id,
             asker: change.account,
-            target: change.target,
+            about: Key::of(change),
             kept,
             settled,
             current: self.security_policy().await?,
@@ -358,10 +380,12 @@ impl Record {
         }
     }
 
-    /// Makes the link or the one-time password that was agreed to; who asked for it, once, within a day.
-    /// Errors: `Denied`, `StepUpNeeded`; `NotFound` for somebody else's; `Rule` `nothing-to-collect`, `changed-meanwhile`.
+    /// Makes the link, the one-time password or the application's secret that was agreed to; who asked for it, once, within
+    /// a day. Errors: `Denied`, `StepUpNeeded`; `NotFound` for somebody else's; `Rule` `nothing-to-collect`,
+    /// `changed-meanwhile`.
     pub async fn collect_account_change(&self, ctx: &Ctx, id: Uuid) -> Result<Collected, Error> {
-        if !policy::may(ctx, Capability::ManageAccounts) {
+        let may = |capability| policy::may(ctx, capability);
+        if !may(Capability::ManageAccounts) && !may(Capability::ManageClients) {
             return Err(self.denied(ctx, "account-change.collect", "").await);
         }
         let asker = ctx.user().ok_or(Error::Denied)?.account;
@@ -370,19 +394,14 @@ impl Record {
         let change = change.filter(|change| change.account == asker).ok_or(Error::NotFound)?;
         let gone = || rule("nothing-to-collect", "There is nothing to fetch any more; ask again.", "");
         let now = self.now();
-        let (Some(target), Some(sealed), true) =
-            (change.target, &change.payload, change.collect && change.expires > now)
-        else {
-            return Err(gone());
-        };
-        let kept = Kept::read(&self.unseal(sealed, &place(id))?)?;
-        let row = self.account_row(target).await?.ok_or_else(apply::changed)?;
-        // Of a new account the roles are those it was made with.
-        let seen = match &kept.act {
-            Act::Create(person) => Some(&person.roles),
-            _ => kept.seen.as_ref(),
-        };
-        if seen != Some(&row.roles) {
+        let sealed = change.payload.as_ref().filter(|_| change.collect && change.expires > now);
+        let kept = Kept::read(&self.unseal(sealed.ok_or_else(gone)?, &place(id))?)?;
+        if !may(kept.act.needs()) {
+            return Err(self.denied(ctx, "account-change.collect", "").await);
+        }
+        let key = Key::of(&change);
+        let about = self.reading(move |tx| key.load(tx)).await?;
+        if !kept.holds(&about) {
             return Err(apply::changed());
         }
         let event = self.audit_event(
@@ -405,9 +424,19 @@ impl Record {
             Act::Create(person) => person.by.is_some(),
             act => matches!(act, Act::Invitation),
         };
-        Ok(match by_link {
-            true => Collected::Link(self.send_invitation(ctx, target, Delivery::Shown).await?),
-            false => Collected::Password { account: target, password: self.new_password(ctx, &row).await? },
+        Ok(match about {
+            About::Nothing => return Err(gone()),
+            About::Application(client) => {
+                let secret = self.new_client_secret(ctx, &client.id).await?;
+                Collected::Secret { client: client.id, secret }
+            }
+            About::Account(row) if by_link => {
+                Collected::Link(self.send_invitation(ctx, row.id, Delivery::Shown).await?)
+            }
+            About::Account(row) => {
+                let password = self.new_password(ctx, &row).await?;
+                Collected::Password { account: row.id, password }
+            }
         })
     }
 
@@ -418,8 +447,9 @@ impl Record {
             let over = account_change::expire(tx, now)?;
             let waited = over.iter().filter(|one| one.state == AccountChangeState::Waiting);
             for one in waited {
-                let data = json!({"about": one.target, "act": one.act});
-                Told::person("account-change.expired", now, one.id, one.account).with(data).write(tx)?;
+                let data = Key::of(one).data(one.account, &one.act);
+                let topic = act::topic(&one.act, "expired");
+                Told::person(&topic, now, one.id, one.account).with(data).write(tx)?;
             }
             Ok(over.len())
         })

@@ -1,14 +1,18 @@
 //! Whether one person may do it alone, and who else could agree.
 
 use super::super::{SecondPerson, SecurityPolicy};
+use super::about::{About, Key};
+use super::act::topic;
+use super::application::Application;
 use super::{AccountChangeRow, AccountChangeState, Act};
 use crate::Error;
 use crate::rights::notice::Told;
+use crate::rights::second::needed;
 use access::matrix::Table;
 use access::policy::Capability;
 use access::{Factor, Role, trust};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 use store::Tx;
 use store::account::{Account, Update};
 use store::account_change;
@@ -55,15 +59,11 @@ fn deciders(tx: &mut dyn Tx) -> Result<Vec<Account>, Error> {
 }
 
 /// Whether it is worth a second person.
-fn is_grave(
-    table: &Table,
-    current: &SecurityPolicy,
-    act: &Act,
-    asker: i64,
-    target: Option<&Account>,
-) -> bool {
+fn is_grave(table: &Table, current: &SecurityPolicy, act: &Act, asker: i64, about: &About) -> bool {
     let trusted = |role: &Role| trust::is_trusted(table, *role);
+    let target = about.account();
     let has = |role: &Role| target.is_some_and(|target| target.roles.contains(role));
+    let before = about.client().map(Application::of);
     match act {
         Act::Create(person) => person.roles.iter().any(trusted),
         Act::Roles(roles) => roles.iter().any(|role| trusted(role) && !has(role)),
@@ -73,6 +73,9 @@ fn is_grave(
         Act::Password | Act::Invitation | Act::Factors | Act::Identity { .. } => target
             .filter(|target| target.id != asker)
             .is_some_and(|target| target.roles.iter().any(|role| trust::opens_facts(table, *role))),
+        Act::Register(application) => application.opens_facts(),
+        Act::Application(after) => before.is_some_and(|before| after.is_grave_after(&before)),
+        Act::Secret => before.is_some_and(|before| before.opens_facts()),
     }
 }
 
@@ -83,7 +86,7 @@ pub(super) fn check_own(tx: &mut dyn Tx, new: &[Role]) -> Result<(), Error> {
         return Ok(());
     }
     let text = "Another administrator must give you a role that reads patients' facts.";
-    Err(super::rule("second-person-needed", text, "/roles"))
+    Err(needed(text, "/roles"))
 }
 
 pub(super) fn verdict(
@@ -91,13 +94,14 @@ pub(super) fn verdict(
     current: &SecurityPolicy,
     asker: i64,
     act: &Act,
-    target: Option<&Account>,
+    about: &About,
     now: Timestamp,
 ) -> Result<Verdict, Error> {
     let table = Table::new(store::rights::cells(tx)?);
-    if !is_grave(&table, current, act, asker, target) {
+    if !is_grave(&table, current, act, asker, about) {
         return Ok(Verdict::Free);
     }
+    let target = about.account();
     if let (Act::Roles(roles), Some(target)) = (act, target.filter(|target| target.id == asker)) {
         let new: Vec<Role> = roles.iter().copied().filter(|role| !target.roles.contains(role)).collect();
         check_own(tx, &new)?;
@@ -122,30 +126,31 @@ pub(super) fn check_alone(
     current: &SecurityPolicy,
     change: &AccountChangeRow,
     act: &Act,
-    target: Option<&Account>,
+    about: &About,
     now: Timestamp,
 ) -> Result<(), Error> {
     let waited = change.alone.is_some_and(|from| from <= now);
-    match verdict(tx, current, change.account, act, target, now)? {
+    match verdict(tx, current, change.account, act, about, now)? {
         Verdict::Free | Verdict::Alone => Ok(()),
         Verdict::Later(_) if waited => Ok(()),
-        Verdict::Later(_) | Verdict::Two => Err(super::needed()),
+        Verdict::Later(_) | Verdict::Two => Err(needed(super::NEEDED, "")),
     }
 }
 
 /// Something is done by one person, because there is nobody else.
 #[derive(Debug, Clone)]
-pub(in crate::authn) struct Alone(AccountChangeRow);
+pub(crate) struct Alone(AccountChangeRow);
 
 impl Alone {
-    pub(super) fn new(asker: i64, act: &Act, target: Option<&Account>, now: Timestamp) -> Alone {
+    pub(super) fn new(asker: i64, act: &Act, about: &About, now: Timestamp) -> Alone {
         Alone(AccountChangeRow {
             id: Uuid::now_v7(),
             at: now,
             account: asker,
-            target: target.map(|target| target.id),
+            target: about.key().account(),
+            client: about.key().client(),
             act: act.code().to_owned(),
-            summary: act.summary(target),
+            summary: act.summary(about),
             payload: None,
             reason: String::new(),
             state: AccountChangeState::Alone,
@@ -161,21 +166,27 @@ impl Alone {
     pub(in crate::authn) fn about(&self, account: i64) -> Alone {
         Alone(AccountChangeRow { target: Some(account), ..self.0.clone() })
     }
+
+    /// Of an application that was registered just now.
+    pub(crate) fn about_client(&self, client: &str) -> Alone {
+        Alone(AccountChangeRow { client: Some(client.to_owned()), ..self.0.clone() })
+    }
 }
 
 /// Writes down that it was done by one person, and tells whoever is there or comes later, and the owner.
-pub(in crate::authn) fn note(tx: &mut dyn Tx, alone: Option<&Alone>) -> Result<(), Error> {
+pub(crate) fn note(tx: &mut dyn Tx, alone: Option<&Alone>) -> Result<(), Error> {
     let Some(Alone(change)) = alone else { return Ok(()) };
     account_change::insert(tx, change)?;
     told_alone(tx, change)
 }
 
 pub(super) fn told_alone(tx: &mut dyn Tx, change: &AccountChangeRow) -> Result<(), Error> {
-    let data = json!({"account": change.account, "about": change.target, "act": change.act});
-    Told::officers("account-change.alone", change.at, change.id).with(data.clone()).write(tx)?;
+    let data = Key::of(change).data(change.account, &change.act);
+    let topic = topic(&change.act, "alone");
+    Told::officers(&topic, change.at, change.id).with(data.clone()).write(tx)?;
     match change.target {
         Some(owner) if owner != change.account => {
-            Told::person("account-change.alone", change.at, change.id, owner).with(data).write(tx)
+            Told::person(&topic, change.at, change.id, owner).with(data).write(tx)
         }
         _ => Ok(()),
     }
@@ -183,17 +194,14 @@ pub(super) fn told_alone(tx: &mut dyn Tx, change: &AccountChangeRow) -> Result<(
 
 /// Tells those who may agree; privacy officers together, administrators one by one. Not who asked, and the owner of the
 /// account by a message of her own.
-pub(super) fn tell_deciders(
-    tx: &mut dyn Tx,
-    topic: &'static str,
-    change: &AccountChangeRow,
-    data: Value,
-) -> Result<(), Error> {
-    Told::officers(topic, change.at, change.id).with(data.clone()).write(tx)?;
+pub(super) fn tell_deciders(tx: &mut dyn Tx, change: &AccountChangeRow) -> Result<(), Error> {
+    let topic = topic(&change.act, "asked");
+    let data = Key::of(change).data(change.account, &change.act);
+    Told::officers(&topic, change.at, change.id).with(data.clone()).write(tx)?;
     for one in deciders(tx)? {
         let is_told = one.roles.contains(&Role::PrivacyOfficer);
         if !is_told && one.id != change.account {
-            Told::person(topic, change.at, change.id, one.id).with(data.clone()).write(tx)?;
+            Told::person(&topic, change.at, change.id, one.id).with(data.clone()).write(tx)?;
         }
     }
     Ok(())

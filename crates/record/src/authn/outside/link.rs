@@ -97,7 +97,7 @@ impl Record {
         let row =
             self.reading(move |tx| Ok(store::account::load(tx, account)?)).await?.ok_or(Error::NotFound)?;
         let act = Act::Identity { issuer: issuer.to_owned(), subject: subject.to_owned() };
-        let alone = self.guard(ctx, &act, Some(&row)).await?;
+        let alone = self.guard(ctx, &act, &row).await?;
         self.add_identity(ctx, row, issuer, subject, alone).await
     }
 
