@@ -17,7 +17,8 @@ describe('scopes', () => {
     ['openid', 'who', '', ''],
     ['launch/patient', 'who', '', ''],
     ['offline_access', 'stay', '', ''],
-    ['system/*.rs', 'other', '', ''],
+    ['system/*.rs', 'read', '*', 'r'],
+    ['system/Appointment.cu', 'write', 'Appointment', 'ac'],
     ['patient/Observation.', 'other', '', ''],
     ['something', 'other', '', '']
   ])('%s', (text, section, type, letters) => {

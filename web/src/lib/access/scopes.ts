@@ -7,8 +7,8 @@ export interface Scope {
   section: Section;
   /** FHIR type, or `*`; empty for scopes that are about no resource. */
   type: string;
-  /** Whose: the one patient, or whatever the person herself may open. */
-  reach: 'patient' | 'user' | 'none';
+  /** Whose: the one patient, whatever the person herself may open, or all there is, for the application itself. */
+  reach: 'patient' | 'user' | 'system' | 'none';
   read: boolean;
   add: boolean;
   change: boolean;
@@ -34,7 +34,7 @@ export function parseScope(text: string): Scope {
   const none = { text, type: '', reach: 'none' as const, read: false, add: false, change: false, remove: false, only: [] };
   if (WHO.has(text)) return { ...none, section: 'who' };
   if (STAY.has(text)) return { ...none, section: 'stay' };
-  const match = /^(patient|user)\/(\*|[A-Za-z]+)\.(\*|read|write|c?r?u?d?s?)(?:\?(.*))?$/.exec(text);
+  const match = /^(patient|user|system)\/(\*|[A-Za-z]+)\.(\*|read|write|c?r?u?d?s?)(?:\?(.*))?$/.exec(text);
   if (!match || !match[3]) return { ...none, section: 'other' };
   const [, reach, type, rights, query] = match;
   const letters = rights === '*' ? 'cruds' : rights === 'read' ? 'rs' : rights === 'write' ? 'cud' : rights!;
@@ -44,7 +44,7 @@ export function parseScope(text: string): Scope {
     text,
     section: add || change || remove ? 'write' : 'read',
     type: type!,
-    reach: reach as 'patient' | 'user',
+    reach: reach as 'patient' | 'user' | 'system',
     read,
     add,
     change,

@@ -10,25 +10,32 @@ export function dataText(type: string): string {
   return tOr(`data.${type}`, type);
 }
 
+/** The category that a scope opens, e.g. `HIV`. */
+function sealOf(scope: Scope): string | undefined {
+  return scope.text.startsWith('sens/') ? scope.text.slice('sens/'.length) : undefined;
+}
 /** What one scope means. */
 export function scopeTitle(scope: Scope): string {
   if (scope.section === 'who' || scope.section === 'stay') return tOr(`scope.${scope.text}`, scope.text);
+  const sealed = sealOf(scope);
+  if (sealed) return t('scope.sealed', { what: sealed === '*' ? t('scope.sealed_all') : tOr(`seal.${sealed}`, sealed) });
   if (scope.section === 'other') return scope.text;
-  const what = dataText(scope.type);
+  const what = scope.reach === 'system' && scope.type === '*' ? t('scope.everything') : dataText(scope.type);
   if (scope.only.length === 0) return what;
   return t('scope.only', { what, only: scope.only.map((code) => tOr(`category.${code}`, code)).join(', ') });
 }
 /** What may be done with it, where that is more than reading. */
 export function scopeDetail(scope: Scope): string | undefined {
   if (scope.section === 'who' || scope.section === 'stay') return tOr(`scope.${scope.text}.text`, '') || undefined;
+  if (sealOf(scope)) return undefined;
   if (scope.section === 'other') return t('scope.unknown');
-  const whose = scope.reach === 'user' ? t('scope.user') : '';
+  const whose = scope.reach === 'user' ? t('scope.user') : scope.reach === 'system' ? t('scope.system') : '';
   if (scope.section === 'read') return whose || undefined;
   const verbs = [
-    scope.read && t('verb.read'),
-    scope.add && t('verb.add'),
-    scope.change && t('verb.change'),
-    scope.remove && t('verb.remove')
+    scope.read && t('scopeverb.read'),
+    scope.add && t('scopeverb.add'),
+    scope.change && t('scopeverb.change'),
+    scope.remove && t('scopeverb.remove')
   ].filter(Boolean);
   return [verbs.join(', '), whose].filter(Boolean).join(' · ');
 }

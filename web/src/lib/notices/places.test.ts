@@ -23,6 +23,12 @@ const TOPICS = [
   'account-change.refused',
   'account-change.alone',
   'account-change.expired',
+  'client-change.asked',
+  'client-change.agreed',
+  'client-change.refused',
+  'client-change.alone',
+  'client-change.expired',
+  'client.leads',
   'account.reopened',
   'account.decider-left'
 ];
@@ -62,7 +68,10 @@ test('everybody is led to what she may open', () => {
   expect(placeOf(notice('proxy.asked', officer), me(['privacy-officer']))).toBe('/admin/grants');
   expect(placeOf(notice('proxy.granted', officer), me(['privacy-officer']))).toBeUndefined();
   expect(placeOf(notice('proxy.granted'), me(['patient']))).toBe('/sharing');
-  expect(placeOf(notice('account-change.asked', officer), me(['privacy-officer']))).toBe('/admin/users/changes');
+  expect(placeOf(notice('account-change.asked', officer), me(['privacy-officer']))).toBe('/admin/rights/accounts');
+  expect(placeOf(notice('client-change.agreed'), me(['administrator']))).toBe('/admin/rights/accounts');
+  expect(placeOf(notice('client.leads', officer), me(['administrator', 'privacy-officer']))).toBe('/admin/apps/7');
+  expect(placeOf(notice('client.leads', officer), me(['privacy-officer']))).toBeUndefined();
   expect(placeOf(notice('account.reopened', { data: { about: 9 } }), me(['administrator']))).toBe('/admin/users/9');
   expect(placeOf(notice('account-change.alone'), me(['doctor']))).toBeUndefined();
 });

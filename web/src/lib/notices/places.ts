@@ -21,7 +21,10 @@ export function placeOf(notice: Notice, me: Me): string | undefined {
     case 'rights':
       return has('administrator', 'privacy-officer') ? '/admin/rights/changes' : undefined;
     case 'account-change':
-      return has('administrator', 'privacy-officer') ? '/admin/users/changes' : undefined;
+    case 'client-change':
+      return has('administrator', 'privacy-officer') ? '/admin/rights/accounts' : undefined;
+    case 'client':
+      return has('administrator') ? `/admin/apps/${encodeURIComponent(notice.subject)}` : undefined;
     case 'account': {
       const whose = (notice.data as { about?: number | string }).about ?? notice.subject;
       return has('administrator') ? `/admin/users/${encodeURIComponent(String(whose))}` : undefined;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { keySetOf, redirectFits, scopeKind, scopesOf } from './clients';
+import { keySetOf, readsForItself, redirectFits, scopeKind, scopesOf } from './clients';
 
 test('redirect addresses are whole, and lead to their owner', () => {
   const good = ['https://charts.example/callback', 'http://127.0.0.1:8123/cb', 'http://localhost/cb', 'org.example.app:/callback'];
@@ -18,6 +18,11 @@ test('scopes come one by one, each once', () => {
     'sealed',
     'other'
   ]);
+});
+
+test('what reads about patients for itself is told from what does not', () => {
+  for (const one of ['system/*.rs', 'system/Observation.rs?category=laboratory', 'system/Slot.r system/Patient.r']) expect(readsForItself(scopesOf(one)), one).toBe(true);
+  for (const one of ['user/*.cruds patient/*.rs', 'system/Slot.rs system/Practitioner.rs', 'sens/HIV']) expect(readsForItself(scopesOf(one)), one).toBe(false);
 });
 
 test('key sets hold public keys only', () => {

@@ -51,6 +51,21 @@ export function keySetOf(text: string): { keys: Record<string, unknown>[] } | 'p
   if (keys.some((key) => 'd' in key || 'k' in key)) return 'private';
   return { keys };
 }
+/** Types that are about no patient; of the many definitions only those that are connected now and then. */
+const IMPERSONAL = new Set(
+  (
+    'Practitioner PractitionerRole Organization OrganizationAffiliation Location HealthcareService Endpoint InsurancePlan Schedule Slot ' +
+    'ChargeItemDefinition CodeSystem ValueSet ConceptMap NamingSystem Medication MedicationKnowledge Questionnaire PlanDefinition ' +
+    'ActivityDefinition StructureDefinition SearchParameter'
+  ).split(' ')
+);
+/** Whether an application with these scopes reads for itself what is about patients, so that it takes two people; the server has the last word. */
+export function readsForItself(scopes: readonly string[]): boolean {
+  return scopes.some((scope) => {
+    const type = /^system\/([^.]+)\./.exec(scope)?.[1];
+    return type !== undefined && !IMPERSONAL.has(type);
+  });
+}
 /** What a scope is about, for people: which side it belongs to. */
 export function scopeKind(scope: string): 'patient' | 'user' | 'system' | 'sign-in' | 'launch' | 'sealed' | 'other' {
   if (/^(patient|user|system)\//.test(scope)) return scope.split('/')[0] as 'patient' | 'user' | 'system';

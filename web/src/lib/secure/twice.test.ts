@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { partOf, waits } from './twice';
+import { mayOf, partOf, waits } from './twice';
 import type { AccountChange } from './types';
 
 const change = (more: Partial<AccountChange>) =>
@@ -23,6 +23,18 @@ test('who asked does it alone once its time has come', () => {
 test('what was agreed to is fetched by who asked', () => {
   const agreed = change({ state: 'agreed', to_collect: true });
   expect([partOf(agreed, '1', NOW).collect, partOf(agreed, '3', NOW).collect]).toEqual([true, false]);
+});
+
+test('of an application that is there only what is new is named', () => {
+  const may = (before: string, after: string) =>
+    mayOf({ scopes: after.split(' '), scopes_before: before.split(' ').filter(Boolean) }).map((part) => [part.kind, part.scopes.join(' ')]);
+  expect(may('', 'system/*.rs')).toEqual([['may', 'system/*.rs']]);
+  expect(may('system/*.rs', 'system/*.rs')).toEqual([['may', 'system/*.rs']]);
+  expect(may('system/Patient.r system/Slot.r', 'system/Slot.r sens/HIV')).toEqual([
+    ['more', 'sens/HIV'],
+    ['less', 'system/Patient.r']
+  ]);
+  expect(may('system/Patient.r', 'system/Patient.r system/Task.r')).toEqual([['more', 'system/Task.r']]);
 });
 
 test('an answer that waits is told from one that is done', () => {

@@ -1,6 +1,6 @@
-// Changes of accounts that take two people: what waits, and who may do what about it.
+// Changes of accounts and applications that take two people: what waits, and who may do what about it.
 import type { Role } from '$lib/api/types';
-import type { AccountChange } from './types';
+import type { AccountChange, ApplicationChange } from './types';
 
 /** Roles that one person alone does not give: they read patients' facts or administer. */
 export const TRUSTED: Role[] = ['doctor', 'nurse', 'lab', 'pharmacist', 'administrator', 'privacy-officer', 'it'];
@@ -12,6 +12,19 @@ export function waits(reply: object | undefined): reply is AccountChange {
 /** Whether who asked could get into the account with it. */
 export function opens(change: Pick<AccountChange, 'act'>): boolean {
   return ['password', 'invitation', 'second-factor', 'identity'].includes(change.act);
+}
+
+/** What an application may do after a change, by what of it is new; the first part whole where its scopes stay as they are. */
+export function mayOf(application: Pick<ApplicationChange, 'scopes' | 'scopes_before'>): { kind: 'may' | 'more' | 'less'; scopes: string[] }[] {
+  const { scopes, scopes_before: before } = application;
+  const more = scopes.filter((scope) => !before.includes(scope));
+  const less = before.filter((scope) => !scopes.includes(scope));
+  if (before.length === 0 || more.length + less.length === 0) return [{ kind: 'may', scopes }];
+  const parts = [
+    { kind: 'more' as const, scopes: more },
+    { kind: 'less' as const, scopes: less }
+  ];
+  return parts.filter((part) => part.scopes.length > 0);
 }
 
 export interface Part {

@@ -29,6 +29,7 @@ export type SessionInfo = Schemas['SessionInfo'];
 export type InvitationMade = Schemas['InvitationMade'];
 export type InvitationWay = Schemas['InvitationWay'];
 export type AccountChange = Schemas['AccountChange'];
+export type ApplicationChange = Schemas['ApplicationChange'];
 export type AccountChangeCollected = Schemas['AccountChangeCollected'];
 export type SecurityRules = Schemas['SecurityRules'];
 export type Device = Schemas['DeviceInfo'];

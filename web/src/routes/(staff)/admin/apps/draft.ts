@@ -1,4 +1,4 @@
-import { PRESETS, keySetOf, linesOf, redirectFits, scopeKind, scopesOf, type Preset } from '$lib/secure/clients';
+import { PRESETS, keySetOf, linesOf, readsForItself, redirectFits, scopeKind, scopesOf, type Preset } from '$lib/secure/clients';
 import type { Client, NewClient } from '$lib/secure/types';
 import { t } from '$lib/i18n/index.svelte';
 
@@ -13,6 +13,8 @@ export interface AppDraft {
   jwks: string;
   jwksUrl: string;
   algorithm: string;
+  /** For the second person, where one must agree. */
+  reason: string;
 }
 
 export function emptyDraft(): AppDraft {
@@ -25,7 +27,8 @@ export function emptyDraft(): AppDraft {
     launchUrl: '',
     jwks: '',
     jwksUrl: '',
-    algorithm: 'RS256'
+    algorithm: 'RS256',
+    reason: ''
   };
 }
 export function draftOf(client: Client): AppDraft {
@@ -38,10 +41,16 @@ export function draftOf(client: Client): AppDraft {
     launchUrl: client.launch_url ?? '',
     jwks: '',
     jwksUrl: client.jwks_url ?? '',
-    algorithm: client.id_token_algorithm
+    algorithm: client.id_token_algorithm,
+    reason: ''
   };
 }
 const people = (draft: AppDraft) => scopesOf(draft.scopes).some((scope) => !['system', 'sealed'].includes(scopeKind(scope)));
+
+/** Whether a second person must agree, as it is typed or as it was before. */
+export function takesTwo(draft: Pick<AppDraft, 'scopes'>, existing?: Client): boolean {
+  return readsForItself(scopesOf(draft.scopes)) || readsForItself(existing?.scopes ?? []);
+}
 
 /** What is wrong, by field. */
 export function problemsOf(draft: AppDraft, hasKeys: boolean): Record<string, string | undefined> {
@@ -67,6 +76,7 @@ export function bodyOf(draft: AppDraft): Omit<NewClient, 'id_token_algorithm' | 
     redirect_uris: forPeople ? linesOf(draft.redirects) : [],
     ...(forPeople && draft.launchUrl.trim() ? { launch_url: draft.launchUrl.trim() } : {}),
     ...(draft.authentication === 'key' && keys && keys !== 'private' ? { jwks: keys as unknown as Record<string, never> } : {}),
-    ...(draft.authentication === 'key' && draft.jwksUrl.trim() ? { jwks_url: draft.jwksUrl.trim() } : {})
+    ...(draft.authentication === 'key' && draft.jwksUrl.trim() ? { jwks_url: draft.jwksUrl.trim() } : {}),
+    ...(draft.reason.trim() ? { reason: draft.reason.trim() } : {})
   };
 }
