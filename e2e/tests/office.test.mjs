@@ -41,7 +41,7 @@ before(async () => {
   const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
   const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, desk);
   const starts = free.days.flatMap((day) => day.slots.map((slot) => slot.start));
-  const patients = (await api('GET', 'patients?limit=100', desk)).items;
+  const patients = (await api('POST', 'patients/search', desk, { limit: 100 })).items;
   // Somebody may have a visit at that very time.
   for (const [index, patient] of patients.entries()) {
     if (invoices.length === 3) break;
@@ -210,7 +210,7 @@ test('a new colleague, a price and the audit', { timeout: 240_000 }, async () =>
   });
   await step('set the hours', async () => {
     const { token } = await signedIn('admin');
-    const { items } = await api('GET', `admin/users?q=${family}`, token);
+    const { items } = await api('POST', 'admin/users/search', token, { q: family });
     await page.goto(`/admin/hours?provider=${items[0].practitioner_id}`);
     await page.getByRole('button', { name: 'Add hours' }).first().click();
     await page.getByRole('button', { name: 'Save' }).click();

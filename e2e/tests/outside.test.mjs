@@ -123,7 +123,8 @@ test('where a role counts passkeys alone, everybody of it makes one', { timeout:
       await page.getByRole('button', { name: 'Sign in', exact: true }).click();
       await page.getByText('Your role signs in by passkey only').waitFor();
       await shoot(page, 'passkey-only-recovery');
-      assert.equal(await page.evaluate(async () => (await fetch('/api/v1/patients?q=a')).status), 403);
+      const search = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' };
+      assert.equal(await page.evaluate(async (init) => (await fetch('/api/v1/patients/search', init)).status, search), 403);
     });
     await step('the passkey opens everything', async () => {
       await pageApi(page, 'POST', 'auth/logout', {});

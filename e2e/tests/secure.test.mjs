@@ -208,7 +208,7 @@ test('rights: one asks, another agrees, and it holds within a second', { timeout
   });
   await step('why somebody may not, step by step, in both languages', async () => {
     const { page } = first;
-    const patients = (await call('GET', '/api/v1/patients?limit=1', tokens.reception)).json.items;
+    const patients = (await call('POST', '/api/v1/patients/search', tokens.reception, { limit: 1 })).json.items;
     const name = `${patients[0].name.given} ${patients[0].name.family}`;
     await page.goto('/admin/rights/explain?type=Observation');
     await page.getByRole('combobox', { name: 'Whose access' }).fill('Cashier');
@@ -377,7 +377,7 @@ test('audit: searched, proven, exported; a breach and its pack', { timeout: 300_
   const { page, errors } = await person(browser, DESK);
   const doctor = (await call('GET', '/api/v1/me', tokens[DOCTOR])).json;
   // What the doctor looked at is what the breach is about.
-  const shown = (await call('GET', '/api/v1/patients?limit=5', tokens[DOCTOR])).json?.items ?? [];
+  const shown = (await call('POST', '/api/v1/patients/search', tokens[DOCTOR], { limit: 5 })).json?.items ?? [];
   for (const patient of shown) await call('GET', `/api/v1/patients/${patient.id}`, tokens[DOCTOR]);
   await signIn(page, 'privacy');
   await step('search by person, and what was refused', async () => {
@@ -407,7 +407,7 @@ test('audit: searched, proven, exported; a breach and its pack', { timeout: 300_
     await seen(page, 'secure-audit-entry');
   });
   await step('a write stands between two versions', async () => {
-    const patients = (await call('GET', '/api/v1/patients?limit=1', tokens.reception)).json.items;
+    const patients = (await call('POST', '/api/v1/patients/search', tokens.reception, { limit: 1 })).json.items;
     const path = `/fhir/R4/Patient/${patients[0].id}`;
     const patient = (await call('GET', path, tokens.reception)).json;
     patient.language = patient.language === 'sw' ? 'en' : 'sw';

@@ -126,6 +126,27 @@ test('nothing that is written into a record runs', { timeout: 600_000 }, async (
   assert.equal(await reports(), before, 'reports in normal use');
 });
 
+// Proxies, routers and browsers keep addresses; nobody's name belongs there.
+test('who is looked for stands in no address', { timeout: 120_000 }, async () => {
+  const { page, errors } = await person(browser, DESK);
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  await signIn(page, 'reception');
+  const searched = () => page.waitForResponse((reply) => reply.url().endsWith('/patients/search') && reply.ok());
+  await page.goto('/desk/patients');
+  await Promise.all([searched(), page.getByRole('searchbox').fill('Wanjiku')]);
+  await page.keyboard.press('Control+k');
+  await Promise.all([searched(), page.getByRole('dialog').getByRole('combobox').fill('Wanjiku')]);
+  await page.keyboard.press('Escape');
+  await page.goto('/desk/register');
+  await page.getByLabel(/^Given name/).fill('Achieng');
+  await Promise.all([searched(), page.getByLabel(/^Family name/).fill('Wanjiku')]);
+  await page.goto('/desk/patients?q=x#y');
+  assert.ok(asked.length > 10);
+  assert.deepEqual(asked.filter((url) => /wanjiku|achieng/i.test(url)), []);
+  assert.deepEqual(errors, []);
+});
+
 test('the policy stops what would run, and tells', { timeout: 120_000 }, async () => {
   const before = await reports();
   const { page } = await person(browser, DESK);

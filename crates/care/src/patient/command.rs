@@ -11,7 +11,7 @@ use record::authn::phone_e164;
 use record::{ChangeSet, Error, Record, Rule};
 use serde_json::json;
 
-/// `GET patients?q=`: by name, phone or record number. Errors: `Denied` for patients.
+/// `POST patients/search`: by name, phone or record number. Errors: `Denied` for patients.
 pub async fn search(
     record: &Record,
     ctx: &Ctx,

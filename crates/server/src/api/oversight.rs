@@ -3,7 +3,7 @@
 
 use super::audit::AuditEntry;
 use super::types::{List, RoleName, limit};
-use super::users::UserKind;
+use super::users::AccountSearch;
 use super::{Answer, ApiRouter, Caller, Json, Params, Path};
 use crate::http::error::{ApiError, Refusal, RefusalKind};
 use crate::state::AppState;
@@ -23,7 +23,8 @@ const MAX_IDS: usize = 200;
 
 pub fn routes() -> ApiRouter {
     ApiRouter::new()
-        .routes(routes!(list_people))
+        .routes(routes!(people_by_id))
+        .routes(routes!(search_people))
         .routes(routes!(get_user_protection))
         .routes(routes!(withdraw_invitation))
         .routes(routes!(rename_device))
@@ -59,36 +60,36 @@ impl From<AccountRow> for Person {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PeopleParams {
-    /// Name, user name or phone.
-    q: Option<String>,
-    /// Exactly these, comma separated; at most 200. Nothing else counts then.
-    ids: Option<String>,
-    /// `staff` if not given.
-    #[param(inline)]
-    kind: Option<UserKind>,
-    limit: Option<u32>,
-    cursor: Option<String>,
+    /// Comma separated; at most 200.
+    ids: String,
 }
 
-/// People with an account, by name or number, to choose from and to name them. Administrator and privacy officer.
+/// People with an account by number, to name them. Administrator and privacy officer.
 #[utoipa::path(get, path = "/api/v1/admin/people", tag = "administration", params(PeopleParams),
     responses((status = 200, body = List<Person>)))]
-async fn list_people(
+async fn people_by_id(
     State(app): State<AppState>,
     caller: Caller,
     Params(params): Params<PeopleParams>,
 ) -> Answer<Json<List<Person>>> {
-    if let Some(ids) = &params.ids {
-        let ids: Result<Vec<i64>, _> = ids.split(',').map(|id| id.trim().parse()).collect();
-        let ids = ids.ok().filter(|ids| ids.len() <= MAX_IDS);
-        let wrong = || Refusal::new(RefusalKind::ParameterWrong, "Expected at most 200 numbers.").at("ids");
-        let found = app.record.people_by_id(&caller.0, &ids.ok_or_else(wrong)?).await?;
-        return Ok(Json(List::new(found.into_iter().map(Person::from).collect(), None)));
-    }
-    let text = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty());
-    let kind = params.kind.map_or(AccountKind::Staff, AccountKind::from);
-    let (rows, next) =
-        app.record.people(&caller.0, kind, text, limit(params.limit), params.cursor.as_deref()).await?;
+    let ids: Result<Vec<i64>, _> = params.ids.split(',').map(|id| id.trim().parse()).collect();
+    let ids = ids.ok().filter(|ids| ids.len() <= MAX_IDS);
+    let wrong = || Refusal::new(RefusalKind::ParameterWrong, "Expected at most 200 numbers.").at("ids");
+    let found = app.record.people_by_id(&caller.0, &ids.ok_or_else(wrong)?).await?;
+    Ok(Json(List::new(found.into_iter().map(Person::from).collect(), None)))
+}
+
+/// People with an account by name, to choose from; staff if `kind` is not given. Administrator and privacy officer.
+#[utoipa::path(post, path = "/api/v1/admin/people/search", tag = "administration", request_body = AccountSearch,
+    responses((status = 200, body = List<Person>)))]
+async fn search_people(
+    State(app): State<AppState>,
+    caller: Caller,
+    Json(search): Json<AccountSearch>,
+) -> Answer<Json<List<Person>>> {
+    let kind = search.kind.map_or(AccountKind::Staff, AccountKind::from);
+    let (count, cursor) = (limit(search.limit), search.cursor.as_deref());
+    let (rows, next) = app.record.people(&caller.0, kind, search.text(), count, cursor).await?;
     Ok(Json(List::new(rows.into_iter().map(Person::from).collect(), next)))
 }
 

@@ -9,22 +9,23 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use care::patient::{Patient, PatientChange, PatientNew, PatientRow};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 pub fn routes() -> ApiRouter {
     ApiRouter::new()
-        .routes(routes!(search_patients, register_patient))
+        .routes(routes!(register_patient))
+        .routes(routes!(search_patients))
         .routes(routes!(get_patient, change_patient))
 }
 
-#[derive(Deserialize, IntoParams)]
+/// What is looked for, in a body: proxies and browsers keep addresses.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct PatientParams {
-    /// Name, phone or record number.
+struct PatientSearch {
+    /// Name, phone or record number; everybody if empty.
     #[serde(default)]
-    #[param(required = false)]
+    #[schema(required = false)]
     q: String,
     /// 1 to 100; 25 if not given.
     limit: Option<u32>,
@@ -33,15 +34,15 @@ struct PatientParams {
 }
 
 /// Patients by name, phone or record number; staff.
-#[utoipa::path(get, path = "/api/v1/patients", tag = "patients", params(PatientParams),
+#[utoipa::path(post, path = "/api/v1/patients/search", tag = "patients", request_body = PatientSearch,
     responses((status = 200, body = List<PatientRow>)))]
 async fn search_patients(
     State(app): State<AppState>,
     caller: Caller,
-    Params(params): Params<PatientParams>,
+    Json(search): Json<PatientSearch>,
 ) -> Answer<Json<List<PatientRow>>> {
-    let (count, cursor) = (limit(params.limit), params.cursor.as_deref());
-    let page = care::patient::search(&app.record, &caller.0, &params.q, count, cursor).await?;
+    let (count, cursor) = (limit(search.limit), search.cursor.as_deref());
+    let page = care::patient::search(&app.record, &caller.0, &search.q, count, cursor).await?;
     Ok(Json(List::new(page.items, page.next)))
 }
 

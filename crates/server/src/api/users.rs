@@ -2,7 +2,7 @@
 
 use super::account_changes::Asked;
 use super::types::{List, RoleName, limit};
-use super::{Answer, ApiRouter, Caller, Json, MaybeJson, Params, Path};
+use super::{Answer, ApiRouter, Caller, Json, MaybeJson, Path};
 use crate::http::error::ApiError;
 use crate::state::{App, AppState};
 use access::policy::Capability;
@@ -16,13 +16,14 @@ use record::authn::{AccountChange, AccountKind, AccountRow, AccountSpec, Deliver
 use record::{Change, ChangeSet, Error, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 pub fn routes() -> ApiRouter {
     ApiRouter::new()
-        .routes(routes!(list_users, create_user))
+        .routes(routes!(create_user))
+        .routes(routes!(search_users))
         .routes(routes!(invite_user))
         .routes(routes!(invite_user_again))
         .routes(routes!(get_user, change_user))
@@ -237,33 +238,38 @@ impl From<UserKind> for AccountKind {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
+/// Whose accounts are looked for, in a body: patients' names and phones are among them, and proxies keep addresses.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct UserParams {
+pub(super) struct AccountSearch {
     /// Name, user name or phone.
     q: Option<String>,
-    /// All if not given.
-    #[param(inline)]
-    kind: Option<UserKind>,
-    limit: Option<u32>,
-    cursor: Option<String>,
+    #[schema(inline)]
+    pub kind: Option<UserKind>,
+    /// 1 to 100; 25 if not given.
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
 }
 
-/// Accounts, newest first.
-#[utoipa::path(get, path = "/api/v1/admin/users", tag = "administration", params(UserParams),
+impl AccountSearch {
+    /// What was typed, if anything.
+    pub fn text(&self) -> Option<&str> {
+        self.q.as_deref().map(str::trim).filter(|q| !q.is_empty())
+    }
+}
+
+/// Accounts, newest first; of everybody if `kind` is not given.
+#[utoipa::path(post, path = "/api/v1/admin/users/search", tag = "administration", request_body = AccountSearch,
     responses((status = 200, body = List<UserRow>)))]
-async fn list_users(
+async fn search_users(
     State(app): State<AppState>,
     caller: Caller,
-    Params(params): Params<UserParams>,
+    Json(search): Json<AccountSearch>,
 ) -> Answer<Json<List<UserRow>>> {
-    let text = params.q.as_deref().map(str::trim).filter(|q| !q.is_empty());
-    let kind = params.kind.map(AccountKind::from).unwrap_or_default();
-    let (rows, next) = app
-        .record
-        .accounts_of_kind(&caller.0, kind, text, limit(params.limit), params.cursor.as_deref())
-        .await?;
+    let kind = search.kind.map(AccountKind::from).unwrap_or_default();
+    let (count, cursor) = (limit(search.limit), search.cursor.as_deref());
+    let (rows, next) = app.record.accounts_of_kind(&caller.0, kind, search.text(), count, cursor).await?;
     Ok(Json(List::new(rows.into_iter().map(UserRow::from).collect(), next)))
 }
 

@@ -61,7 +61,7 @@ async fn denied_acts_are_in_the_audit() {
     let world = World::start().await;
     let juma = world.staff("juma", Role::Cashier).await;
     let boss = world.staff("boss", Role::Administrator).await;
-    assert_eq!(juma.get("/api/v1/admin/users").await.0, 403);
+    assert_eq!(juma.post("/api/v1/admin/users/search", json!({})).await.0, 403);
     let agent = format!("account/{}", juma.account);
     let (status, list) = boss.get(&format!("/api/v1/admin/audit?agent={agent}&from=2020-01-01")).await;
     assert_eq!(status, 200, "{list}");

@@ -234,7 +234,7 @@ async fn an_administrator_makes_and_disables_staff() {
     let mut doctor = world.anonymous();
     doctor.token = world.app().record.login("achieng", password, None).await.unwrap().token;
     assert_eq!(doctor.get("/api/v1/me").await.0, 200);
-    assert_eq!(doctor.get("/api/v1/admin/users").await.0, 403);
+    assert_eq!(doctor.get(&format!("/api/v1/admin/users/{}", doctor.account)).await.0, 403);
 
     let path = format!("/api/v1/admin/users/{}", made["user"]["id"].as_str().unwrap());
     let (status, user) = boss.patch(&path, json!({"disabled": true})).await;

@@ -109,7 +109,7 @@ async fn start(more: &str) -> (sandbox::Handle, World) {
 }
 
 async fn accounts(admin: &Signed) -> usize {
-    admin.get("/api/v1/admin/users?limit=100").await.1["items"].as_array().unwrap().len()
+    admin.post("/api/v1/admin/users/search", json!({"limit": 100})).await.1["items"].as_array().unwrap().len()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,7 +104,7 @@ async fn rights_take_two_people_to_widen_and_can_be_explained() {
     let (_, table) = officer.get("/api/v1/admin/rights").await;
     assert_eq!(table["changes"].as_array().unwrap().len(), 2);
 
-    let (_, users) = administrator.get("/api/v1/admin/users?q=cashier").await;
+    let (_, users) = administrator.post("/api/v1/admin/users/search", json!({"q": "cashier"})).await;
     let account = users["items"][0]["id"].as_str().unwrap().to_owned();
     let explain = format!(
         "/api/v1/admin/rights/explain?account_id={account}&patient_id={}&type=Observation",

@@ -196,7 +196,6 @@ async fn odd_requests_get_plain_answers() {
         "appointments?patient_id={}",
         "consultations?provider_id={}",
         "appointments?cursor={}",
-        "patients?q={}",
         "codes/diagnoses?q={}",
         "verify/{}",
     ];

@@ -222,6 +222,9 @@ async function problemOf(response: Response): Promise<ProblemBody> {
 export const api = {
   get: <T>(path: string, query?: Record<string, QueryValue>, signal?: AbortSignal) =>
     request<T>('GET', path, { query, signal }),
+  /** For lists that are looked for by name: what is typed stands in no address, which proxies keep. */
+  search: <T>(path: string, body: Record<string, QueryValue>, signal?: AbortSignal) =>
+    request<T>('POST', `${path}/search`, { body, signal }),
   post: <T>(path: string, body?: unknown, options: RequestOptions = {}) =>
     request<T>('POST', path, { ...options, body: body ?? {} }),
   put: <T>(path: string, body: unknown, options: RequestOptions = {}) =>

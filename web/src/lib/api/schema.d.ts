@@ -2036,7 +2036,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The relay, for the check before a call. */
+        /** The relay, for the check before a call, or again for a call that lasts. 404 for a call that the caller is not in. */
         get: operations["get_turn_credentials"];
         put?: never;
         post?: never;
@@ -2053,11 +2053,27 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Patients by name, phone or record number; staff. */
-        get: operations["search_patients"];
+        get?: never;
         put?: never;
         /** Registers a patient. 409 `possible-duplicate` carries `details.candidates`. */
         post: operations["register_patient"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/patients/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Patients by name, phone or record number; staff. */
+        post: operations["search_patients"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2259,14 +2275,30 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Accounts, newest first. */
-        get: operations["list_users"];
+        get?: never;
         put?: never;
         /**
          * Makes an account for staff and answers with a password to be changed. With a role that reads facts or administers it
          *     waits for a second person (202).
          */
         post: operations["create_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Accounts, newest first; of everybody if `kind` is not given. */
+        post: operations["search_users"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2453,10 +2485,27 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** People with an account, by name or number, to choose from and to name them. Administrator and privacy officer. */
-        get: operations["list_people"];
+        /** People with an account by number, to name them. Administrator and privacy officer. */
+        get: operations["people_by_id"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/people/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** People with an account by name, to choose from; staff if `kind` is not given. Administrator and privacy officer. */
+        post: operations["search_people"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3664,6 +3713,19 @@ export interface components {
         };
         /** @enum {string} */
         AccountChangeStateName: "waiting" | "agreed" | "refused" | "expired" | "alone";
+        /** @description Whose accounts are looked for, in a body: patients' names and phones are among them, and proxies keep addresses. */
+        AccountSearch: {
+            /** @description Name, user name or phone. */
+            q?: string | null;
+            kind?: ("staff" | "patients" | "all") | null;
+            /**
+             * Format: int32
+             * @description 1 to 100; 25 if not given.
+             */
+            limit?: number | null;
+            /** @description `next` of the page before. */
+            cursor?: string | null;
+        };
         /** @description What the own account is protected by. */
         AccountSecurity: {
             /** @description What the clinic asks: `off`, `asked` or `required`. */
@@ -5654,6 +5716,8 @@ export interface components {
             joined_at: string;
             left_at?: string | null;
             audio_only: boolean;
+            /** @description The right to take part had ended, and the server put this participant out. */
+            put_out?: boolean;
         };
         Me: {
             account_id: string;
@@ -6090,6 +6154,18 @@ export interface components {
             phone: string;
             /** @description Waits for a decision of the front desk. */
             possible_duplicate: boolean;
+        };
+        /** @description What is looked for, in a body: proxies and browsers keep addresses. */
+        PatientSearch: {
+            /** @description Name, phone or record number; everybody if empty. */
+            q?: string;
+            /**
+             * Format: int32
+             * @description 1 to 100; 25 if not given.
+             */
+            limit?: number | null;
+            /** @description `next` of the page before. */
+            cursor?: string | null;
         };
         /** @description A request to pay an invoice. */
         PaymentInput: {
@@ -11374,7 +11450,10 @@ export interface operations {
     };
     get_turn_credentials: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The call that the caller is in: its credentials end with her part in it. */
+                consultation_id?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -11387,41 +11466,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TurnCredentials"];
-                };
-            };
-            /** @description Any error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    search_patients: {
-        parameters: {
-            query?: {
-                /** @description Name, phone or record number. */
-                q?: string;
-                /** @description 1 to 100; 25 if not given. */
-                limit?: number;
-                /** @description `next` of the page before. */
-                cursor?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["List_PatientRow"];
                 };
             };
             /** @description Any error */
@@ -11457,6 +11501,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Patient"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_patients: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PatientSearch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_PatientRow"];
                 };
             };
             /** @description Any error */
@@ -11852,41 +11928,6 @@ export interface operations {
             };
         };
     };
-    list_users: {
-        parameters: {
-            query?: {
-                /** @description Name, user name or phone. */
-                q?: string;
-                /** @description All if not given. */
-                kind?: "staff" | "patients" | "all";
-                limit?: number;
-                cursor?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["List_UserRow"];
-                };
-            };
-            /** @description Any error */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     create_user: {
         parameters: {
             query?: never;
@@ -11914,6 +11955,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AccountChange"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_users: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountSearch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_UserRow"];
                 };
             };
             /** @description Any error */
@@ -12310,23 +12383,49 @@ export interface operations {
             };
         };
     };
-    list_people: {
+    people_by_id: {
         parameters: {
-            query?: {
-                /** @description Name, user name or phone. */
-                q?: string;
-                /** @description Exactly these, comma separated; at most 200. Nothing else counts then. */
-                ids?: string;
-                /** @description `staff` if not given. */
-                kind?: "staff" | "patients" | "all";
-                limit?: number;
-                cursor?: string;
+            query: {
+                /** @description Comma separated; at most 200. */
+                ids: string;
             };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Person"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_people: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountSearch"];
+            };
+        };
         responses: {
             200: {
                 headers: {
