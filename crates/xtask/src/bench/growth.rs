@@ -50,7 +50,7 @@ pub fn measure(engine: &str, bin: &Path, options: &Options) -> anyhow::Result<St
                 m.per_second, m.p95_ms, m.p99_ms, m.cpu_us
             ));
         }
-        let bytes = server.bytes(&installation)?;
+        let bytes = installation.bytes();
         writeln!(
             facts,
             "- At {size} Observations ({resources} resources): imported at {:.0}/s, {:.0} bytes on disk each, boot {} ms, memory {:.0} MiB",

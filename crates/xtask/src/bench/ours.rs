@@ -91,6 +91,12 @@ impl Installation {
         Ok((resources, begin.elapsed().as_secs_f64()))
     }
 
+    /// Bytes on disk: the data folder, or PostgreSQL's tables and indexes. While the server runs, SQLite's log counts too.
+    pub fn bytes(&self) -> u64 {
+        let folder = self.database.as_ref().map_or_else(|| self.data(), Postgres::tables);
+        files(&folder).iter().filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum()
+    }
+
     /// Starts the server; until `/readyz` answers 200.
     pub fn serve(&self) -> anyhow::Result<Server> {
         let begin = Instant::now();
@@ -144,13 +150,6 @@ impl Server {
 
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { host: self.listen.clone(), base: "/fhir/R4".into(), token: self.token.clone() }
-    }
-
-    /// Bytes on disk: the data folder, or PostgreSQL's tables and indexes.
-    pub fn bytes(&mut self, installation: &Installation) -> anyhow::Result<u64> {
-        self.service.still_runs()?;
-        let folder = installation.database.as_ref().map_or_else(|| installation.data(), Postgres::tables);
-        Ok(files(&folder).iter().filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum())
     }
 }
 

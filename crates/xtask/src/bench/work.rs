@@ -169,6 +169,8 @@ pub struct Figures {
     rows: Vec<(String, Measured)>,
     /// Resources made meanwhile.
     pub created: u64,
+    /// Requests that were answered without making any.
+    pub read: u64,
 }
 
 impl Figures {
@@ -177,6 +179,8 @@ impl Figures {
         let measured = measure(target, case, connections).with_context(|| format!("{who}: {}", case.name))?;
         if matches!(case.kind, Kind::Create | Kind::Transaction) {
             self.created += measured.requests * case.resources;
+        } else {
+            self.read += measured.requests;
         }
         let plural = if connections == 1 { "" } else { "s" };
         eprintln!(
