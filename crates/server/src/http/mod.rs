@@ -40,6 +40,9 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 /// Answers smaller than this, in bytes, are not compressed: it costs more than it saves.
 const COMPRESS_ABOVE: u16 = 1024;
 
+/// Largest callback of a provider, bytes; theirs have one or two thousand.
+const HOOK_BYTES: usize = 64 * 1024;
+
 /// Everything the server answers.
 pub fn router(app: AppState) -> Router {
     let (api, _) = crate::api::router();
@@ -56,6 +59,11 @@ pub fn router(app: AppState) -> Router {
         .layer(from_fn_with_state(app.clone(), csrf::protect_cookie))
         .layer(from_fn_with_state(app.clone(), rate::by_address));
     let sockets = crate::ws::router().layer(from_fn_with_state(app.clone(), rate::by_address));
+    // Whoever calls: what these send is read before they are known.
+    let open = crate::hooks::router()
+        .layer(axum::extract::DefaultBodyLimit::max(HOOK_BYTES))
+        .route(report::PATH, axum::routing::post(report::receive))
+        .layer(from_fn_with_state(app.clone(), rate::places));
     let compress = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(
         // Streams and what is compressed already.
         SizeAbove::new(COMPRESS_ABOVE)
@@ -67,9 +75,8 @@ pub fn router(app: AppState) -> Router {
     Router::new()
         .merge(guarded)
         .merge(oauth)
-        .merge(crate::hooks::router())
+        .merge(open)
         .merge(sockets)
-        .route(report::PATH, axum::routing::post(report::receive))
         .route("/.well-known/security.txt", get(security_txt::show))
         .route("/security.txt", get(security_txt::show))
         .route("/healthz", get(health::healthz))

@@ -5,6 +5,9 @@
 //! been found good ([by_address]). Guessing tokens is as limited as sending none, and a flood of either does not keep
 //! out those who have signed in.
 //!
+//! Besides, nobody alone holds all the places of requests that are worked on at once: an address has a few, and so has a
+//! person, however she sends.
+//!
 //! **Invariant:** nobody's behaviour can make these tables grow beyond their bounds, and nothing is written anywhere else.
 
 use super::address::ClientAddress;
@@ -19,9 +22,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use record::Error;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Buckets of one kind; a bucket that is full again takes no place. 16 bytes each, so 2 MiB at most.
@@ -31,6 +36,9 @@ const GOOD_MAX: usize = 65_536;
 /// Requests of one address that are worked on at once, as long as nobody is known to be behind them. Who sends a body
 /// byte by byte holds a place for half a minute; these places are for everybody.
 const UNKNOWN_AT_ONCE: u32 = 64;
+/// One person holds at most this part of all places, and a few where there are few.
+const PERSON_PART: usize = 8;
+const PERSON_LEAST: usize = 16;
 /// How long a credential that was found good counts as that, microseconds.
 const GOOD_FOR_US: u64 = 15 * 60 * 1_000_000;
 const SWEEP_EVERY_US: u64 = 1_000_000;
@@ -98,45 +106,59 @@ pub struct Rates {
     addresses: Buckets,
     /// Credentials that were found good, and when, microseconds.
     good: Mutex<Table>,
-    unknown: Unknown,
+    /// Of all addresses together: half of all places, so that those who are known always have the other half.
+    strangers: Arc<Places>,
+    /// Of each person, by her account.
+    persons: Arc<Places>,
 }
 
-/// Requests of nobody in particular that are worked on now. As many entries as requests, so bounded by these.
-struct Unknown {
-    /// How many in all, and of each address.
+/// Requests of somebody that are worked on now. As many entries as requests, so bounded by these.
+struct Places {
+    /// How many in all, and of each.
     now: Mutex<(usize, HashMap<u64, u32>)>,
-    /// Of all addresses together: half of all places, so that those who are known always have the other half.
+    /// Of one.
+    each: u32,
+    /// Of all together.
     most: usize,
 }
 
-impl Unknown {
-    fn enter(&self, key: u64) -> Option<Inside<'_>> {
+impl Places {
+    fn new(each: u32, most: usize) -> Arc<Places> {
+        Arc::new(Places { now: Mutex::default(), each, most })
+    }
+
+    fn enter(self: &Arc<Places>, key: u64) -> Option<Inside> {
         let mut now = self.now.lock();
         let count = now.1.get(&key).copied().unwrap_or(0);
-        if count >= UNKNOWN_AT_ONCE || now.0 >= self.most {
+        if count >= self.each || now.0 >= self.most {
             return None;
         }
         now.0 += 1;
         now.1.insert(key, count + 1);
-        Some(Inside { unknown: self, key })
+        Some(Inside { places: self.clone(), key })
     }
 }
 
 /// A place, given back when it is dropped: also when the client goes away.
-struct Inside<'a> {
-    unknown: &'a Unknown,
+struct Inside {
+    places: Arc<Places>,
     key: u64,
 }
 
-impl Drop for Inside<'_> {
+impl Drop for Inside {
     fn drop(&mut self) {
-        let mut now = self.unknown.now.lock();
+        let mut now = self.places.now.lock();
         now.0 = now.0.saturating_sub(1);
         match now.1.get_mut(&self.key) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(now.1.remove(&self.key)),
         }
     }
+}
+
+tokio::task_local! {
+    /// The place of the person whose request this is, from when she is known until it is answered.
+    static PERSON: RefCell<Option<Inside>>;
 }
 
 impl Rates {
@@ -148,7 +170,12 @@ impl Rates {
             clients: Buckets::new(limits.client_per_second, limits.client_burst),
             addresses: Buckets::new(limits.address_per_second, limits.address_burst),
             good: Mutex::default(),
-            unknown: Unknown { now: Mutex::default(), most: (limits.concurrent_requests / 2).max(1) },
+            strangers: Places::new(UNKNOWN_AT_ONCE, (limits.concurrent_requests / 2).max(1)),
+            persons: Places::new(
+                u32::try_from((limits.concurrent_requests / PERSON_PART).max(PERSON_LEAST))
+                    .unwrap_or(u32::MAX),
+                usize::MAX,
+            ),
         }
     }
 
@@ -173,6 +200,22 @@ impl Rates {
             Principal::Client { .. } => (&self.clients, self.key(principal.agent())),
         };
         buckets.take(key, self.now()).map_err(|retry_after_s| Error::Throttled { retry_after_s })
+    }
+
+    /// Takes a place for the request that is worked on, once. Errors: [Error::Throttled].
+    fn take_place(&self, account: i64) -> Result<(), Error> {
+        let has_place = PERSON.try_with(|place| {
+            let mut place = place.borrow_mut();
+            if place.is_none() {
+                *place = self.persons.enter(self.key(account));
+            }
+            place.is_some()
+        });
+        // Outside of the middleware, e.g. for an entry of a bundle, there is none to take.
+        match has_place {
+            Ok(false) => Err(Error::Throttled { retry_after_s: 1 }),
+            Ok(true) | Err(_) => Ok(()),
+        }
     }
 
     fn credential_key(&self, headers: &HeaderMap, cookie_name: &str) -> Option<u64> {
@@ -216,7 +259,31 @@ pub fn admit(app: &crate::state::App, principal: &Principal, headers: &HeaderMap
     if let Some(key) = app.rates.credential_key(headers, app.cookie_name()) {
         app.rates.note_good(key);
     }
-    app.rates.take(principal)
+    app.rates.take(principal)?;
+    match principal {
+        // Who sends bodies byte by byte would hold the places of everybody. Clients are let in by the clinic.
+        Principal::User(user) => app.rates.take_place(user.account),
+        Principal::Anonymous | Principal::System(_) | Principal::Client { .. } => Ok(()),
+    }
+}
+
+/// Middleware for what programs of others call without signing in: places as for [by_address], no bucket. A provider's
+/// callbacks come in bursts, and none may be lost.
+pub async fn places(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let rates = &app.rates;
+    let address = request.extensions().get::<ClientAddress>().and_then(|a| a.0);
+    let mut place = None;
+    if rates.addresses.cost_us > 0
+        && let Some(address) = address
+    {
+        place = rates.strangers.enter(rates.key(prefix(address)));
+        if place.is_none() {
+            return throttled(&request, 1);
+        }
+    }
+    let response = next.run(request).await;
+    drop(place);
+    response
 }
 
 /// Middleware for everything that asks who calls.
@@ -234,12 +301,12 @@ pub async fn by_address(State(app): State<AppState>, request: Request, next: Nex
         if let Err(retry_after_s) = rates.take_address(address, signs_in) {
             return throttled(&request, retry_after_s);
         }
-        place = rates.unknown.enter(rates.key(prefix(address)));
+        place = rates.strangers.enter(rates.key(prefix(address)));
         if place.is_none() {
             return throttled(&request, 1);
         }
     }
-    let response = next.run(request).await;
+    let response = PERSON.scope(RefCell::default(), next.run(request)).await;
     drop(place);
     if let Some(key) = good
         && response.status() == StatusCode::UNAUTHORIZED
@@ -295,15 +362,15 @@ mod tests {
 
     #[test]
     fn nobody_in_particular_has_half_of_the_places() {
-        let unknown = Unknown { now: Mutex::default(), most: 100 };
-        let one: Vec<_> = (0..100).map_while(|_| unknown.enter(1)).collect();
+        let strangers = Places::new(64, 100);
+        let one: Vec<_> = (0..100).map_while(|_| strangers.enter(1)).collect();
         assert_eq!(one.len(), 64, "of one address");
-        let other: Vec<_> = (0..100).map_while(|_| unknown.enter(2)).collect();
+        let other: Vec<_> = (0..100).map_while(|_| strangers.enter(2)).collect();
         assert_eq!(other.len(), 36, "of all");
         drop(one);
-        assert!(unknown.enter(3).is_some() && unknown.enter(1).is_some());
+        assert!(strangers.enter(3).is_some() && strangers.enter(1).is_some());
         drop(other);
-        let now = unknown.now.lock();
+        let now = strangers.now.lock();
         assert_eq!((now.0, now.1.len()), (0, 0));
     }
 
