@@ -1,4 +1,7 @@
 //! batch and transaction. Entries that are no writes run through this API's own routes.
+//!
+//! **Invariant:** an entry costs its sender what it would cost as a request, and what the entries of all bundles bring back
+//! is held in bounded memory.
 
 use super::FhirAnswer;
 use super::negotiate::{self, ACCEPTED_BODIES, Return};
@@ -13,16 +16,20 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures_util::StreamExt as _;
 use record::bundle::{Call, Dispatch, Echo, Options, Reply};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use tower::ServiceExt as _;
 
-/// Largest answer of one entry.
-const MAX_REPLY: usize = 64 * 1024 * 1024;
+/// What the entries of one bundle may bring back together, bytes; as values they take some times as much.
+const MAX_REPLIES: usize = 64 * 1024 * 1024;
+/// And those of all bundles that are worked on.
+const MAX_HELD: usize = 256 * 1024 * 1024;
 
 /// `POST /`
 pub async fn transact(
@@ -49,7 +56,7 @@ pub async fn transact(
         base: app.fhir_base(),
         echo,
         conditional_delete_most: app.config.fhir.deletes_at_once(),
-        dispatch: Arc::new(Routes { app: app.clone(), router: OnceLock::new() }),
+        dispatch: Arc::new(Routes { app: app.clone(), router: OnceLock::new(), held: Held::default() }),
     };
     let answer = app.record.bundle(&ctx, bundle, &options).await?;
     Ok(negotiate::json(StatusCode::OK, negotiate::text(answer.value(), query.wishes.pretty)))
@@ -59,23 +66,61 @@ pub async fn transact(
 struct Routes {
     app: AppState,
     router: OnceLock<Router>,
+    held: Held,
+}
+
+/// Bytes of replies that one bundle holds until it is answered.
+#[derive(Default)]
+struct Held(AtomicUsize);
+
+/// Those of all bundles.
+static ALL_HELD: AtomicUsize = AtomicUsize::new(0);
+
+impl Held {
+    /// Whether there is room for so many more.
+    fn take(&self, bytes: usize) -> bool {
+        let add = |counter: &AtomicUsize, most: usize| {
+            let more = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= most);
+            counter.fetch_update(Relaxed, Relaxed, more).is_ok()
+        };
+        if !add(&ALL_HELD, MAX_HELD) {
+            return false;
+        }
+        let is_taken = add(&self.0, MAX_REPLIES);
+        if !is_taken {
+            ALL_HELD.fetch_sub(bytes, Relaxed);
+        }
+        is_taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ALL_HELD.fetch_sub(self.0.load(Relaxed), Relaxed);
+    }
 }
 
 impl Dispatch for Routes {
     fn call(&self, ctx: Ctx, call: Call) -> Pin<Box<dyn Future<Output = Reply> + Send + '_>> {
         Box::pin(async move {
+            // The bundle itself has cost one request, whatever it holds.
+            if let Err(error) = self.app.rates.take(&ctx.principal) {
+                return refused(429, error.to_outcome());
+            }
             let Some(request) = request(ctx, call) else {
-                let text = "`request.url` is no URL.";
-                let outcome = Outcome::one(IssueCode::Value, "", text).to_json();
-                return Reply { status: 400, resource: Some(outcome), ..Reply::default() };
+                return refused(400, Outcome::one(IssueCode::Value, "", "`request.url` is no URL."));
             };
             let router = self.router.get_or_init(|| super::routes().with_state(self.app.clone())).clone();
             match router.oneshot(request).await {
-                Ok(response) => reply(response).await,
+                Ok(response) => reply(response, &self.held).await,
                 Err(never) => match never {},
             }
         })
     }
+}
+
+fn refused(status: u16, outcome: Outcome) -> Reply {
+    Reply { status, resource: Some(outcome.to_json()), ..Reply::default() }
 }
 
 fn request(ctx: Ctx, call: Call) -> Option<Request> {
@@ -112,20 +157,26 @@ fn request(ctx: Ctx, call: Call) -> Option<Request> {
     request.extension(OnBehalf(ctx)).body(body).ok()
 }
 
-async fn reply(response: Response) -> Reply {
+async fn reply(response: Response, held: &Held) -> Reply {
     let (parts, body) = response.into_parts();
     let text = |headers: &HeaderMap, name: header::HeaderName| {
         headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
     };
-    let resource: Option<Value> = match axum::body::to_bytes(body, MAX_REPLY).await {
-        Ok(bytes) if bytes.is_empty() => None,
-        Ok(bytes) => ::fhir::parse_json(&bytes).ok(),
-        Err(_) => {
-            let text = "The answer of this entry is too large; ask for it by itself.";
-            let outcome = Outcome::one(IssueCode::TooCostly, "", text).to_json();
-            return Reply { status: 400, resource: Some(outcome), ..Reply::default() };
+    let (mut pieces, mut bytes) = (body.into_data_stream(), Vec::new());
+    while let Some(piece) = pieces.next().await {
+        let Ok(piece) = piece else {
+            return refused(
+                500,
+                Outcome::one(IssueCode::Exception, "", "The answer of this entry broke off."),
+            );
+        };
+        if !held.take(piece.len()) {
+            let text = "The answers of this bundle are too large together; ask for less, or for this entry by itself.";
+            return refused(400, Outcome::one(IssueCode::TooCostly, "", text));
         }
-    };
+        bytes.extend_from_slice(&piece);
+    }
+    let resource: Option<Value> = if bytes.is_empty() { None } else { ::fhir::parse_json(&bytes).ok() };
     Reply {
         status: parts.status.as_u16(),
         etag: text(&parts.headers, header::ETAG),
@@ -136,5 +187,30 @@ async fn reply(response: Response) -> Reply {
             .and_then(Value::as_str)
             .map(str::to_owned),
         resource,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_bundles_bring_back_is_bounded() {
+        let answer = || Response::new(Body::from("{\"resourceType\": \"Patient\"}"));
+        let held = Held::default();
+        assert_eq!(reply(answer(), &held).await.resource.unwrap()["resourceType"], "Patient");
+        // One bundle has its part, all of them theirs.
+        assert!(!held.take(MAX_REPLIES) && held.take(MAX_REPLIES - 100));
+        assert_eq!([reply(answer(), &held).await.status, reply(answer(), &held).await.status], [200, 200]);
+        assert_eq!(reply(answer(), &held).await.status, 400);
+        drop(held);
+        let others: Vec<Held> = (0..MAX_HELD / MAX_REPLIES).map(|_| Held::default()).collect();
+        assert!(others.iter().all(|held| held.take(MAX_REPLIES)));
+        let held = Held::default();
+        let refused = reply(answer(), &held).await;
+        let code = refused.resource.unwrap()["issue"][0]["code"].clone();
+        assert_eq!((refused.status, code), (400, "too-costly".into()));
+        drop(others);
+        assert_eq!(reply(answer(), &held).await.status, 200, "what a bundle held is given back");
     }
 }

@@ -453,6 +453,48 @@ async fn a_batch_stands_alone_entry_by_entry() {
     world.stop().await;
 }
 
+/// A bundle is no way round the limits: a hundred looks are not one.
+#[tokio::test]
+async fn entries_cost_what_requests_cost() {
+    let world = World::start_with(|config| {
+        config.limits.user_burst = 30;
+        config.limits.user_per_second = 1;
+    })
+    .await;
+    let person = world.patient("Amina").await;
+    let look = |_| entry("GET", &format!("Patient/{}", person.id()), Value::Null);
+    let (status, answer) = person.post("/fhir/R4", bundle("batch", (0..100).map(look).collect())).await;
+    assert_eq!(status, 200, "{answer}");
+    let all = statuses(&answer);
+    let count = |wanted: &str| all.iter().filter(|status| *status == wanted).count();
+    assert!((20..=40).contains(&count("200")) && count("200") + count("429") == 100, "{all:?}");
+    let told = &answer["entry"][99]["response"]["outcome"]["issue"][0];
+    assert_eq!(told["code"], "throttled", "{told}");
+    world.stop().await;
+}
+
+/// One key with another condition is another request.
+#[tokio::test]
+async fn an_idempotency_key_is_bound_to_the_condition() {
+    let (world, client) = world().await;
+    let make = async |condition: &str, query: &str| {
+        let request = client.request("POST", &format!("/fhir/R4/Patient{query}"));
+        let request = request.header("idempotency-key", "one").header("if-none-exist", condition);
+        let request = if condition.is_empty() {
+            client.request("POST", &format!("/fhir/R4/Patient{query}")).header("idempotency-key", "one")
+        } else {
+            request
+        };
+        read(request.json(&patient("bound")).send().await.unwrap()).await.0
+    };
+    assert_eq!(make("identifier=bound", "").await, 201);
+    assert_eq!(make("identifier=bound", "").await, 201, "a repeat");
+    for (condition, query) in [("identifier=other", ""), ("", ""), ("", "?identifier=other")] {
+        assert_eq!(make(condition, query).await, 409, "{condition} {query}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_large_transaction() {
     let (world, client) = world().await;
