@@ -29,15 +29,19 @@ export function scopeDetail(scope: Scope): string | undefined {
   if (scope.section === 'who' || scope.section === 'stay') return tOr(`scope.${scope.text}.text`, '') || undefined;
   if (sealOf(scope)) return undefined;
   if (scope.section === 'other') return t('scope.unknown');
-  const whose = scope.reach === 'user' ? t('scope.user') : scope.reach === 'system' ? t('scope.system') : '';
+  const whose = scope.reach === 'user' ? t('scope.user') : '';
   if (scope.section === 'read') return whose || undefined;
+  return [scopeVerbs(scope), whose].filter(Boolean).join(' · ');
+}
+/** `read, add, change` */
+export function scopeVerbs(scope: Scope): string {
   const verbs = [
     scope.read && t('scopeverb.read'),
     scope.add && t('scopeverb.add'),
     scope.change && t('scopeverb.change'),
     scope.remove && t('scopeverb.remove')
-  ].filter(Boolean);
-  return [verbs.join(', '), whose].filter(Boolean).join(' · ');
+  ];
+  return verbs.filter(Boolean).join(', ');
 }
 
 export function relationshipText(code: string): string {

@@ -25,16 +25,19 @@ test('what was agreed to is fetched by who asked', () => {
   expect([partOf(agreed, '1', NOW).collect, partOf(agreed, '3', NOW).collect]).toEqual([true, false]);
 });
 
-test('of an application that is there only what is new is named', () => {
+test('what an application may do by itself is told as it will be and as it is', () => {
   const may = (before: string, after: string) =>
-    mayOf({ scopes: after.split(' '), scopes_before: before.split(' ').filter(Boolean) }).map((part) => [part.kind, part.scopes.join(' ')]);
-  expect(may('', 'system/*.rs')).toEqual([['may', 'system/*.rs']]);
-  expect(may('system/*.rs', 'system/*.rs')).toEqual([['may', 'system/*.rs']]);
+    mayOf({ scopes: after.split(' '), scopes_before: before.split(' ').filter(Boolean) }).map((part) => [
+      part.kind,
+      part.scopes.map((one) => (one.isNew ? '+' : '') + one.text).join(' ')
+    ]);
+  expect(may('', 'system/*.rs openid user/*.rs')).toEqual([['may', 'system/*.rs']]);
+  expect(may('system/*.rs openid', 'system/*.rs')).toEqual([['may', 'system/*.rs']]);
   expect(may('system/Patient.r system/Slot.r', 'system/Slot.r sens/HIV')).toEqual([
-    ['more', 'sens/HIV'],
-    ['less', 'system/Patient.r']
+    ['then', 'system/Slot.r +sens/HIV'],
+    ['now', 'system/Patient.r system/Slot.r']
   ]);
-  expect(may('system/Patient.r', 'system/Patient.r system/Task.r')).toEqual([['more', 'system/Task.r']]);
+  expect(may('patient/*.rs', 'patient/*.rs system/Task.r')).toEqual([['may', 'system/Task.r']]);
 });
 
 test('an answer that waits is told from one that is done', () => {

@@ -1,5 +1,6 @@
 // Changes of accounts and applications that take two people: what waits, and who may do what about it.
 import type { Role } from '$lib/api/types';
+import { scopeKind } from './clients';
 import type { AccountChange, ApplicationChange } from './types';
 
 /** Roles that one person alone does not give: they read patients' facts or administer. */
@@ -14,16 +15,22 @@ export function opens(change: Pick<AccountChange, 'act'>): boolean {
   return ['password', 'invitation', 'second-factor', 'identity'].includes(change.act);
 }
 
-/** What an application may do after a change, by what of it is new; the first part whole where its scopes stay as they are. */
-export function mayOf(application: Pick<ApplicationChange, 'scopes' | 'scopes_before'>): { kind: 'may' | 'more' | 'less'; scopes: string[] }[] {
-  const { scopes, scopes_before: before } = application;
-  const more = scopes.filter((scope) => !before.includes(scope));
-  const less = before.filter((scope) => !scopes.includes(scope));
-  if (before.length === 0 || more.length + less.length === 0) return [{ kind: 'may', scopes }];
-  const parts = [
-    { kind: 'more' as const, scopes: more },
-    { kind: 'less' as const, scopes: less }
-  ];
+export interface May {
+  kind: 'may' | 'then' | 'now';
+  scopes: { text: string; isNew: boolean }[];
+}
+/** What an application may do by itself: then and now where a change makes it another thing; without what people grant it. */
+export function mayOf(application: Pick<ApplicationChange, 'scopes' | 'scopes_before'>): May[] {
+  const own = (scopes: string[]) => scopes.filter((scope) => ['system', 'sealed'].includes(scopeKind(scope)));
+  const [then, now] = [own(application.scopes), own(application.scopes_before)];
+  const same = then.length === now.length && then.every((scope) => now.includes(scope));
+  const parts: May[] =
+    now.length === 0 || same
+      ? [{ kind: 'may', scopes: then.map((text) => ({ text, isNew: false })) }]
+      : [
+          { kind: 'then', scopes: then.map((text) => ({ text, isNew: !now.includes(text) })) },
+          { kind: 'now', scopes: now.map((text) => ({ text, isNew: false })) }
+        ];
   return parts.filter((part) => part.scopes.length > 0);
 }
 
