@@ -88,7 +88,7 @@ export async function openAlways(kind, settings, token, provider) {
 
 /** A visit in person at this doctor, booked by the desk for today or tomorrow: with the next time that is free, or with the last (`late`), for who only comes into care by it. */
 export async function bookedInPerson(doctor, provider, desk, patientId, late = false) {
-  await openAlways('in-person', { slot_minutes: 10, lead_minutes: 0 }, doctor, provider);
+  await openAlways('in-person', { slot_minutes: 5, lead_minutes: 0 }, doctor, provider);
   const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
   const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, desk);
   const slots = free.days.flatMap((day) => day.slots);

@@ -397,7 +397,7 @@ test('a mother acts for her child until it ends', { timeout: 240_000 }, async ()
     }
   });
   await step('she books a visit for the child', async () => {
-    await openAlways('in-person', { slot_minutes: 10, lead_minutes: 0 }, staff.doctor, staff.provider);
+    await openAlways('in-person', { slot_minutes: 5, lead_minutes: 0 }, staff.doctor, staff.provider);
     await mother.page.goto('/book');
     await mother.page.getByRole('link', { name: /General practice/ }).click();
     await mother.page.locator(`a[href*="${staff.provider}"]`).click();

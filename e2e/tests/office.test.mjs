@@ -37,7 +37,7 @@ before(async () => {
   const { token: doctor, user } = await signedIn(DOCTOR);
   const { token: desk } = await signedIn('reception');
   const provider = user.practitioner_id;
-  await openAlways('in-person', { slot_minutes: 10, lead_minutes: 0 }, doctor, provider);
+  await openAlways('in-person', { slot_minutes: 5, lead_minutes: 0 }, doctor, provider);
   const today = new Date(Date.now() + 3 * 3_600_000).toISOString().slice(0, 10);
   const free = await api('GET', `providers/${provider}/availability?kind=in-person&from=${today}&days=2`, desk);
   const starts = free.days.flatMap((day) => day.slots.map((slot) => slot.start));

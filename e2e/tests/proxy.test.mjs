@@ -19,7 +19,7 @@ before(async () => {
   browser = await openBrowser();
   const session = await signedIn(DOCTOR);
   Object.assign(doctor, { token: session.token, id: session.user.practitioner_id });
-  await openAlways('video', { slot_minutes: 10, lead_minutes: 0 }, doctor.token, doctor.id);
+  await openAlways('video', { slot_minutes: 5, lead_minutes: 0 }, doctor.token, doctor.id);
   desk = (await signedIn('reception')).token;
 });
 after(() => browser?.close());

@@ -17,7 +17,7 @@ before(async () => {
   doctorToken = session.token;
   provider = session.user.practitioner_id;
   // Whatever the hour, somebody can be seen by video now.
-  await openAlways('video', { slot_minutes: 10, lead_minutes: 0 }, doctorToken, provider);
+  await openAlways('video', { slot_minutes: 5, lead_minutes: 0 }, doctorToken, provider);
 });
 after(() => browser?.close());
 
