@@ -186,6 +186,12 @@ pub fn load(tx: &mut dyn Tx, id: i64) -> Result<Option<Account>> {
     tx.one(&format!("SELECT {COLUMNS} FROM account WHERE id = $1"), params![id], read)
 }
 
+/// As [load]; on PostgreSQL it stays as it is until this transaction ends.
+pub fn hold(tx: &mut dyn Tx, id: i64) -> Result<Option<Account>> {
+    let lock = tx.dialect().for_update();
+    tx.one(&format!("SELECT {COLUMNS} FROM account WHERE id = $1{lock}"), params![id], read)
+}
+
 pub fn by_login(tx: &mut dyn Tx, login: &str) -> Result<Option<Account>> {
     tx.one(&format!("SELECT {COLUMNS} FROM account WHERE login = $1"), params![login], read)
 }

@@ -225,7 +225,8 @@ impl Record {
         factor: Factor,
         from: &Origin,
     ) -> Result<SignIn, Error> {
-        let account = Account { temporary: false, ..account.clone() };
+        // As it is with the new password.
+        let account = self.account_row(account.id).await?.ok_or_else(gone)?;
         if !account.factors.is_empty() {
             return Ok(SignIn::SecondFactor(self.begin_second_factor(&account, from).await?));
         }

@@ -77,7 +77,7 @@ impl Record {
         ctx
     }
 
-    /// Signs in; the caller has proved who it is.
+    /// Signs in; the caller has proved who it is, by what `account` holds. Errors: `Unauthenticated` if that is over.
     pub(super) async fn open_session(&self, account: &Account, opening: Opening) -> Result<Session, Error> {
         let now = self.now();
         let policy = self.security_policy().await?;
@@ -104,9 +104,15 @@ impl Record {
         let mut ctx = self.context_of(user.clone(), opening.address);
         ctx.request_id = opening.request_id;
         let event = self.audit_event(&ctx, opening.action, Outcome::Success, "", &[]);
-        let (id, action, marks) = (account.id, opening.action, opening.marks);
+        let (id, action, marks, shown) = (account.id, opening.action, opening.marks, account.password_at);
         let came = opening.came.map(|came| store::outside::Came { expires: expires_at, ..came });
         self.writing(move |tx| {
+            // A password takes a while to be looked at. Who took it back meanwhile, or closed the account, has ended all
+            // sessions that there were; none comes of it afterwards.
+            let held = store::account::hold(tx, id)?;
+            if held.is_none_or(|account| account.disabled || account.password_at != shown) {
+                return Err(Error::Unauthenticated);
+            }
             let session = store::session::insert(tx, &new)?;
             if let Some(came) = &came {
                 store::outside::begin_session(tx, id, &session, came)?;

@@ -99,6 +99,34 @@ async fn the_database_opens_nothing() {
     .await;
 }
 
+/// Sign-ins with the old password that are being looked at while it is reset open nothing that outlives the reset.
+#[tokio::test]
+async fn an_old_password_on_its_way_opens_nothing() {
+    each_engine(|bench| async move {
+        let grace = made(&bench, "grace").await;
+        bench.turn(jiff::SignedDuration::from_mins(1));
+        // The reset makes one hash, the sign-ins wait for theirs behind it: they know the account of before.
+        let (record, operator) = (bench.record.clone(), bench.system());
+        let reset = tokio::spawn(async move { record.reset_by_administrator(&operator, grace).await });
+        let mut tries = tokio::task::JoinSet::new();
+        for n in 0..4 {
+            let record = bench.record.clone();
+            tries.spawn(async move { record.sign_in("grace", PASSWORD, &from(n)).await });
+        }
+        let opened = tries.join_all().await;
+        reset.await.unwrap().unwrap();
+        for sign_in in opened {
+            if let Ok(record::authn::SignIn::Open(session)) = sign_in {
+                assert_eq!(error(bench.record.session(&session.token).await), "Unauthenticated");
+            }
+        }
+        assert_eq!(bench.record.sessions(&bench.system(), grace).await.unwrap().len(), 0);
+        let again = bench.record.sign_in("grace", PASSWORD, &from(9)).await;
+        assert!(again.is_err());
+    })
+    .await;
+}
+
 /// Every way in that somebody had set up is closed when her account is, and what needs no account any more is gone when it
 /// is opened again.
 #[tokio::test]
