@@ -1,7 +1,7 @@
 // Files that somebody stored, opened and embedded in every way a page could: none of them runs.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { api, signedIn } from '../lib/api.mjs';
+import { byTwo, signedIn } from '../lib/api.mjs';
 import { DESK, URL_BASE, openBrowser, person, signIn } from '../lib/world.mjs';
 
 /** What each file tries, in the words of its kind: to be noticed here, by the page around it, and by a server. */
@@ -43,7 +43,7 @@ after(() => browser?.close());
 test('no file that somebody stored runs', { timeout: 300_000 }, async () => {
   const run = Date.now() % 10_000_000;
   const { token: administrator } = await signedIn('admin');
-  const made = await api('POST', 'admin/clients', administrator, {
+  const made = await byTwo('POST', 'admin/clients', administrator, {
     name: `Files ${run}`,
     authentication: 'secret',
     scopes: ['system/*.cruds']
@@ -51,7 +51,7 @@ test('no file that somebody stored runs', { timeout: 300_000 }, async () => {
   const granted = await fetch(`${URL_BASE}/oauth/token`, {
     method: 'POST',
     headers: {
-      authorization: `Basic ${Buffer.from(`${made.client.client_id}:${made.client_secret}`).toString('base64')}`,
+      authorization: `Basic ${Buffer.from(`${made.client_id}:${made.client_secret}`).toString('base64')}`,
       'content-type': 'application/x-www-form-urlencoded'
     },
     body: 'grant_type=client_credentials&scope=system/*.cruds'

@@ -239,15 +239,31 @@ test('applications: registered, changed, turned off; keys renewed', { timeout: 2
     await page.getByText('http://elsewhere.example/cb cannot be used').first().waitFor();
     await seen(page, 'secure-app-wrong');
   });
-  await step('a system with a secret that is shown once', async () => {
+  await step('a system that reads facts waits for a second person; its secret is shown once then', async () => {
     await page.getByRole('radio', { name: /A system/ }).check();
     await page.getByLabel('Name', { exact: true }).fill('Laboratory of the county');
     await page.getByLabel('Scopes').fill('system/Patient.rs');
     await page.getByLabel('At the token endpoint').selectOption({ label: 'Secret' });
+    await page.getByLabel('Why, for the second person').fill('Results come by themselves');
     await page.getByRole('button', { name: 'Register' }).click();
+    await page.getByText('Waits for a second person').waitFor();
+    await seen(page, 'secure-app-waits');
+    const officer = await person(browser, DESK);
+    await signIn(officer.page, 'privacy');
+    await officer.page.goto('/admin/rights/accounts');
+    await officer.page.getByRole('button', { name: 'Agree: New application: Laboratory of the county' }).click();
+    await officer.page.getByRole('dialog').getByText('Name, date of birth and contact').waitFor();
+    await seen(officer.page, 'secure-app-agree');
+    await officer.page.getByRole('dialog').getByRole('button', { name: 'Agree' }).click();
+    await officer.page.getByText('Agreed and carried out').waitFor();
+    assert.deepEqual(officer.errors, []);
+    await officer.context.close();
+    await page.getByRole('link', { name: 'What waits' }).click();
+    await page.getByRole('listitem').filter({ hasText: 'Laboratory of the county' }).getByRole('button', { name: 'Show it to me now' }).click();
     id = await page.getByTestId('client-id').textContent();
     secret = await page.getByTestId('client-secret').textContent();
     await seen(page, 'secure-app-made');
+    await page.getByRole('button', { name: 'I have noted it' }).click();
     const token = await fetch(`${URL_BASE}/oauth/token`, {
       method: 'POST',
       headers: { authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`, 'content-type': 'application/x-www-form-urlencoded' },
@@ -257,12 +273,16 @@ test('applications: registered, changed, turned off; keys renewed', { timeout: 2
     tokens.client = (await token.json()).access_token;
     assert.equal((await call('GET', '/fhir/R4/Patient?_count=1', tokens.client)).status, 200);
   });
-  await step('it is renamed and turned off', async () => {
-    await page.getByRole('link', { name: 'I have noted it' }).click();
+  await step('it goes on under its name until two agree on another, and is turned off at once', async () => {
+    await page.goto(`/admin/apps/${id}`);
     await page.getByLabel('Name', { exact: true }).fill('County laboratory');
     await page.getByRole('button', { name: 'Save' }).click();
-    await page.getByText('County laboratory is saved').waitFor();
+    await page.getByText('Until then it goes on as it is.').waitFor();
     await seen(page, 'secure-app');
+    assert.equal((await call('GET', '/fhir/R4/Patient?_count=1', tokens.client)).status, 200);
+    await agree((await waiting()).id);
+    await page.reload();
+    await page.getByRole('heading', { name: 'County laboratory' }).waitFor();
     await page.getByRole('button', { name: 'Turn off' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Turn off' }).click();
     await page.getByText('Off', { exact: true }).waitFor();
@@ -284,8 +304,9 @@ test('applications: registered, changed, turned off; keys renewed', { timeout: 2
     await page.getByLabel('Its keys (JWK Set)').fill(JSON.stringify({ keys: [{ ...key, x, y }] }));
     await page.getByText('1 public key').waitFor();
     await page.getByRole('button', { name: 'Register' }).click();
-    await page.getByTestId('client-id').waitFor();
-    assert.equal(await page.getByTestId('client-secret').count(), 0);
+    await page.getByText('Waits for a second person').waitFor();
+    const agreed = await agree((await waiting()).id);
+    assert.deepEqual([agreed.to_collect, agreed.application.key_thumbprints.length], [false, 1], 'it has no secret, and its key is named');
   });
   await step('signing keys are renewed', async () => {
     await page.goto('/admin/apps/grants');
