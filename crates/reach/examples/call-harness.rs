@@ -98,12 +98,12 @@ fn obey(harness: &Harness, command: &Value) -> Result<Value, Failure> {
             Ok(json!({
                 "session_token": granted.token,
                 "ws_url": format!("/ws/consultation/{id}"),
-                "ice_servers": harness.turn.credentials(text("account"), now).ice_servers,
+                "ice_servers": harness.turn.credentials(text("account"), Some(id), now).ice_servers,
                 "expires_at": granted.expires_at,
             }))
         }
         "credentials" => {
-            Ok(json!({"ice_servers": harness.turn.credentials(text("account"), now).ice_servers}))
+            Ok(json!({"ice_servers": harness.turn.credentials(text("account"), None, now).ice_servers}))
         }
         "admit" => {
             hub.admit(id, now);
@@ -112,6 +112,11 @@ fn obey(harness: &Harness, command: &Value) -> Result<Value, Failure> {
         "end" => {
             hub.end(id, Some(Role::Clinician), now);
             Ok(json!({}))
+        }
+        "put_out" => {
+            let role: Role = serde_json::from_value(command["role"].clone())?;
+            hub.put_out(id, text("account"), role, now);
+            Ok(json!({"released": harness.turn.put_out(text("account"), id, now)}))
         }
         "position" => {
             hub.set_position(id, command["position"].as_u64().unwrap_or(1) as u32);

@@ -1,5 +1,6 @@
 //! Opening, joining, admitting, ending: load, plan, commit.
 
+use super::part::{Part, decide};
 use super::plan::{Device, plan_admit, plan_end, plan_open, plan_wait};
 use super::{Consultation, Quality, State, get, read};
 use crate::appointment::{self, lost_race, message};
@@ -95,6 +96,8 @@ pub async fn open(
 /// `POST consultations/{id}/join`: the patient enters the waiting room and counts as arrived; for a clinician it only
 /// says that she may enter. Returns the visit as it is then.
 ///
+/// [super::standing] asks the same again as long as she is there.
+///
 /// Errors: `NotFound`; `Denied` for staff who treat nobody; `visit-closed`; `appointment-closed`.
 pub async fn join(
     record: &Record,
@@ -105,19 +108,20 @@ pub async fn join(
 ) -> Result<Consultation, Error> {
     let booked = load::needed(record, ctx, &key("Appointment", id)).await?;
     let patient = appointment::read(&booked).ok_or(Error::NotFound)?.patient;
-    // Who is a clinician and the patient of this visit comes as the patient.
-    if !is_own(ctx, &patient.id) {
+    if Part::of(ctx, &patient.id) == Part::Clinician {
         require_clinician(ctx)?;
-        let found = open(record, ctx, clinic, id).await?;
-        return match found.state {
-            State::Finished | State::Cancelled => Err(rule::refuse(super::plan::closed(found.state))),
-            _ => Ok(found),
+        let visit = encounter(record, ctx, id).await?;
+        decide(ctx, &booked, visit.as_ref())?;
+        return match visit {
+            Some(_) => get(record, ctx, clinic, id).await,
+            None => open(record, ctx, clinic, id).await,
         };
     }
     repeat(record, ctx, "consultation.join", move || async move {
         let resource = load::needed(record, ctx, &key("Appointment", id)).await?;
         let facts = appointment::read(&resource).ok_or(Error::NotFound)?;
         let visit = encounter(record, ctx, id).await?;
+        decide(ctx, &resource, visit.as_ref())?;
         let mut set = plan_wait(&facts, visit.as_ref(), Some(device), ctx.now).map_err(rule::refuse)?;
         let arrival = appointment::plan_arrive(&resource, clinic).map_err(rule::refuse)?;
         set.changes.extend(arrival.changes);

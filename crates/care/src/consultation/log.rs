@@ -27,6 +27,8 @@ pub enum Entry {
         role: String,
         who: String,
         at: Timestamp,
+        /// Her right to be there had ended.
+        put_out: bool,
     },
     Quality(Quality),
 }
@@ -112,7 +114,7 @@ fn apply(session: &mut Session, entries: &[Entry]) {
     for entry in entries {
         match entry {
             Entry::Joined { role, who, at, audio_only } => session.joined(role, who, *at, *audio_only),
-            Entry::Left { role, who, at } => session.left(role, who, *at),
+            Entry::Left { role, who, at, put_out } => session.left(role, who, *at, *put_out),
             Entry::Quality(sample) => session.measured(sample.clone()),
         }
     }
@@ -126,6 +128,7 @@ fn apply(session: &mut Session, entries: &[Entry]) {
 mod tests {
     use super::*;
     use crate::consultation::{MediaPath, QualityLevel};
+    use fhir::Resource;
 
     fn sample() -> Entry {
         Entry::Quality(Quality {
@@ -145,7 +148,7 @@ mod tests {
         let due: Vec<bool> = (0..BATCH).map(|_| book.add("a", sample())).collect();
         assert_eq!(due.iter().filter(|d| **d).count(), 1, "only the last of a batch");
         let at = Timestamp::UNIX_EPOCH;
-        assert!(book.add("b", Entry::Left { role: "patient".into(), who: "1".into(), at }));
+        assert!(book.add("b", Entry::Left { role: "patient".into(), who: "1".into(), at, put_out: false }));
     }
 
     #[test]
@@ -155,7 +158,7 @@ mod tests {
         let person = |role: &str, who: &str| (role.to_owned(), who.to_owned());
         let joined =
             |(role, who): (String, String), s| Entry::Joined { role, who, at: at(s), audio_only: false };
-        let left = |(role, who): (String, String), s| Entry::Left { role, who, at: at(s) };
+        let left = |(role, who): (String, String), s| Entry::Left { role, who, at: at(s), put_out: s == 30 };
         apply(
             &mut session,
             &[
@@ -168,6 +171,11 @@ mod tests {
             ],
         );
         assert_eq!(session.participants.len(), 3, "a second join of somebody who is there is none");
+        let mut stored = Resource::new(fhir::TypeId::from_name("Encounter").unwrap());
+        session.put(&mut stored);
+        let log = Session::of(&stored).log().unwrap();
+        let put_out: Vec<bool> = log.participants.iter().map(|one| one.put_out).collect();
+        assert_eq!(put_out, [true, false, false], "why the patient left the first time is kept");
         session.end(at(50));
         apply(&mut session, &[joined(person("patient", "1"), 60)]);
         assert!(session.participants.iter().all(|p| p.left_at.is_some()));

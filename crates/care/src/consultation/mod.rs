@@ -5,6 +5,7 @@ mod command;
 mod finish;
 mod list;
 mod log;
+mod part;
 mod plan;
 mod session;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use finish::{FinishSnapshot, finish, plan_finish};
 pub use list::{Filter, get, invoice_id, list, queue_places, visit_facts};
 pub(crate) use list::{diagnosis_keys, has_hidden_diagnoses, notes};
 pub use log::{Entry, LogBook};
+pub use part::{Part, Standing, standing};
 pub use plan::{Device, Opening, plan_admit, plan_cancel, plan_end, plan_open, plan_wait};
 pub use session::{Participant, Session};
 
@@ -103,6 +105,9 @@ pub struct LogParticipant {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_at: Option<String>,
     pub audio_only: bool,
+    /// The right to take part had ended, and the server put this participant out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub put_out: bool,
 }
 
 /// One visit.

@@ -42,6 +42,10 @@ pub(super) fn closed(state: State) -> Rule {
     Rule::new("visit-closed", "This visit is finished or cancelled.").with(json!({"state": state.code()}))
 }
 
+pub(super) fn appointment_closed() -> Rule {
+    Rule::new("appointment-closed", "This appointment is over or cancelled.")
+}
+
 fn event(topic: &'static str, key: &ResourceKey, state: State) -> Event {
     Event { topic, subject: key.clone(), data: json!({"id": key.id, "state": state.code()}) }
 }
@@ -88,7 +92,7 @@ fn put(set: &mut ChangeSet, before: Option<&Resource>, encounter: Resource) {
 /// Opens the visit of an appointment without anybody waiting. Errors: `appointment-closed`.
 pub fn plan_open(appointment: &appointment::Facts, now: Timestamp) -> Result<Opening, Rule> {
     if appointment.status.is_closed() {
-        return Err(Rule::new("appointment-closed", "This appointment is over or cancelled."));
+        return Err(appointment_closed());
     }
     let mut set = ChangeSet::default();
     put(&mut set, None, new_encounter(appointment, "planned", now));

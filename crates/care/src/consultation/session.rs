@@ -21,6 +21,8 @@ pub struct Participant {
     pub joined_at: Timestamp,
     pub left_at: Option<Timestamp>,
     pub audio_only: bool,
+    /// Left because the right to be there had ended.
+    pub put_out: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,6 +80,7 @@ impl Session {
                 json!({"url": "audioOnly", "valueBoolean": p.audio_only}),
             ];
             inner.extend(p.left_at.map(|at| json!({"url": "leftAt", "valueInstant": element::written(at)})));
+            inner.extend(p.put_out.then(|| json!({"url": "putOut", "valueBoolean": true})));
             json!({"url": "participant", "extension": inner})
         }));
         parts.extend(self.quality.iter().map(quality_extension));
@@ -101,10 +104,11 @@ impl Session {
             joined_at: at,
             left_at: None,
             audio_only,
+            put_out: false,
         });
     }
 
-    pub fn left(&mut self, role: &str, who: &str, at: Timestamp) {
+    pub fn left(&mut self, role: &str, who: &str, at: Timestamp, put_out: bool) {
         let open = self
             .participants
             .iter_mut()
@@ -112,6 +116,7 @@ impl Session {
             .find(|p| p.who == who && p.role == role && p.left_at.is_none());
         if let Some(open) = open {
             open.left_at = Some(at);
+            open.put_out = put_out;
         }
     }
 
@@ -143,6 +148,7 @@ impl Session {
             joined_at: element::written(p.joined_at),
             left_at: p.left_at.map(element::written),
             audio_only: p.audio_only,
+            put_out: p.put_out,
         });
         Some(SessionLog { participants: participants.collect(), quality: self.quality.clone() })
     }
@@ -161,6 +167,7 @@ fn participant(complex: &Value) -> Option<Participant> {
         joined_at: at("joinedAt")?,
         left_at: at("leftAt"),
         audio_only: flag(complex, "audioOnly"),
+        put_out: flag(complex, "putOut"),
     })
 }
 

@@ -30,6 +30,8 @@ pub enum LeftReason {
     Lost,
     /// The visit ended.
     Ended,
+    /// The right to take part ended before the visit did.
+    PutOut,
 }
 
 /// Something the session log of the visit should hold.

@@ -100,11 +100,15 @@ impl Hub {
         Ok(Granted { token, expires_at })
     }
 
-    /// Whether the token was given to this account for this consultation: a token alone, which may have been read in an
-    /// address, lets nobody else in.
-    pub fn is_for(&self, consultation_id: &str, token: &str, account: &str) -> bool {
-        let state = self.state.lock();
-        state.rooms.get(consultation_id).is_some_and(|room| room.is_for(&hash(token), account))
+    /// In what capacity the token lets this account take part in this consultation; None for every other account: a
+    /// token alone, which may have been read in an address, lets nobody else in.
+    pub fn role_of(&self, consultation_id: &str, token: &str, account: &str) -> Option<Role> {
+        self.state.lock().rooms.get(consultation_id)?.role_of(&hash(token), account)
+    }
+
+    /// Ends somebody's part in the visit: her right to it has ended. Her tokens open nothing here any more.
+    pub fn put_out(&self, consultation_id: &str, account: &str, role: Role, now: Timestamp) {
+        self.with_room(consultation_id, |room| room.put_out(account, role, now));
     }
 
     /// Lets a socket in. `seen` is the last server message the client has handled, `instance` names its page.
@@ -154,6 +158,12 @@ impl Hub {
     /// Who is there; None when nobody has joined since the start of this process.
     pub fn presence(&self, consultation_id: &str) -> Option<Presence> {
         self.state.lock().rooms.get(consultation_id).map(Room::presence)
+    }
+
+    /// Whether this account is in this call at the moment.
+    pub fn has(&self, consultation_id: &str, account: &str) -> bool {
+        self.presence(consultation_id)
+            .is_some_and(|room| room.participants.iter().any(|one| one.1 == account))
     }
 
     /// Rooms and open sockets, for `/metrics`.
@@ -255,6 +265,11 @@ impl Connection {
     /// What to send next; None when the hub has let go of this socket: close it. Cancel safe.
     pub async fn next(&mut self) -> Option<Outgoing> {
         self.outgoing.recv().await
+    }
+
+    /// As [Hub::put_out], for who is behind this socket. Nothing when another socket has taken its place.
+    pub fn put_out(&self, now: Timestamp) {
+        self.hub.with_room(&self.room, |room| room.put_out_connection(self.id, now));
     }
 
     /// Hands in a text frame of the client.

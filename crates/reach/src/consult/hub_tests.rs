@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::super::event::LogKind;
+use super::super::event::{LeftReason, LogKind};
 use super::super::protocol::close;
 use super::*;
 
@@ -46,12 +46,12 @@ async fn a_visit_through_the_hub() {
     assert_eq!(hub.connect("visit", "nonsense", 0, "a", now).err(), Some(ConnectError::Unknown));
     assert_eq!(hub.connect("other", &patient.token, 0, "a", now).err(), Some(ConnectError::Unknown));
     for (visit, token, account, expected) in [
-        ("visit", &patient.token, "amina", true),
-        ("visit", &patient.token, "otieno", false),
-        ("other", &patient.token, "amina", false),
-        ("visit", &"nonsense".to_owned(), "amina", false),
+        ("visit", &patient.token, "amina", Some(Role::Patient)),
+        ("visit", &patient.token, "otieno", None),
+        ("other", &patient.token, "amina", None),
+        ("visit", &"nonsense".to_owned(), "amina", None),
     ] {
-        assert_eq!(hub.is_for(visit, token, account), expected, "{visit} {account}");
+        assert_eq!(hub.role_of(visit, token, account), expected, "{visit} {account}");
     }
     let mut a = hub.connect("visit", &patient.token, 0, "a", now).unwrap();
     let mut b = hub.connect("visit", &doctor.token, 0, "b", now).unwrap();
@@ -113,4 +113,37 @@ fn refusals_have_close_codes() {
     assert_eq!(ConnectError::Unknown.close_code(), close::UNKNOWN);
     assert_eq!(ConnectError::Expired.close_code(), close::EXPIRED);
     assert_eq!(ConnectError::TooMany.close_code(), close::TOO_MANY);
+}
+
+#[tokio::test]
+async fn who_is_put_out_stays_out() {
+    let (hub, log) = hub();
+    let now = Timestamp::now();
+    let patient = hub.grant(grant(Role::Patient, "amina"), now).unwrap();
+    let doctor = hub.grant(grant(Role::Clinician, "otieno"), now).unwrap();
+    let mut a = hub.connect("visit", &patient.token, 0, "a", now).unwrap();
+    let mut b = hub.connect("visit", &doctor.token, 0, "b", now).unwrap();
+    assert_eq!(kinds(&mut a, 2).await, ["hello", "peer_joined"]);
+    assert_eq!(kinds(&mut b, 1).await, ["hello"]);
+    // A second page of hers is on its way.
+    let waiting = hub.grant(grant(Role::Patient, "amina"), now).unwrap();
+    a.put_out(now);
+    assert_eq!(kinds(&mut a, 2).await, [close::PUT_OUT.to_string(), "gone".into()]);
+    assert_eq!(kinds(&mut b, 1).await, ["peer_left"]);
+    for token in [&patient.token, &waiting.token] {
+        assert_eq!(hub.role_of("visit", token, "amina"), None);
+        assert_eq!(hub.connect("visit", token, 2, "a", now).err(), Some(ConnectError::Unknown));
+    }
+    let logged = log.lock().last().map(|event| event.kind.clone());
+    let left = LogKind::Left { role: Role::Patient, account: "amina".into(), reason: LeftReason::PutOut };
+    assert_eq!(logged, Some(left));
+    // The socket that is dropped afterwards says nothing more, and the doctor stays.
+    drop(a);
+    assert_eq!(hub.presence("visit").unwrap().participants, [(Role::Clinician, "otieno".to_owned(), true)]);
+    hub.put_out("visit", "nobody", Role::Patient, now);
+    hub.put_out("no visit", "amina", Role::Patient, now);
+    let again = hub.grant(grant(Role::Patient, "amina"), now).unwrap();
+    let mut a = hub.connect("visit", &again.token, 0, "c", now).unwrap();
+    assert_eq!(kinds(&mut a, 1).await, ["hello"], "whose right is given back comes in by a new grant");
+    assert_eq!(kinds(&mut b, 1).await, ["peer_joined"]);
 }

@@ -32,7 +32,7 @@
 //! | `hello` | [Hello] | no |
 //! | `peer_joined` | [Peer]; a known participant with another `instance` has reloaded its page | yes |
 //! | `peer_state` | `{participant, connected}`: its socket dropped or came back | yes |
-//! | `peer_left` | `{participant, reason: "left"\|"lost"}` | yes |
+//! | `peer_left` | `{participant, reason: "left"\|"lost"\|"put_out"}`: close the connection with it | yes |
 //! | `waiting` | `{position}` | yes |
 //! | `admitted` | `{at}` | yes |
 //! | `offer`, `answer`, `candidate`, `ice_restart`, `media_state`, `quality` | as sent, with `from` | yes |
@@ -44,7 +44,10 @@
 //!
 //! # Close codes
 //! 4000 ended, 4001 replaced by a newer socket or page, 4003 session expired, 4004 session unknown (join again),
-//! 4008 no heartbeat, 4009 frame malformed or too large, 4029 too many messages (wait, then resume).
+//! 4008 no heartbeat, 4009 frame malformed or too large, 4029 too many messages (wait, then resume), 4403 put out: the
+//! right to take part has ended meanwhile (close the connection; do not join again by yourself). The session ends with it,
+//! and so does what its relay credentials opened. 4401, as on every socket: the sign-in has ended; what it opened here has
+//! ended like that too, and who signs in again joins again.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -68,6 +71,8 @@ pub mod close {
     pub const SILENT: u16 = 4008;
     pub const MALFORMED: u16 = 4009;
     pub const TOO_MANY: u16 = 4029;
+    /// The right to take part has ended while the visit goes on.
+    pub const PUT_OUT: u16 = 4403;
 }
 
 /// In what capacity somebody takes part.

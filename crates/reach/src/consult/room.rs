@@ -6,9 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::event::{ConnectError, ConnectionId, Effect, Grant, LeftReason, LogEvent, LogKind, Presence};
-use super::protocol::{
-    self, ChatLine, ClientMessage, Hello, MediaState, Peer, Refused, Role, RoomState, close,
-};
+use super::participant::{Participant, Pending};
+use super::protocol::{self, ChatLine, ClientMessage, Hello, MediaState, Refused, Role, RoomState, close};
 use super::session::{Arrival, Session, TokenHash};
 
 /// A dropped socket may come back within this time before the peers are told that the participant is gone.
@@ -24,44 +23,6 @@ const GRANTS_MAX: usize = 32;
 const CHAT_LINES_MAX: usize = 1_000;
 /// Quality figures reach the log at most this often per participant.
 const QUALITY_LOG_EVERY: SignedDuration = SignedDuration::from_secs(25);
-
-#[derive(Debug)]
-struct Pending {
-    token: TokenHash,
-    grant: Grant,
-    made_at: Timestamp,
-    expires_at: Timestamp,
-}
-
-#[derive(Debug)]
-struct Participant {
-    id: String,
-    role: Role,
-    account: String,
-    display: String,
-    audio_only: bool,
-    instance: String,
-    media: MediaState,
-    session: Session,
-    connection: Option<ConnectionId>,
-    away_since: Timestamp,
-    /// The peers have been told of it and not of its leaving.
-    present: bool,
-    quality_logged_at: Option<Timestamp>,
-}
-
-impl Participant {
-    fn peer(&self) -> Peer {
-        Peer {
-            participant: self.id.clone(),
-            role: self.role,
-            display: self.display.clone(),
-            instance: self.instance.clone(),
-            connected: self.connection.is_some(),
-            media: self.media,
-        }
-    }
-}
 
 /// The signalling of one visit.
 #[derive(Debug)]
@@ -103,10 +64,35 @@ impl Room {
         self.grants.push_back(Pending { token, grant, made_at: now, expires_at });
     }
 
-    /// Whether the token was given to this account.
-    pub fn is_for(&self, token: &TokenHash, account: &str) -> bool {
-        self.participants.iter().any(|one| one.session.token == *token && one.account == account)
-            || self.grants.iter().any(|one| one.token == *token && one.grant.account == account)
+    /// In what capacity the token lets this account take part; None where it was given to somebody else, or to nobody.
+    pub fn role_of(&self, token: &TokenHash, account: &str) -> Option<Role> {
+        let begun =
+            self.participants.iter().find(|one| one.session.token == *token && one.account == account);
+        let granted = || self.grants.iter().find(|one| one.token == *token && one.grant.account == account);
+        begun.map(|one| one.role).or_else(|| granted().map(|one| one.grant.role))
+    }
+
+    /// Ends somebody's part in the visit, because her right to it has ended: the others hear of it at once, and neither
+    /// her session nor a grant that waits lets her in again. Nothing happens for who is not here.
+    pub fn put_out(&mut self, account: &str, role: Role, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.grants.retain(|one| one.grant.account != account || one.grant.role != role);
+        let index = self.participants.iter().position(|one| one.account == account && one.role == role);
+        if let Some(index) = index {
+            if let Some(connection) = self.participants[index].connection.take() {
+                effects.push(Effect::Close { connection, code: close::PUT_OUT });
+            }
+            self.leave(index, LeftReason::PutOut, now, &mut effects);
+            self.participants.remove(index);
+        }
+        effects
+    }
+
+    /// As [Room::put_out], for who is behind this socket; nothing when another has taken its place.
+    pub fn put_out_connection(&mut self, connection: ConnectionId, now: Timestamp) -> Vec<Effect> {
+        let one = self.participants.iter().find(|one| one.connection == Some(connection));
+        let Some((account, role)) = one.map(|one| (one.account.clone(), one.role)) else { return Vec::new() };
+        self.put_out(&account, role, now)
     }
 
     /// Lets a socket in: continues its session or begins it.
@@ -425,7 +411,11 @@ impl Room {
         one.media = MediaState::default();
         one.session.forget();
         let kind = LogKind::Left { role: one.role, account: one.account.clone(), reason };
-        let word = if reason == LeftReason::Lost { "lost" } else { "left" };
+        let word = match reason {
+            LeftReason::Lost => "lost",
+            LeftReason::PutOut => "put_out",
+            LeftReason::Left | LeftReason::Ended => "left",
+        };
         let data = json!({"participant": one.id, "reason": word});
         effects.push(Effect::Log(self.log(now, kind)));
         self.tell_others(index, "peer_left", &data, effects);

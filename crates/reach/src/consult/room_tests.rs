@@ -191,6 +191,37 @@ fn a_reload_replaces_the_page_and_tells_the_peer() {
 }
 
 #[test]
+fn who_loses_the_right_is_put_out() {
+    let mut room = both();
+    room.admit(at(2));
+    room.grant([3; 32], grant(Role::Patient, "amina"), at(14_400), at(3));
+    room.grant([4; 32], grant(Role::Guest, "amina"), at(14_400), at(3));
+    let out = room.put_out("amina", Role::Patient, at(4));
+    assert_eq!(seen(&out, 1), ["close:4403"]);
+    assert_eq!(data(&out, 2, "peer_left"), json!({"participant": "p1", "reason": "put_out"}));
+    assert_eq!(
+        logged(&out),
+        [LogKind::Left { role: Role::Patient, account: "amina".into(), reason: LeftReason::PutOut }]
+    );
+    for token in [PATIENT, [3; 32]] {
+        assert_eq!(room.connect(&token, 9, "page-a", 5, at(5)), Err(ConnectError::Unknown));
+    }
+    assert!(room.receive(1, &chat(1, "still here"), at(5)).is_empty(), "her old socket is deaf and mute");
+    assert!(room.put_out("amina", Role::Patient, at(5)).is_empty());
+    assert_eq!(room.role_of(&[4; 32], "amina"), Some(Role::Guest), "another role has its own right");
+
+    // One whose socket is away waits for nothing; one whose socket was replaced is not who was asked about.
+    room.disconnect(2, at(6));
+    room.connect(&[4; 32], 0, "page-c", 6, at(6)).unwrap();
+    assert!(room.put_out_connection(2, at(7)).is_empty());
+    let out = room.put_out("otieno", Role::Clinician, at(7));
+    assert_eq!(data(&out, 6, "peer_left")["reason"], json!("put_out"));
+    assert_eq!(seen(&room.put_out_connection(6, at(8)), 6), ["close:4403"]);
+    assert!(room.presence().participants.is_empty());
+    assert_eq!(room.presence().state, RoomState::Active, "the visit goes on");
+}
+
+#[test]
 fn leaving_grants_expiry_and_floods() {
     let mut room = both();
     let left = room.receive(1, r#"{"type":"leave","seq":1,"data":{}}"#, at(2));

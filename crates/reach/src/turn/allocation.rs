@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 
+use super::credentials::Holder;
+
 /// RFC 8656 §9: a permission lives five minutes.
 pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 /// RFC 8656 §12: a channel lives ten minutes.
@@ -71,7 +73,7 @@ struct Peers {
 pub struct Allocation {
     pub client: ClientAddress,
     pub path: Path,
-    pub account: String,
+    pub holder: Holder,
     pub username: String,
     /// Proved once at Allocate; later requests use it although the credential has expired meanwhile, so that
     /// a consultation is not cut off after ten minutes.
@@ -91,7 +93,7 @@ pub struct Allocation {
 pub struct Opening {
     pub client: ClientAddress,
     pub path: Path,
-    pub account: String,
+    pub holder: Holder,
     pub username: String,
     pub key: [u8; 16],
     pub transaction: [u8; 12],
@@ -100,11 +102,11 @@ pub struct Opening {
 
 impl Allocation {
     pub fn new(opening: Opening, relayed: SocketAddr, socket: UdpSocket, now: Instant) -> Self {
-        let Opening { client, path, account, username, key, transaction, lifetime } = opening;
+        let Opening { client, path, holder, username, key, transaction, lifetime } = opening;
         Self {
             client,
             path,
-            account,
+            holder,
             username,
             key,
             transaction,

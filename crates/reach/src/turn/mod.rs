@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::credentials::CREDENTIAL_SECONDS_MAX;
+use self::credentials::{CREDENTIAL_SECONDS_MAX, Holder};
 use self::server::Relay;
 
 /// Everything the relay needs to know at start.
@@ -194,11 +194,12 @@ impl Turn {
         Ok(Self { relay, local_udp, local_tcp, stop, tasks })
     }
 
-    /// Servers and fresh credentials for one account; hand them to the browser as they are.
-    pub fn credentials(&self, account: &str, now: Timestamp) -> IceServers {
+    /// Servers and fresh credentials for one account, and for one call if given; hand them to the browser as they are.
+    pub fn credentials(&self, account: &str, call: Option<&str>, now: Timestamp) -> IceServers {
         let config = &self.relay.config;
+        let holder = Holder::new(account, call);
         let (username, credential, expires_at) =
-            self.relay.authority.issue(account, now, config.credential_seconds);
+            self.relay.authority.issue(&holder, now, config.credential_seconds);
         let host = match config.public_host.parse::<std::net::Ipv6Addr>() {
             Ok(ip) => format!("[{ip}]"),
             Err(_) => config.public_host.clone(),
@@ -231,6 +232,17 @@ impl Turn {
     /// was revoked. Returns how many there were.
     pub fn release(&self, account: &str) -> usize {
         self.relay.release(account)
+    }
+
+    /// Ends what an account has opened for a call, whose right to be in it has ended, and honours none of the credentials
+    /// any more that it got for that. What it got for no call in particular goes too; what is another call's stays. Returns
+    /// how many allocations there were.
+    pub fn put_out(&self, account: &str, call: &str, now: Timestamp) -> usize {
+        for call in [Some(call), None] {
+            let holder = Holder::new(account, call);
+            self.relay.authority.take_back(&holder, now, self.relay.config.credential_seconds);
+        }
+        self.relay.release_call(account, call)
     }
 
     /// A snapshot of the counters.

@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 use super::allocation::{Allocation, ClientAddress, Inbound, Opening, Path, Refusal, Transport};
-use super::credentials::Authority;
+use super::credentials::{Authority, Holder};
 use super::stun::{self, Builder, CHANNEL_HEADER_LENGTH, Class, Message, Method, attribute};
 use super::{TurnConfig, peer};
 
@@ -69,7 +69,7 @@ pub struct Relay {
 /// Who sent a request that passed authentication.
 struct Caller {
     username: String,
-    account: String,
+    holder: Holder,
     key: [u8; 16],
 }
 
@@ -120,7 +120,12 @@ impl Relay {
     }
 
     pub fn release(&self, account: &str) -> usize {
-        self.end_where(|allocation| allocation.account == account)
+        self.end_where(|allocation| allocation.holder.account == account)
+    }
+
+    /// What was opened with credentials of an account for this call or for none.
+    pub fn release_call(&self, account: &str, call: &str) -> usize {
+        self.end_where(|allocation| allocation.holder.is_of(account, call))
     }
 
     pub fn release_all(&self) {
@@ -226,12 +231,12 @@ impl Relay {
         let caller = match held {
             Some(allocation) => Some(Caller {
                 username: username.to_owned(),
-                account: allocation.account.clone(),
+                holder: allocation.holder.clone(),
                 key: allocation.key,
             }),
             None => self.authority.check(username, now).map(|known| Caller {
                 username: username.to_owned(),
-                account: known.account,
+                holder: known.holder,
                 key: stun::long_term_key(username, &self.config.realm, &known.password),
             }),
         };
@@ -283,7 +288,7 @@ impl Relay {
         let opening = Opening {
             client,
             path: path.clone(),
-            account: caller.account,
+            holder: caller.holder,
             username: caller.username,
             key,
             transaction: message.transaction,
@@ -294,7 +299,8 @@ impl Relay {
         {
             // Counted under the same lock as the insertion, so that a burst cannot pass the quota.
             let mut allocations = self.allocations.lock();
-            let held = allocations.values().filter(|other| other.account == allocation.account).count();
+            let own = &allocation.holder.account;
+            let held = allocations.values().filter(|other| other.holder.account == *own).count();
             if held >= self.config.allocations_per_account_max {
                 add(&self.counters.quota_refused, 1);
                 return refuse(message, 486, "Allocation Quota Reached", Some(&key));
@@ -302,6 +308,10 @@ impl Relay {
             if allocations.len() >= self.config.allocations_max {
                 add(&self.counters.quota_refused, 1);
                 return refuse(message, 508, "Insufficient Capacity", Some(&key));
+            }
+            // Taken back while the socket was being made, and thus too late to be released.
+            if self.authority.is_taken_back(&allocation.username) {
+                return refuse(message, 401, "Unauthorized", Some(&key));
             }
             allocations.insert(client, Arc::clone(&allocation));
         }

@@ -24,7 +24,9 @@ async fn start(change: impl FnOnce(&mut TurnConfig)) -> Turn {
 }
 
 fn credentials(turn: &Turn, account: &str, now: Timestamp) -> (String, String) {
-    let issued = turn.credentials(account, now);
+    let (account, call) =
+        account.split_once('/').map_or((account, None), |(account, call)| (account, Some(call)));
+    let issued = turn.credentials(account, call, now);
     let server = &issued.ice_servers[1];
     (server.username.clone().unwrap(), server.credential.clone().unwrap())
 }
@@ -374,6 +376,30 @@ async fn quota_lifetime_and_bad_requests_have_their_codes() {
     let freed = second.request(Method::Refresh, |b| b.number(attribute::LIFETIME, 0)).await;
     assert_eq!((freed.class, freed.lifetime), (Class::Success, Some(0)));
     assert_eq!(third.allocate().await.class, Class::Success);
+    turn.shutdown().await;
+}
+
+/// Who is put out of a call keeps nothing of it, and keeps her other call.
+#[tokio::test]
+async fn who_is_put_out_of_a_call_is_relayed_no_more() {
+    let turn = start(|_| {}).await;
+    let mut call = Raw::new(&turn, "mother/visit").await;
+    let mut spare = Raw::new(&turn, "mother/visit").await;
+    let mut check = Raw::new(&turn, "mother").await;
+    let mut another = Raw::new(&turn, "mother/another").await;
+    let mut doctor = Raw::new(&turn, "doctor/visit").await;
+    for raw in [&mut call, &mut check, &mut another, &mut doctor] {
+        assert_eq!(raw.allocate().await.class, Class::Success);
+    }
+    assert_eq!(turn.put_out("mother", "visit", Timestamp::now()), 2);
+    assert_eq!(turn.metrics().allocations_active, 2);
+    // Neither what she had nor what she kept in store: the credentials are refused, not just the allocation ended.
+    for raw in [&mut call, &mut spare, &mut check] {
+        assert_eq!(raw.allocate().await.code, Some(401));
+    }
+    for raw in [&mut another, &mut doctor] {
+        assert_eq!(raw.request(Method::Refresh, |b| b).await.class, Class::Success);
+    }
     turn.shutdown().await;
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Origin, Session, SessionInfo, SessionRow, secret};
 use crate::{Error, Record};
-use access::{Ctx, Factor, Principal, SessionFacts, User};
+use access::{Ctx, Factor, Principal, Role, SessionFacts, User};
 use jiff::{SignedDuration, Timestamp};
 use std::net::IpAddr;
 use store::account::Account;
@@ -290,6 +290,28 @@ impl Record {
     pub async fn is_session_alive(&self, account: i64, id: [u8; 8]) -> Result<bool, Error> {
         let now = self.now();
         self.reading(move |tx| Ok(store::session::is_alive(tx, account, &id, now)?)).await
+    }
+
+    /// The caller of an open socket as she is now, with the roles, the record and the standing that she has in the tables,
+    /// not in memory; `None` when her session is over, she is disabled, or what called has no session. A stricter rule for
+    /// signing in, made meanwhile, does not count: it ends no visit that goes on. Errors: `Busy`, `Internal`.
+    pub async fn caller_now(&self, ctx: &Ctx) -> Result<Option<Ctx>, Error> {
+        let (Some(caller), Some(session)) = (ctx.user(), &ctx.session) else { return Ok(None) };
+        let (account, id, now) = (caller.account, session.id, self.now());
+        let found = self
+            .reading(move |tx| {
+                if !store::session::is_alive(tx, account, &id, now)? {
+                    return Ok(None);
+                }
+                let Some(account) = store::account::load(tx, account)? else { return Ok(None) };
+                let mut user = user(&account);
+                let is_proxy = user.roles.contains(&Role::Proxy);
+                let standing = crate::rights::standing_of(tx, user.account, is_proxy, now)?;
+                user.standing = std::sync::Arc::new(standing);
+                Ok(Some(user))
+            })
+            .await?;
+        Ok(found.map(|user| Ctx { principal: Principal::User(user), now, ..ctx.clone() }))
     }
 
     /// Accounts some session of which ended within the last seconds, on whatever server. Errors: `Busy`, `Internal`.

@@ -80,18 +80,7 @@ impl Record {
         let mut veil = self.veil(ctx).await?;
         let (look, patients) = self
             .reading_audited(move |tx| {
-                let found = load_if_held(tx, &predicate, &wanted, now, &mut veil)?;
-                let Some((row, is_held)) = found else { return Ok(((Look::Absent, Vec::new()), None)) };
-                let patients = row.patients.clone();
-                let look = if !is_held {
-                    Look::Refused
-                } else if row.deleted {
-                    Look::Deleted
-                } else if !drafts.is_empty() && parsed(&wanted, &row.content)?.is(drafts) {
-                    Look::Refused
-                } else {
-                    veil.current(tx, &predicate, row)?.map_or(Look::Refused, Look::Found)
-                };
+                let (look, patients) = look_at(tx, &predicate, &wanted, drafts, now, &mut veil)?;
                 let event = match look {
                     Look::Found(_) if !by_itself => None,
                     Look::Found(_) | Look::Deleted => veil.event("read", &wanted.to_string(), &patients),
@@ -106,6 +95,24 @@ impl Record {
             look => self.answer(ctx, "read", key, &key.to_string(), look, &patients).await?,
         };
         Ok((self.with_headers(ctx, stored).await?, patients))
+    }
+
+    /// Whether [Record::read] would give the current version now. Nothing of it is shown, so nothing is audited: for what
+    /// was opened by a request that was, and asks again every few seconds whether it may stay open. Errors: `Busy`,
+    /// `Internal`.
+    pub async fn may_read(&self, ctx: &Ctx, key: &ResourceKey) -> Result<bool, Error> {
+        let predicate = policy::predicate(ctx, Action::Read, key.kind);
+        if predicate == Predicate::Nothing {
+            return Ok(false);
+        }
+        let drafts = policy::unreadable_statuses(ctx, key.kind);
+        let (wanted, now) = (key.clone(), self.now());
+        let mut veil = self.veil(ctx).await?;
+        self.reading(move |tx| {
+            let (look, _) = look_at(tx, &predicate, &wanted, drafts, now, &mut veil)?;
+            Ok(matches!(look, Look::Found(_)))
+        })
+        .await
     }
 
     /// One version; rights are checked on that version's content as well as on the current one.
@@ -228,6 +235,31 @@ impl Record {
         }
         self.audit_one(ctx, action, Outcome::Success, what, patients).await
     }
+}
+
+/// What a read of the current version comes to, with the row's patients.
+fn look_at(
+    tx: &mut dyn store::Tx,
+    predicate: &Predicate,
+    key: &ResourceKey,
+    drafts: &[&str],
+    now: Timestamp,
+    veil: &mut Veil,
+) -> Result<(Look<Stored>, Vec<String>), Error> {
+    let Some((row, is_held)) = load_if_held(tx, predicate, key, now, veil)? else {
+        return Ok((Look::Absent, Vec::new()));
+    };
+    let patients = row.patients.clone();
+    let look = if !is_held {
+        Look::Refused
+    } else if row.deleted {
+        Look::Deleted
+    } else if !drafts.is_empty() && parsed(key, &row.content)?.is(drafts) {
+        Look::Refused
+    } else {
+        veil.current(tx, predicate, row)?.map_or(Look::Refused, Look::Found)
+    };
+    Ok((look, patients))
 }
 
 pub(crate) fn kind(name: &str) -> TypeId {

@@ -8,7 +8,7 @@ use crate::state::{App, AppState};
 use axum::extract::State;
 use axum::http::StatusCode;
 use billing::invoice::InvoiceView;
-use care::consultation::{Consultation, Device, Entry, Filter, Quality, State as VisitState};
+use care::consultation::{Consultation, Device, Entry, Filter, Part, Quality, State as VisitState};
 use care::note::{Note, NoteInput};
 use care::prescription::{Prescription, PrescriptionInput, PrescriptionSign};
 use care::vitals::{Vitals, VitalsInput};
@@ -128,17 +128,14 @@ struct JoinGrant {
 }
 
 /// In what capacity the caller takes part in this visit.
-fn role_of(caller: &Caller, visit: &Consultation) -> reach::consult::protocol::Role {
-    use reach::consult::protocol::Role;
-    let own =
-        caller.0.user().is_some_and(|u| u.acts_for(&visit.patient.id, access::Class::Visit, caller.0.now));
-    if own { Role::Patient } else { Role::Clinician }
+fn role_of(caller: &Caller, visit: &Consultation) -> reach::consult::Role {
+    crate::ws::part::role_of(Part::of(&caller.0, &visit.patient.id))
 }
 
-/// Servers for the connection; empty where no relay is configured.
-fn ice_servers(app: &App, account: i64) -> (Vec<IceServer>, Option<Timestamp>) {
+/// Servers for the connection, and credentials for this call or for none; empty where no relay is configured.
+fn ice_servers(app: &App, account: i64, call: Option<&str>) -> (Vec<IceServer>, Option<Timestamp>) {
     let Some(turn) = &app.parts.calls.turn else { return (Vec::new(), None) };
-    let issued = turn.credentials(&account.to_string(), Timestamp::now());
+    let issued = turn.credentials(&account.to_string(), call, Timestamp::now());
     let servers = issued.ice_servers.into_iter();
     let servers = servers.map(|s| IceServer { urls: s.urls, username: s.username, credential: s.credential });
     (servers.collect(), Some(issued.expires_at))
@@ -176,7 +173,7 @@ async fn join_consultation(
         GrantError::Randomness => ApiError::from(record::Error::Internal(error.to_string())),
     })?;
     tell_places(&app, &visit.provider.id).await;
-    let (ice_servers, _) = ice_servers(&app, user.account);
+    let (ice_servers, _) = ice_servers(&app, user.account, Some(&id));
     Ok(Json(JoinGrant {
         session_token: granted.token,
         ws_url: format!("/ws/consultation/{id}"),
@@ -304,18 +301,34 @@ struct TurnCredentials {
     expires_at: String,
 }
 
-/// The relay, for the check before a call.
-#[utoipa::path(get, path = "/api/v1/turn-credentials", tag = "consultations",
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct TurnParams {
+    /// The call that the caller is in: its credentials end with her part in it.
+    consultation_id: Option<String>,
+}
+
+/// The relay, for the check before a call, or again for a call that lasts. 404 for a call that the caller is not in.
+#[utoipa::path(get, path = "/api/v1/turn-credentials", tag = "consultations", params(TurnParams),
     responses((status = 200, body = TurnCredentials)))]
-async fn get_turn_credentials(State(app): State<AppState>, caller: Caller) -> Answer<Json<TurnCredentials>> {
+async fn get_turn_credentials(
+    State(app): State<AppState>,
+    caller: Caller,
+    Params(params): Params<TurnParams>,
+) -> Answer<Json<TurnCredentials>> {
     let account = caller.user()?.account;
-    let (ice_servers, expires_at) = ice_servers(&app, account);
+    let call = params.consultation_id.as_deref();
+    if call.is_some_and(|call| !app.parts.calls.hub.has(call, &account.to_string())) {
+        return Err(record::Error::NotFound.into());
+    }
+    let (ice_servers, expires_at) = ice_servers(&app, account, call);
     Ok(Json(TurnCredentials { ice_servers, expires_at: expires_at.unwrap_or(caller.0.now).to_string() }))
 }
 
 /// Stores what happens in the rooms (who came, who left, how good it was) until the server stops.
 pub(crate) async fn keep_call_log(app: AppState) {
-    use reach::consult::LogKind;
+    use reach::consult::{LeftReason, LogKind};
     let Some(mut events) = app.parts.calls.take_events() else { return };
     loop {
         let event = tokio::select! {
@@ -332,8 +345,9 @@ pub(crate) async fn keep_call_log(app: AppState) {
             LogKind::Joined { role: who, account, audio_only } => {
                 Some(Entry::Joined { role: role(who), who: account, at: event.at, audio_only })
             }
-            LogKind::Left { role: who, account, .. } => {
-                Some(Entry::Left { role: role(who), who: account, at: event.at })
+            LogKind::Left { role: who, account, reason } => {
+                let put_out = reason == LeftReason::PutOut;
+                Some(Entry::Left { role: role(who), who: account, at: event.at, put_out })
             }
             // The record says when a visit was admitted and ended; figures come by REST as well, once is enough.
             LogKind::Admitted | LogKind::Ended { .. } | LogKind::Quality { .. } => None,

@@ -1,9 +1,10 @@
 //! `GET /ws/consultation/{id}?session=TOKEN&seq=N&instance=UUID`: signalling of a call, see [reach::consult::protocol].
 //!
 //! The session cookie says who connects and ends the socket at sign-out; the call's own token (from the join request)
-//! says that this person may take part. A refused token is told by a close code, because a page cannot read the status
-//! of a failed upgrade.
+//! says that this person might take part when she joined, and [super::part] whether she still may. A refused token is told
+//! by a close code, because a page cannot read the status of a failed upgrade.
 
+use super::part::{Ending, Taking};
 use super::registry::{Full, Seat};
 use super::{CLOSE_PROTOCOL, CLOSE_SESSION_ENDED, CLOSE_STOPPING, check_origin, close, small};
 use crate::config::Config;
@@ -34,6 +35,8 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(25);
 /// Longest wait for a socket to take a frame.
 const SEND_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a client to close after it was told why.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// Session log events that may wait for their writer.
 const EVENTS_MAX: usize = 4096;
 
@@ -122,53 +125,114 @@ pub async fn connect(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, ApiError> {
     check_origin(&app, &headers)?;
-    let seat =
-        app.sockets.seat(caller.info.user.account, Some(caller.info.facts.id)).map_err(
-            |full| match full {
-                Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
-                Full::Account => {
-                    Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account.")
-                }
-            },
-        )?;
-    let account = caller.info.user.account.to_string();
+    let account = caller.info.user.account;
+    let seat = app.sockets.seat(account, Some(caller.info.facts.id)).map_err(|full| match full {
+        Full::Server => Refusal::new(RefusalKind::Overloaded, "Too many live connections."),
+        Full::Account => Refusal::new(RefusalKind::Overloaded, "Too many live connections of this account."),
+    })?;
     let task = move |mut socket: WebSocket| async move {
         let hub = &app.parts.calls.hub;
-        let connected = if hub.is_for(&id, &opening.session, &account) {
-            hub.connect(&id, &opening.session, opening.seq, &opening.instance, Timestamp::now())
-        } else {
-            Err(ConnectError::Unknown)
+        let Some(role) = hub.role_of(&id, &opening.session, &account.to_string()) else {
+            return farewell(&mut socket, close(ConnectError::Unknown.close_code(), "refused")).await;
         };
-        match connected {
+        // A token outlives the right that it was given for.
+        let mut taking = Taking::new(id.clone(), account, role, caller.ctx);
+        match taking.ask(&app).await {
+            None => {}
+            // The room tells it.
+            Some(Ending::Over) => hub.end(&id, None, Timestamp::now()),
+            Some(ending @ (Ending::Out | Ending::SignedOut)) => {
+                hub.put_out(&id, &account.to_string(), role, Timestamp::now());
+                taking.end_relay(&app);
+                tokio::join!(taking.note(&app, ending), farewell(&mut socket, goodbye(ending)));
+                return;
+            }
+        }
+        match hub.connect(&id, &opening.session, opening.seq, &opening.instance, Timestamp::now()) {
             Ok(connection) => {
                 app.metrics.sockets.fetch_add(1, Relaxed);
-                run(&app, &mut socket, seat, connection).await;
+                run(&app, &mut socket, seat, connection, taking).await;
                 app.metrics.sockets.fetch_sub(1, Relaxed);
             }
             Err(refused) => {
-                let _ = socket.send(close(refused.close_code(), "refused")).await;
+                farewell(&mut socket, close(refused.close_code(), "refused")).await;
             }
         }
     };
     Ok(small(upgrade, FRAME_BYTES_MAX).on_upgrade(task))
 }
 
-async fn run(app: &AppState, socket: &mut WebSocket, seat: Seat, mut connection: Connection) {
+/// The close frame for who may stay no longer.
+fn goodbye(ending: Ending) -> Message {
+    match ending {
+        Ending::Out => close(protocol::close::PUT_OUT, "put out"),
+        Ending::SignedOut => close(CLOSE_SESSION_ENDED, "session ended"),
+        Ending::Over => close(protocol::close::ENDED, "ended"),
+    }
+}
+
+/// Sends the close frame and waits until the client has closed as well: one that was still speaking would otherwise be
+/// reset, and never read why.
+async fn farewell(socket: &mut WebSocket, reason: Message) {
+    let goodbye = async {
+        if socket.send(reason).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    let _ = tokio::time::timeout(FAREWELL_MAX, goodbye).await;
+}
+
+async fn run(
+    app: &AppState,
+    socket: &mut WebSocket,
+    seat: Seat,
+    mut connection: Connection,
+    mut taking: Taking,
+) {
+    let ending = converse(app, socket, seat, &mut connection, &mut taking).await;
+    if let Some(ending @ (Ending::Out | Ending::SignedOut)) = ending {
+        // First the room, so that the others close what they share with her.
+        connection.put_out(Timestamp::now());
+        taking.end_relay(app);
+        tokio::join!(taking.note(app, ending), farewell(socket, goodbye(ending)));
+    }
+}
+
+/// Passes frames until the socket ends; why, if she may stay no longer.
+async fn converse(
+    app: &AppState,
+    socket: &mut WebSocket,
+    seat: Seat,
+    connection: &mut Connection,
+    taking: &mut Taking,
+) -> Option<Ending> {
+    let visit = taking.visit.clone();
+    let right = taking.ended(app);
+    tokio::pin!(right);
+    let mut is_over = false;
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     let mut heard = Instant::now();
     let reason = loop {
         tokio::select! {
             () = app.stopping.cancelled() => break close(CLOSE_STOPPING, "stopping"),
-            () = seat.ended() => break close(CLOSE_SESSION_ENDED, "session ended"),
+            () = seat.ended() => return Some(Ending::SignedOut),
+            ending = &mut right, if !is_over => match ending {
+                // The room tells everybody, and closes.
+                Ending::Over => {
+                    is_over = true;
+                    app.parts.calls.hub.end(&visit, None, Timestamp::now());
+                }
+                Ending::Out | Ending::SignedOut => return Some(ending),
+            },
             outgoing = connection.next() => match outgoing {
                 Some(Outgoing::Text(text)) => {
                     let sent = tokio::time::timeout(SEND_MAX, socket.send(Message::Text(text.into()))).await;
                     if !matches!(sent, Ok(Ok(()))) {
-                        return;
+                        return None;
                     }
                 }
                 Some(Outgoing::Close(code)) => break close(code, ""),
-                None => return,
+                None => return None,
             },
             message = socket.recv() => {
                 heard = Instant::now();
@@ -176,7 +240,7 @@ async fn run(app: &AppState, socket: &mut WebSocket, seat: Seat, mut connection:
                     Some(Ok(Message::Text(text))) => connection.receive(&text, Timestamp::now()),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     Some(Ok(Message::Binary(_))) => break close(CLOSE_PROTOCOL, "text only"),
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 }
             }
             _ = ping.tick() => {
@@ -185,10 +249,11 @@ async fn run(app: &AppState, socket: &mut WebSocket, seat: Seat, mut connection:
                 }
                 let sent = tokio::time::timeout(SEND_MAX, socket.send(Message::Ping(Vec::new().into()))).await;
                 if !matches!(sent, Ok(Ok(()))) {
-                    return;
+                    return None;
                 }
             }
         }
     };
-    let _ = tokio::time::timeout(SEND_MAX, socket.send(reason)).await;
+    farewell(socket, reason).await;
+    None
 }

@@ -10,6 +10,7 @@ pub mod ended;
 pub mod frame;
 pub mod hub;
 mod live;
+pub mod part;
 pub mod registry;
 mod subscription;
 

@@ -42,6 +42,7 @@ mod fhir_interactions;
 mod files;
 mod grants;
 mod harness;
+mod in_call;
 mod keys;
 mod kill;
 mod kill_reads;
