@@ -284,7 +284,7 @@ impl Record {
     }
 
     /// The person agrees or refuses. Returns the address to send her back to. Errors: as [Record::authorization];
-    /// `Rule` `patient-required`, `patient-unknown`, `scope-required`.
+    /// `Unauthenticated` for a session that has just ended; `Rule` `patient-required`, `patient-unknown`, `scope-required`.
     pub async fn decide_authorization(
         &self,
         ctx: &Ctx,
@@ -363,7 +363,15 @@ impl Record {
         let patients: Vec<String> = patient.into_iter().collect();
         let mut event = self.audit_event(ctx, "oauth.grant", Outcome::Success, &what, &patients);
         event.client = request.client.id.clone();
+        let session = ctx.session.as_ref().map(|session| session.id);
         self.writing(move |tx| {
+            // Who was signed out everywhere a moment ago grants nothing that lasts.
+            store::account::hold(tx, grant.account)?;
+            if let Some(session) = &session
+                && !store::session::is_alive(tx, grant.account, session, now)?
+            {
+                return Err(Error::Unauthenticated);
+            }
             store::oauth::insert_grant(tx, &grant)?;
             store::oauth::insert_code(tx, &new)?;
             store::audit::append(tx, std::slice::from_ref(&event))?;

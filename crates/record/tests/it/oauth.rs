@@ -115,6 +115,22 @@ async fn a_grant_that_lasts_asks_anew() {
     .await;
 }
 
+/// A session that was ended while its person's answer was on the way grants nothing.
+#[tokio::test]
+async fn a_session_that_has_ended_grants_nothing() {
+    each_engine(|bench| async move {
+        let lent = lent(&bench).await;
+        let id = lent.request(&bench, None).await.unwrap();
+        let account = lent.person.user().unwrap().account;
+        bench.record.logout_everywhere(&lent.person, account).await.unwrap();
+        let yes = Decision { is_approved: true, ..Decision::default() };
+        let answer = bench.record.decide_authorization(&lent.person, &id, yes).await;
+        assert_eq!(name(&answer.map(|_| ()).unwrap_err()), "Unauthenticated");
+        assert!(bench.record.grants(&lent.person, Some(account)).await.unwrap().is_empty());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn everything_ends_in_time() {
     each_engine(|bench| async move {
