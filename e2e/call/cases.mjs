@@ -280,6 +280,31 @@ export const cases = {
     await call.close();
   },
 
+  async 'who is put out is gone at once, for both sides'() {
+    const call = await visit({ relay: true });
+    await call.admit();
+    for (const side of call.both) await untilFramesMove(side);
+    const account = new URL(call.patient.url()).searchParams.get('account');
+    const { released } = await call.tell('put_out', { role: 'patient', account });
+    assert.ok(released > 0, 'what her relay had opened has ended');
+    await untilPhase(call.patient, 'put-out');
+    const sockets = () => call.patient.evaluate(() => window.__sockets.map((one) => one.readyState));
+    const closed = await sockets();
+    await call.patient.getByText('You may no longer take part in this consultation.').waitFor();
+    assert.equal(await call.patient.getByRole('button', { name: 'Join again' }).count(), 0);
+    await call.clinician.getByText('Amina Wanjiru may no longer take part and has been disconnected.').waitFor();
+    for (const side of call.both) {
+      await until('no connection', async () => (await side.evaluate(() => window.__connections.every((one) => one.connectionState === 'closed'))));
+    }
+    await shot(call.patient, 'put-out-360');
+    await shot(call.clinician, 'peer-put-out-1280');
+    // Whoever comes again by herself has joined again: she does not, however long the other side goes on.
+    await say(call.clinician, 'is anybody there');
+    await until('the line', async () => (await chatLines(call.clinician)).includes('is anybody there'));
+    assert.deepEqual(await sockets(), closed, 'no new socket');
+    await call.close();
+  },
+
   async 'a dropped socket loses no word and no picture'() {
     const call = await visit();
     await call.admit();

@@ -1,30 +1,22 @@
 // A call from joining to its end. Framework-free: it owns signalling, media and the connection, and tells whoever
 // subscribes what there is to show.
 
-import { Link, type FrameHooks } from './link';
+import { Conversation } from './conversation';
 import { FIRST_VIDEO_RUNG, Ladder, RUNGS } from './ladder';
+import { Link, type FrameHooks } from './link';
 import { LocalMedia, listDevices } from './media';
+import { Meter } from './meter';
 import { shouldRestart } from './negotiation';
-import {
-  CHAT_CHARS_MAX,
-  type Hello,
-  type IceServer,
-  type JoinGrant,
-  type Level,
-  type MediaState,
-  type Peer,
-  type Quality,
-  type ServerMessage
-} from './protocol';
-import { StallWatch, between, judge, read, summarise, type Counters } from './quality';
+import { onNetworkChange } from './network';
+import type { Hello, IceServer, JoinGrant, MediaState, Peer, Quality, ServerMessage } from './protocol';
+import { StallWatch, read, worse, type Counters } from './quality';
+import { Relay } from './relay';
 import { Signalling, type ClosedReason } from './signalling';
-import { EMPTY_STATE, type CallState, type ChatEntry, type PeerView } from './state';
+import { EMPTY_STATE, isOver, type CallState, type OverPhase, type PeerView } from './state';
+import { Wake } from './wake';
 
 const WATCH_MS = 500;
 const QUALITY_MS = 2000;
-/** Every so many figures the peer is told. */
-const TELL_PEER_EVERY = 5;
-const REPORT_MS = 30_000;
 /** Without a connection for this long although both sides are there, the offering side begins anew. */
 const RENEW_MS = 12_000;
 /** After an interruption the sender's estimate speaks of the interruption, not of the link. */
@@ -33,9 +25,6 @@ const LADDER_REST_MS = 3000;
 const PAUSE_MS = 600;
 /** A peer whose signalling and media have both been gone for this long has left. */
 const PEER_AWAY_MS = 35_000;
-/** Relay credentials that end sooner than this are renewed before a restart. */
-const CREDENTIALS_SPARE_MS = 120_000;
-const POLICY_KEY = 'uzima.call.ice';
 
 export interface CallOptions {
   /** `POST consultations/{id}/join`; called again when the session is lost. */
@@ -54,17 +43,6 @@ export interface CallOptions {
   base?: string;
 }
 
-/** `relay` forces every call through the relay: `?ice=relay` or `localStorage['uzima.call.ice'] = 'relay'`. */
-export function policyWish(): RTCIceTransportPolicy {
-  try {
-    if (new URLSearchParams(location.search).get('ice') === 'relay') return 'relay';
-    if (localStorage.getItem(POLICY_KEY) === 'relay') return 'relay';
-  } catch {
-    // No storage, no wish.
-  }
-  return 'all';
-}
-
 export class Call {
   state: CallState = EMPTY_STATE;
   readonly media: LocalMedia;
@@ -73,7 +51,10 @@ export class Call {
   #listeners = new Set<(state: CallState) => void>();
   #signalling: Signalling | undefined;
   #link: Link | undefined;
-  #ice: { servers: IceServer[]; until: number; policy: RTCIceTransportPolicy } = { servers: [], until: 0, policy: 'all' };
+  #relay: Relay;
+  #meter: Meter;
+  #conversation = new Conversation();
+  #wake = new Wake();
   #self = '';
   #polite = true;
   #peer: { participant: string; instance: string } | undefined;
@@ -83,21 +64,15 @@ export class Call {
   #troubleAt: number | undefined;
   #awaySince: number | undefined;
   #interruptedAt: number | undefined;
-  #last: { counters: Counters; at: number } | undefined;
   #lastStep: Counters | undefined;
-  #figures: Quality[] = [];
-  #figureCount = 0;
-  #reportedAt = 0;
   #timers: number[] = [];
-  #chatNumbers = new Map<number, string>();
-  #chatOpen = false;
-  #wakeLock: WakeLockSentinel | undefined;
   #undo: (() => void)[] = [];
-  #refreshing = false;
   #watching = false;
 
   constructor(options: CallOptions) {
     this.#options = options;
+    this.#relay = new Relay(options.refreshIce);
+    this.#meter = new Meter(options.reportQuality);
     this.media = options.media ?? new LocalMedia();
     this.#set({ audioOnly: options.audioOnly ?? false });
   }
@@ -128,7 +103,7 @@ export class Call {
           message: (message) => this.#message(message),
           status: (signalling) => this.#set({ signalling }),
           closed: (reason, error) => this.#closed(reason, error),
-          refusal: (code, seq) => this.#refused(code, seq)
+          refusal: (_code, seq) => this.#refused(seq)
         }
       });
     } catch (error) {
@@ -141,8 +116,7 @@ export class Call {
 
   async #join(): Promise<JoinGrant> {
     const grant = await this.#options.join();
-    const policy = grant.ice_transport_policy === 'relay' ? 'relay' : policyWish();
-    this.#ice = { servers: grant.ice_servers, until: credentialsEnd(grant.ice_servers), policy };
+    this.#relay.granted(grant);
     return grant;
   }
 
@@ -154,17 +128,9 @@ export class Call {
       target?.addEventListener(type, handler);
       this.#undo.push(() => target?.removeEventListener(type, handler));
     };
-    on(window, 'online', () => this.#networkChanged());
-    const network = (navigator as Navigator & { connection?: EventTarget & { type?: string } }).connection;
-    let kind = network?.type;
-    on(network, 'change', () => {
-      // This event also tells of mere estimates; only another kind of network is a change.
-      if (network?.type === kind) return;
-      kind = network?.type;
-      this.#networkChanged();
-    });
+    this.#undo.push(onNetworkChange(() => this.#networkChanged()));
     on(navigator.mediaDevices, 'devicechange', () => void this.#listDevices());
-    on(document, 'visibilitychange', () => void this.#stayAwake());
+    on(document, 'visibilitychange', () => void this.#wake.hold(this.#isOpen));
     // Leaving the page says so, instead of letting the other side wait out the grace period.
     on(window, 'pagehide', () => this.leave());
   }
@@ -174,16 +140,11 @@ export class Call {
   #hello(hello: Hello): void {
     this.#self = hello.participant;
     this.#polite = hello.polite;
-    const chat = this.state.chat.filter(
-      (entry) => entry.mine && entry.status !== 'sent' && !hello.chat.some((line) => line.id === entry.id)
-    );
-    const known = hello.chat.map((line) => this.#entry(line));
     this.#set({
       role: hello.role,
       position: hello.position ?? null,
       admittedAt: hello.admitted_at ?? this.state.admittedAt,
-      chat: [...known, ...chat],
-      ...(this.#chatOpen || !hello.resumed ? {} : { unread: this.state.unread })
+      chat: this.#conversation.greeted(this.state.chat, hello.chat, this.#self)
     });
     const counterparts = hello.peers.filter((one) => this.#isCounterpart(one));
     const peer = counterparts.find((one) => one.instance === this.#peer?.instance) ?? counterparts[0];
@@ -209,7 +170,7 @@ export class Call {
         if (message.data.participant === this.#peer?.participant) this.#setPeer({ connected: message.data.connected });
         return;
       case 'peer_left':
-        return this.#left(message.data.participant);
+        return this.#left(message.data.participant, message.data.reason === 'put_out');
       case 'waiting':
         return this.#set({ position: message.data.position });
       case 'admitted':
@@ -235,13 +196,8 @@ export class Call {
         const { from: _, ...peer } = message.data;
         return this.#set({ quality: { ...this.state.quality, peer } });
       }
-      case 'chat': {
-        const entry = this.#entry(message.data);
-        const chat = this.state.chat.filter((other) => other.id !== entry.id);
-        chat.push(entry);
-        const unread = entry.mine || this.#chatOpen ? this.state.unread : this.state.unread + 1;
-        return this.#set({ chat, unread });
-      }
+      case 'chat':
+        return this.#set(this.#conversation.arrived(this.state, message.data, this.#self));
       case 'ended':
         return this.#finish('ended', undefined, message.data.at);
     }
@@ -261,10 +217,12 @@ export class Call {
     else this.#peerIs(peer);
   }
 
-  #left(participant: string): void {
+  #left(participant: string, putOut: boolean): void {
     this.#others.delete(participant);
     if (participant !== this.#peer?.participant) return;
+    const name = this.state.peer?.display ?? '';
     this.#peerGone();
+    if (putOut) this.#set({ putOut: name });
     const [next] = this.#others.values();
     if (!next) return;
     this.#others.delete(next.participant);
@@ -276,18 +234,13 @@ export class Call {
     return data.from === this.#peer?.participant;
   }
 
-  #entry(line: { id: string; from: string; display: string; text: string; at: string }): ChatEntry {
-    const { id, display, text, at } = line;
-    return { id, display, text, at, mine: line.from === this.#self, status: 'sent' };
-  }
-
   #peerIs(peer: Peer): void {
     const { participant, instance, display, role, connected, media } = peer;
     // A restarted server counts participants anew; the page is what the connection belongs to.
     const same = this.#peer?.instance === instance;
     this.#peer = { participant, instance };
     this.#awaySince = connected ? undefined : Date.now();
-    this.#set({ peer: { display, role, connected, media } });
+    this.#set({ peer: { display, role, connected, media }, putOut: null });
     if (same && this.#link) {
       if (this.#link.connectionState !== 'connected') this.#link.restart();
     } else {
@@ -320,13 +273,12 @@ export class Call {
       this.#set({ phase: connected ? 'active' : 'connecting' });
     }
     void this.#attach();
-    void this.#stayAwake();
+    void this.#wake.hold(this.#isOpen);
   }
 
   #closed(reason: ClosedReason, error: unknown): void {
-    if (reason === 'ended') this.#finish('ended');
-    else if (reason === 'replaced') this.#finish('replaced');
-    else if (reason === 'refused') this.#finish('failed', error);
+    if (reason === 'refused') this.#finish('failed', error);
+    else this.#finish(reason);
   }
 
   // ---- The connection ----
@@ -334,11 +286,12 @@ export class Call {
   #openLink(): void {
     this.#link?.close();
     this.#stall.rest();
-    this.#last = this.#lastStep = undefined;
+    this.#lastStep = undefined;
+    this.#meter.restart();
     const link = new Link({
       polite: this.#polite,
-      iceServers: this.#ice.servers,
-      policy: this.#ice.policy,
+      iceServers: this.#relay.servers,
+      policy: this.#relay.policy,
       hooks: this.#options.hooks,
       send: (type, data) => this.#signalling?.send(type, { ...data, to: this.#peer?.participant }),
       candidate: (candidate) => this.#signalling?.send('candidate', { ...candidate, to: this.#peer?.participant }),
@@ -357,12 +310,10 @@ export class Call {
   }
 
   /** Whether media may flow. */
-  #isOpen(): boolean {
-    return this.state.admittedAt !== null && !this.#isOver();
-  }
+  #isOpen = (): boolean => this.state.admittedAt !== null && !this.#isOver();
 
   #isOver(): boolean {
-    return ['ended', 'left', 'replaced', 'failed'].includes(this.state.phase);
+    return isOver(this.state.phase);
   }
 
   #connectionChanged(link: Link, state: RTCPeerConnectionState): void {
@@ -447,23 +398,8 @@ export class Call {
     const link = this.#link;
     if (!link) return;
     link.restartedAt = Date.now();
-    void this.#renewCredentials();
+    void this.#relay.renew((servers) => this.#link?.setIceServers(servers));
     link.restart();
-  }
-
-  /** Relay credentials live minutes; a restart after that needs new ones. */
-  async #renewCredentials(): Promise<void> {
-    if (this.#refreshing || !this.#options.refreshIce || this.#ice.until - Date.now() > CREDENTIALS_SPARE_MS) return;
-    this.#refreshing = true;
-    try {
-      const servers = await this.#options.refreshIce();
-      this.#ice = { ...this.#ice, servers, until: credentialsEnd(servers) };
-      this.#link?.setIceServers(servers);
-    } catch {
-      // The next restart tries again.
-    } finally {
-      this.#refreshing = false;
-    }
   }
 
   /** Moves along the ladder. */
@@ -497,30 +433,12 @@ export class Call {
     } catch {
       return;
     }
-    const before = this.#last?.counters;
-    this.#last = { counters, at: counters.at };
-    if (!before || counters.bytesReceived < before.bytesReceived) return;
-    const figures = between(before, counters);
-    const stalled = this.#troubleAt !== undefined;
-    const { seconds: _, ...rest } = figures;
-    const own: Quality = { ...rest, level: judge(figures, counters.lossReportedPercent, stalled) };
-    this.#figures.push(own);
+    const figures = this.#meter.sample(counters, this.#troubleAt !== undefined);
+    if (!figures) return;
+    const { own, tell } = figures;
     const level = worse(own.level, this.state.quality.peer?.level);
     this.#set({ quality: { ...this.state.quality, own, level } });
-    this.#figureCount += 1;
-    if (this.#figureCount % TELL_PEER_EVERY === 1) this.#signalling?.send('quality', own);
-    this.#reportedAt ||= counters.at;
-    if (counters.at - this.#reportedAt >= REPORT_MS) this.#report();
-  }
-
-  #report(): void {
-    const summary = summarise(this.#figures);
-    this.#figures = [];
-    this.#reportedAt = Date.now();
-    if (!summary) return;
-    Promise.resolve()
-      .then(() => this.#options.reportQuality?.(summary))
-      .catch(() => undefined);
+    if (tell) this.#signalling?.send('quality', own);
   }
 
   // ---- Media ----
@@ -630,39 +548,25 @@ export class Call {
 
   /** Sends a line; it shows at once and is marked when the server has it. False when there is nothing to send. */
   sendChat(text: string): boolean {
-    const trimmed = text.trim();
-    if (!trimmed || [...trimmed].length > CHAT_CHARS_MAX || !this.#signalling || this.#isOver()) return false;
-    const id = crypto.randomUUID();
-    const entry: ChatEntry = { id, mine: true, display: '', text: trimmed, at: new Date().toISOString(), status: 'sending' };
-    this.#set({ chat: [...this.state.chat, entry] });
-    this.#chatNumbers.set(this.#signalling.send('chat', { id, text: trimmed }), id);
-    return true;
+    const signalling = this.#signalling;
+    if (!signalling || this.#isOver()) return false;
+    const entry = this.#conversation.write(text, (line) => signalling.send('chat', line));
+    if (entry) this.#set({ chat: [...this.state.chat, entry] });
+    return entry !== undefined;
   }
 
-  #refused(_code: string, seq: number): void {
-    const id = this.#chatNumbers.get(seq);
-    if (!id) return;
-    const chat = this.state.chat.map((entry) => (entry.id === id ? { ...entry, status: 'refused' as const } : entry));
-    this.#set({ chat });
+  #refused(seq: number): void {
+    const chat = this.#conversation.refused(this.state.chat, seq);
+    if (chat) this.#set({ chat });
   }
 
   /** The chat is in view (or no longer): nothing in it is unread. */
   viewChat(open: boolean): void {
-    this.#chatOpen = open;
+    this.#conversation.view(open);
     if (open) this.#set({ unread: 0 });
   }
 
   // ---- The end ----
-
-  async #stayAwake(): Promise<void> {
-    if (!this.#isOpen() || document.visibilityState !== 'visible' || !('wakeLock' in navigator)) return;
-    try {
-      if (!this.#wakeLock || this.#wakeLock.released) this.#wakeLock = await navigator.wakeLock.request('screen');
-      if (this.#isOver()) await this.#wakeLock.release();
-    } catch {
-      // A device with an empty battery may refuse; the call goes on.
-    }
-  }
 
   /** Leaves; the visit itself goes on and may be joined again. */
   leave(): void {
@@ -670,9 +574,10 @@ export class Call {
     this.#finish('left');
   }
 
-  #finish(phase: 'ended' | 'left' | 'replaced' | 'failed', error?: unknown, at?: string): void {
+  #finish(phase: OverPhase, error?: unknown, at?: string): void {
     if (this.#isOver()) return;
-    this.#report();
+    // A figure that comes after the right to be there has nowhere to go.
+    if (phase !== 'put-out') this.#meter.report();
     this.#set({ phase, error, endedAt: at ?? new Date().toISOString() });
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
     for (const undo of this.#undo.splice(0)) undo();
@@ -680,7 +585,7 @@ export class Call {
     this.#link?.close();
     this.#link = undefined;
     this.media.stop();
-    void this.#wakeLock?.release().catch(() => undefined);
+    this.#wake.release();
     this.#set({ localStream: null, remoteStream: null, sharing: false, cameraOn: false });
   }
 
@@ -693,15 +598,4 @@ export class Call {
     this.state = { ...this.state, ...change };
     for (const listener of this.#listeners) listener(this.state);
   }
-}
-
-function worse(a: Level, b: Level | undefined): Level {
-  const order: Level[] = ['good', 'fair', 'poor'];
-  return b && order.indexOf(b) > order.indexOf(a) ? b : a;
-}
-
-/** When the credentials end, as their user name says (`seconds:account`); far away when it does not. */
-function credentialsEnd(servers: IceServer[]): number {
-  const seconds = servers.map((server) => Number(/^(\d{9,}):/.exec(server.username ?? '')?.[1])).filter(Number.isFinite);
-  return seconds.length > 0 ? Math.min(...seconds) * 1000 : Infinity;
 }

@@ -1,4 +1,5 @@
-export { Call, policyWish, type CallOptions } from './call';
+export { Call, type CallOptions } from './call';
+export { policyWish } from './relay';
 export type { CallState, ChatEntry, PeerView, Phase } from './state';
 export { checkCamera, checkRelay, type RelayResult } from './check';
 export { LocalMedia, listDevices, meter, problemOf, type Devices, type MediaProblem } from './media';

@@ -89,7 +89,7 @@ export interface Candidate {
 export interface ServerMessages {
   peer_joined: Peer;
   peer_state: { participant: string; connected: boolean };
-  peer_left: { participant: string; reason: 'left' | 'lost' };
+  peer_left: { participant: string; reason: 'left' | 'lost' | 'put_out' };
   waiting: { position: number };
   admitted: { at: string };
   offer: Description & { from: string };
@@ -129,5 +129,6 @@ export const CLOSE = {
   expired: 4003,
   unknown: 4004,
   tooMany: 4029,
-  signedOut: 4401
+  signedOut: 4401,
+  putOut: 4403
 } as const;

@@ -160,3 +160,9 @@ export class StallWatch {
     this.#flowing = false;
   }
 }
+
+/** The worse of two words. */
+export function worse(a: Level, b: Level | undefined): Level {
+  const order: Level[] = ['good', 'fair', 'poor'];
+  return b && order.indexOf(b) > order.indexOf(a) ? b : a;
+}

@@ -17,7 +17,7 @@ const ACK_EVERY = 8;
 const REJOIN_AFTER = 4;
 
 export type SignallingStatus = 'connecting' | 'open' | 'away' | 'closed';
-export type ClosedReason = 'ended' | 'replaced' | 'refused' | 'left';
+export type ClosedReason = 'ended' | 'replaced' | 'put-out' | 'refused' | 'left';
 
 export interface SignallingEvents {
   hello(hello: Hello): void;
@@ -147,6 +147,9 @@ export class Signalling {
         return this.#finish('ended');
       case CLOSE.replaced:
         return this.#finish('replaced');
+      case CLOSE.putOut:
+        // Joining again would be refused; whoever may again opens the visit anew.
+        return this.#finish('put-out');
       case CLOSE.expired:
       case CLOSE.unknown:
         return void this.#rejoin();

@@ -14,12 +14,24 @@ export type Phase =
   | 'active'
   /** It worked and is being repaired. */
   | 'reconnecting'
+  | OverPhase;
+
+/** How a call is over for this side. */
+export type OverPhase =
   | 'ended'
   /** This side left; the visit goes on. */
   | 'left'
   /** Taken over by another page of the same account. */
   | 'replaced'
+  /** The right to be in it ended; the visit goes on without this side. */
+  | 'put-out'
   | 'failed';
+
+const OVER: readonly string[] = ['ended', 'left', 'replaced', 'put-out', 'failed'] satisfies OverPhase[];
+
+export function isOver(phase: Phase): phase is OverPhase {
+  return OVER.includes(phase);
+}
 
 export interface ChatEntry {
   id: string;
@@ -45,6 +57,8 @@ export interface CallState {
   position: number | null;
   signalling: SignallingStatus;
   peer: PeerView | null;
+  /** Who was there before and had to leave, because the right to be there ended; until somebody comes. */
+  putOut: string | null;
   muted: boolean;
   cameraOn: boolean;
   audioOnly: boolean;
@@ -71,6 +85,7 @@ export const EMPTY_STATE: CallState = {
   position: null,
   signalling: 'connecting',
   peer: null,
+  putOut: null,
   muted: false,
   cameraOn: false,
   audioOnly: false,
