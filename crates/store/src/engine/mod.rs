@@ -134,9 +134,9 @@ impl Store {
         E: From<Error> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let task = Writer::boxed(work, move |result| drop(sender.send(result)));
+        let task = Writer::boxed(work, move |result, work| drop(sender.send((result, work))));
         let refused = self.inner.writes.push(Task::Write(task)).err();
-        async move { answer(refused, receiver.await) }
+        async move { answer(refused, receiver.await.map(|(result, _)| result)) }
     }
 
     /// Runs `work` on a snapshot. Errors: of `work`; [Error::Busy]; [Error::Closed]; [Error::Panicked].
@@ -185,9 +185,9 @@ impl Store {
         E: From<Error> + Send + 'static,
     {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        let task = Writer::boxed(work, move |result| drop(sender.send(result)));
+        let task = Writer::boxed(work, move |result, work| drop(sender.send((result, work))));
         self.inner.writes.push(Task::Write(task)).map_err(E::from)?;
-        receiver.recv().unwrap_or_else(|_| Err(Error::Closed.into()))
+        receiver.recv().map_or_else(|_| Err(Error::Closed.into()), |(result, _)| result)
     }
 
     /// [Store::read] for command-line programs and tests; blocks the thread.

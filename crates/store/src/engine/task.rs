@@ -51,8 +51,9 @@ where
     F: FnMut(&mut dyn Tx) -> Result<R, E> + Send + 'static,
     R: Send + 'static,
     E: From<Error> + Send + 'static,
-    S: FnOnce(Result<R, E>) + Send + 'static,
+    S: FnOnce(Result<R, E>, F) + Send + 'static,
 {
+    /// `reply` gets the closure back: to let go of what it holds may take long, and the thread that writes is waited for.
     pub fn boxed(work: F, reply: S) -> Box<dyn Write> {
         Box::new(Writer { work, result: None, reply })
     }
@@ -63,7 +64,7 @@ where
     F: FnMut(&mut dyn Tx) -> Result<R, E> + Send,
     R: Send,
     E: From<Error> + Send,
-    S: FnOnce(Result<R, E>) + Send,
+    S: FnOnce(Result<R, E>, F) + Send,
 {
     fn run(&mut self, tx: &mut dyn Tx) -> bool {
         let work = &mut self.work;
@@ -80,7 +81,7 @@ where
             (Ok(()), None) => Err(Error::Closed.into()),
             (Err(error), _) => Err(error.into()),
         };
-        (self.reply)(result);
+        (self.reply)(result, self.work);
     }
 }
 

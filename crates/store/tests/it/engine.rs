@@ -21,6 +21,42 @@ impl From<Error> for Fault {
     }
 }
 
+/// Of twenty writes in one commit the last one fails after it wrote: the others are in, once.
+#[test]
+fn one_that_fails_spoils_no_other() {
+    let temp = sqlite();
+    runtime().block_on(async {
+        // While this one holds the writer, the twenty line up behind it.
+        let (open, wait) = std::sync::mpsc::channel::<()>();
+        let gate = tokio::spawn(temp.store.write(move |_: &mut dyn Tx| -> Result<(), Error> {
+            let _ = wait.recv();
+            Ok(())
+        }));
+        let writes: Vec<_> = (0..20u32)
+            .map(|n| {
+                temp.store.write(move |tx: &mut dyn Tx| -> Result<u32, Fault> {
+                    let before = setting::get(tx, "sum")?.and_then(|sum| sum.as_u64()).unwrap_or(0);
+                    setting::put(tx, "sum", &serde_json::json!(before + 1))?;
+                    tx.term(&format!("spoilt {n}"), true)?;
+                    if n == 19 { Err(Fault::Rule(n)) } else { Ok(n) }
+                })
+            })
+            .map(tokio::spawn)
+            .collect();
+        tokio::task::yield_now().await;
+        drop(open);
+        gate.await.unwrap().unwrap();
+        for (n, write) in writes.into_iter().enumerate() {
+            let n = n as u32;
+            assert_eq!(write.await.unwrap(), if n == 19 { Err(Fault::Rule(n)) } else { Ok(n) });
+        }
+        let sum = temp.store.read(|tx| setting::get(tx, "sum")).await.unwrap();
+        assert_eq!(sum, Some(serde_json::json!(19)));
+        let gone = temp.store.read(|tx| tx.term("spoilt 19", false)).await.unwrap();
+        assert_eq!(gone, None);
+    });
+}
+
 /// Many writes at once, every third fails after it wrote: its own work is undone, nobody else's.
 fn isolation(temp: &TempStore) {
     runtime().block_on(async {

@@ -264,7 +264,7 @@ impl Job {
             return Err(Error::Rule(rule));
         }
         self.check_references(tx, put, before.as_ref(), known, problems)?;
-        let mut next = put.resource.clone();
+        let mut next = Resource::clone(&put.resource);
         next.set_version(current.version + 1, self.now);
         let content = Content::new(&next.to_json());
         let params = self.record.params();
@@ -316,7 +316,7 @@ impl Job {
             last_updated: self.now,
             created: true,
             unchanged: false,
-            resource: Some(Arc::new(put.resource.clone())),
+            resource: Some(put.resource.clone()),
         })
     }
 

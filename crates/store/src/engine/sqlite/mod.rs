@@ -91,6 +91,7 @@ impl Engine {
             vault: vault.clone(),
             connect: Box::new(another),
             is_lost: false,
+            careful: 0,
         };
         let key = config.files.as_ref().or(config.key.as_ref());
         journal::take_over(path, key, position, &mut |task| writer.batch(task, &Queue::new(0)))?;

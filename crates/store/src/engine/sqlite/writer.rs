@@ -10,12 +10,15 @@ use crate::engine::terms::Terms;
 use crate::keys::{Sealing, Vault};
 use crate::{Error, Result, Tx, audit};
 use rusqlite::Connection;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+/// Batches with savepoints after one that had to be run again: who fails often does so at the cost of savepoints, not of
+/// everybody's work twice.
+const CAREFUL_BATCHES: u32 = 64;
 /// Closures in one commit: more would only make the first of them wait.
 const MAX_BATCH: usize = 64;
 /// A batch takes no more closures after this time.
@@ -78,6 +81,8 @@ pub(super) struct WriterThread {
     pub connect: Connect,
     /// Its own cannot read the file any more.
     pub is_lost: bool,
+    /// Batches in which each closure gets a savepoint; see [WriterThread::batch].
+    pub careful: u32,
 }
 
 /// Opens a connection.
@@ -88,7 +93,7 @@ enum Finished {
     Write(Box<dyn Write>),
     /// Not even tried: the disk is full.
     Refused(Box<dyn Write>),
-    Audit(Reply),
+    Audit(Vec<audit::Event>, Reply),
     /// Whether it was its turn.
     Journal(Box<Chunk>, bool),
 }
@@ -98,11 +103,28 @@ impl Finished {
         match self {
             Finished::Write(task) => task.finish(outcome),
             Finished::Refused(task) => task.finish(Err(Error::DiskFull)),
-            Finished::Audit(reply) => reply(outcome),
+            Finished::Audit(_, reply) => reply(outcome),
             Finished::Journal(chunk, true) => chunk.finish(outcome),
             Finished::Journal(chunk, false) => chunk.finish(Err(Error::Busy)),
         }
     }
+
+    /// To be run once more.
+    fn again(self) -> Task {
+        match self {
+            Finished::Write(task) | Finished::Refused(task) => Task::Write(task),
+            Finished::Audit(events, reply) => Task::Audit(events, reply),
+            Finished::Journal(chunk, _) => Task::Journal(chunk),
+        }
+    }
+}
+
+/// What running one closure means for its batch.
+enum Ran {
+    /// It is in, or has left nothing.
+    Kept,
+    /// It failed after it had written, without a savepoint: the others must be run without it.
+    Spoilt,
 }
 
 impl WriterThread {
@@ -117,7 +139,9 @@ impl WriterThread {
         drop(self.connection.wal_checkpoint_v2(None::<&str>, rusqlite::wal::CheckpointMode::TRUNCATE));
     }
 
-    /// Runs `first` and what waits with it, in one transaction.
+    /// Runs `first` and what waits with it, in one transaction. A savepoint for each closure would copy every page that it
+    /// changes, a tenth of all work; so there is none until a closure fails that has written something. Then the batch is
+    /// begun anew, with savepoints, and so are those that follow for a while.
     pub fn batch(&mut self, first: Task, queue: &Queue<Task>) {
         let is_full = self.reserve.is_full();
         self.log.held.store(is_full, Ordering::SeqCst);
@@ -136,7 +160,10 @@ impl WriterThread {
         let (mut wake, mut is_out) = (false, false);
         let mut sealing = Sealing::new(self.vault.clone());
         let mut next = Some(first);
+        let mut again: VecDeque<Task> = VecDeque::new();
         let mut broken = None;
+        let mut is_careful = self.careful > 0;
+        self.careful = self.careful.saturating_sub(1);
         // Of the closures, those whose callers wait, and chunks of the journal; each batch takes one chunk at least.
         let (mut answers, mut chunks) = (0, 0);
         while let Some(task) = next {
@@ -148,8 +175,8 @@ impl WriterThread {
             let mut tx = SqliteTx::new(&self.connection, counters, &self.terms, texts, &mut sealing);
             tx.pending = std::mem::take(&mut terms);
             let (finished, result) = match task {
-                Task::Write(task) if is_full => (Finished::Refused(task), Ok(())),
-                task => run_one(&mut tx, task),
+                Task::Write(task) if is_full => (Finished::Refused(task), Ok(Ran::Kept)),
+                task => run_one(&mut tx, task, is_careful),
             };
             wake |= tx.wake;
             is_out |= tx.is_full;
@@ -157,13 +184,32 @@ impl WriterThread {
             terms = tx.pending;
             done.push(finished);
             // Errors such as a full disk end the whole transaction, whatever else it held.
-            if let Err(error) = result {
-                broken = Some(error);
-                break;
-            }
+            let ran = match result {
+                Ok(ran) => ran,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            };
             if self.connection.is_autocommit() {
                 broken = Some(Error::Database("the engine rolled the transaction back".into()));
                 break;
+            }
+            if matches!(ran, Ran::Spoilt) {
+                if let Err(error) = self.connection.execute_batch("ROLLBACK; BEGIN IMMEDIATE") {
+                    broken = Some(error.into());
+                    break;
+                }
+                // The bounds of numbers are stored before a commit only; what was given out is skipped.
+                terms.clear();
+                (wake, sealing) = (false, Sealing::new(self.vault.clone()));
+                (is_careful, self.careful) = (true, CAREFUL_BATCHES);
+                (answers, chunks) = (0, 0);
+                again = done.drain(..).map(Finished::again).chain(again).collect();
+            }
+            next = again.pop_front();
+            if next.is_some() {
+                continue;
             }
             if done.len() >= MAX_BATCH || answers > 0 && started.elapsed() >= MAX_BATCH_TIME {
                 break;
@@ -210,6 +256,9 @@ impl WriterThread {
             self.log.held.store(true, Ordering::SeqCst);
         }
         self.callers = answers + queue.len();
+        if let Err(error) = &outcome {
+            again.into_iter().for_each(|task| fail(task, error));
+        }
         for finished in done {
             finished.reply(outcome.clone());
         }
@@ -273,9 +322,17 @@ impl WriterThread {
     }
 }
 
-/// Runs one closure in its savepoint. The error is one of the engine, after which the batch cannot go on.
-fn run_one(tx: &mut SqliteTx<'_>, task: Task) -> (Finished, Result<()>) {
+/// Runs one closure, in a savepoint if `is_careful`. The error is one of the engine, after which the batch cannot go on.
+fn run_one(tx: &mut SqliteTx<'_>, task: Task, is_careful: bool) -> (Finished, Result<Ran>) {
     match task {
+        Task::Write(mut task) if !is_careful => {
+            let before = tx.connection.total_changes();
+            let ran = match task.run(tx) || tx.connection.total_changes() == before {
+                true => Ran::Kept,
+                false => Ran::Spoilt,
+            };
+            (Finished::Write(task), Ok(ran))
+        }
         Task::Write(mut task) => {
             let result = (|| {
                 tx.execute("SAVEPOINT closure", &[])?;
@@ -289,21 +346,21 @@ fn run_one(tx: &mut SqliteTx<'_>, task: Task) -> (Finished, Result<()>) {
                     tx.execute("ROLLBACK TO SAVEPOINT closure", &[])?;
                 }
                 tx.execute("RELEASE SAVEPOINT closure", &[])?;
-                Ok(())
+                Ok(Ran::Kept)
             })();
             (Finished::Write(task), result)
         }
         Task::Audit(events, reply) => {
-            let result = audit::append(tx, &events);
-            (Finished::Audit(reply), result)
+            let result = audit::append(tx, &events).map(|()| Ran::Kept);
+            (Finished::Audit(events, reply), result)
         }
         Task::Journal(chunk) => match chunk.take(tx) {
-            Ok(taken) => (Finished::Journal(chunk, taken), Ok(())),
+            Ok(taken) => (Finished::Journal(chunk, taken), Ok(Ran::Kept)),
             Err(error) => (Finished::Journal(chunk, true), Err(error)),
         },
         task @ (Task::Read(_) | Task::Settle(_)) => {
             fail(task, &Error::Database("not a write, in the queue of writes".into()));
-            (Finished::Audit(Box::new(drop)), Ok(()))
+            (Finished::Audit(Vec::new(), Box::new(drop)), Ok(Ran::Kept))
         }
     }
 }
