@@ -280,3 +280,37 @@ async fn two_servers_deliver_once() {
     first.stop().await;
     second.stop().await;
 }
+
+/// facts/security-controls.md Z8: what is sealed leaves by no notification, whole or in part.
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_facts_leave_by_no_notification() {
+    const WORD: &str = "Zirconium";
+    let world = world().await;
+    let (client, endpoint) = (world.client(ALL).await, Endpoint::start().await);
+    let subject = json!({"reference": format!("Patient/{}", patient(&client).await)});
+    for criteria in ["Condition?_lastUpdated=ge2020-01-01", "Encounter?status=in-progress"] {
+        let channel =
+            json!({"type": "rest-hook", "endpoint": endpoint.url, "payload": "application/fhir+json"});
+        let id = subscribe(&client, classic(criteria, channel)).await;
+        becomes(&client, &id, "active").await;
+    }
+    let coded = |code: &str, text: &str| json!({"text": text, "coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": code}]});
+    let condition = |code: Value| json!({"resourceType": "Condition", "subject": subject, "code": code});
+    let sealed = world.put(condition(coded("B20", WORD))).await;
+    let visit = world
+        .put(json!({"resourceType": "Encounter", "status": "in-progress", "class": {"code": "AMB"},
+            "subject": subject, "reasonCode": [coded("B20", WORD), coded("J06.9", "Cough")]}))
+        .await;
+    // What comes after it in the same order: when this is told, the sealed one was passed over.
+    let open = world.put(condition(coded("J06.9", "Cough"))).await;
+    let got = endpoint.received(2).await;
+    let paths: Vec<&str> = got.iter().map(|one| one.path.as_str()).collect();
+    assert!(paths.iter().any(|path| path.ends_with(&open.id)), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.ends_with(&sealed.id)), "{paths:?}");
+    let told = got.iter().find(|one| one.path.ends_with(&visit.id)).unwrap();
+    assert!(told.body.contains("Cough") && told.body.contains("SUBSETTED"), "{}", told.body);
+    for one in &got {
+        assert!(!one.body.contains(WORD) && !one.body.contains("B20"), "{}", one.body);
+    }
+    world.stop().await;
+}
