@@ -1,6 +1,6 @@
 //! Africa's Talking: sending, delivery reports, messages from handsets.
 
-use crate::fault::FaultKind;
+use crate::fault::{FaultKind, HANG};
 use crate::handset::{self, Direction, Held};
 use crate::state::Sandbox;
 use axum::Router;
@@ -61,6 +61,10 @@ async fn send(State(sandbox): State<Sandbox>, headers: HeaderMap, body: Bytes) -
     let parts = wire::sms::segments(&message.text).parts.len();
     let lines: Vec<Line> =
         message.to.iter().map(|number| accept(&sandbox, from, number, &message.text, parts)).collect();
+    if sandbox.fault(FaultKind::SmsTimeoutAfterAccept, first.as_deref()).is_some() {
+        sandbox.pause(HANG).await;
+        return StatusCode::GATEWAY_TIMEOUT.into_response();
+    }
     let sent = lines.iter().filter(|line| line.status_code < 400).count();
     let total = format!("Sent to {sent}/{} Total Cost: {}", lines.len(), cost(sent * parts * COST_PER_PART));
     answer(&total, &lines, json)

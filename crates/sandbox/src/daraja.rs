@@ -1,7 +1,7 @@
 //! Daraja: OAuth, STK push and query, C2B. Codes and texts as the real API was seen to give them.
 
 use crate::config::PendingAnswer;
-use crate::fault::FaultKind;
+use crate::fault::{FaultKind, HANG};
 use crate::state::{C2bUrls, Sandbox, Token};
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -14,7 +14,6 @@ use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 use serde_json::json;
 use std::collections::HashMap;
-use std::time::Duration;
 use wire::daraja::{
     C2bRegister, C2bSimulate, C2bVersion, OAUTH_PATH, STK_PUSH_PATH, STK_QUERY_PATH, StkPush, StkQuery,
     StkQueryReply, error_body, password,
@@ -28,8 +27,6 @@ const AMOUNT_SHILLINGS_MAX: u32 = 250_000;
 const ACCOUNT_REFERENCE_MAX: usize = 20;
 /// Characters of a description, as documented.
 const DESCRIPTION_MAX: usize = 13;
-/// How long a push that is never answered holds its connection.
-const HANG: Duration = Duration::from_secs(120);
 
 pub(crate) fn router() -> Router<Sandbox> {
     let v1 = |State(sandbox): State<Sandbox>, headers: HeaderMap, body: Bytes| async move {

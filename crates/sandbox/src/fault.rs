@@ -3,6 +3,8 @@
 use crate::handset;
 use serde::{Deserialize, Serialize};
 
+/// How long a request hangs that is never answered: longer than anybody waits.
+pub(crate) const HANG: std::time::Duration = std::time::Duration::from_secs(120);
 /// Faults that can be active at once.
 pub const FAULTS_MAX: usize = 100;
 /// Largest count or repetition a fault may ask for.
@@ -64,6 +66,9 @@ pub enum FaultKind {
     /// Sending answers HTTP 500.
     #[serde(rename = "africastalking.http_500")]
     SmsHttp500,
+    /// The message is taken and arrives, but the HTTP response never comes.
+    #[serde(rename = "africastalking.timeout_after_accept")]
+    SmsTimeoutAfterAccept,
     /// Each recipient is refused with status code value.
     #[serde(rename = "africastalking.refuse_status")]
     SmsRefuse,
@@ -114,7 +119,7 @@ pub struct FaultDescription {
 
 use FaultKind as K;
 
-const TABLE: [(FaultKind, Takes, &str); 24] = [
+const TABLE: [(FaultKind, Takes, &str); 25] = [
     (K::OauthRefuse, Takes::Nothing, "OAuth answers 400 with an empty body, as for wrong keys"),
     (K::TokenExpired, Takes::Nothing, "The token of the next call has expired (404.001.03)"),
     (K::PushHttp500, Takes::Nothing, "The push fails with HTTP 500, no prompt opens"),
@@ -132,6 +137,7 @@ const TABLE: [(FaultKind, Takes, &str); 24] = [
     (K::QueryStillProcessing, Takes::Nothing, "The query answers 500.001.1001, being processed"),
     (K::QueryDown, Takes::Nothing, "The query answers 503 with a web page"),
     (K::SmsHttp500, Takes::Nothing, "Sending fails with HTTP 500"),
+    (K::SmsTimeoutAfterAccept, Takes::Nothing, "The message arrives, but sending is never answered"),
     (K::SmsRefuse, Takes::StatusCode, "Each recipient is refused"),
     (K::SmsEmptyRecipients, Takes::Nothing, "201 without recipients: InvalidSenderId"),
     (K::ReportLost, Takes::Nothing, "The message arrives, no delivery report does"),

@@ -54,6 +54,17 @@ impl Machine {
         .fold(self, |machine, (name, value)| machine.with(name, value))
     }
 
+    /// With the sandbox at this address for text messages.
+    pub fn with_sms(self, base: &str) -> Machine {
+        [
+            ("UZIMA_AFRICASTALKING_BASE_URL", base),
+            ("UZIMA_AFRICASTALKING_USERNAME", sandbox::config::SMS_USERNAME),
+            ("UZIMA_AFRICASTALKING_API_KEY", sandbox::config::SMS_API_KEY),
+        ]
+        .into_iter()
+        .fold(self, |machine, (name, value)| machine.with(name, value))
+    }
+
     /// The same programs on another data folder.
     pub fn on(mut self, data: &str) -> Machine {
         self.data = self.folder.path().join(data);

@@ -32,6 +32,7 @@ mod fault_clock;
 mod fault_disk;
 mod fault_history;
 mod fault_load;
+mod fault_message;
 mod fault_payment;
 mod fault_postgres;
 mod fault_power;
