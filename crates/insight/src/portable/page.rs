@@ -15,6 +15,8 @@ const SHOWN: usize = 1_000;
 pub struct Line {
     date: String,
     title: String,
+    /// It has no title left, because it is hidden from who gets the copy.
+    is_hidden: bool,
     status: String,
 }
 
@@ -44,6 +46,7 @@ impl Line {
             "/code/coding/0/code",
         ]);
         Line {
+            is_hidden: title.is_none() && access::redact::is_subsetted(resource),
             date: date.unwrap_or_default().chars().take(16).collect::<String>().replace('T', " "),
             title: title.unwrap_or_default().chars().take(200).collect(),
             status: text("/status").unwrap_or_default(),
@@ -166,7 +169,7 @@ fn record(out: &mut String, of: &Contents<'_>, w: &Words) {
                 out,
                 "<tr><td class=\"n m\">{}</td><td>{}</td><td class=\"m\">{}</td></tr>",
                 escape(&line.date),
-                escape(&line.title),
+                if line.is_hidden { w.hidden.to_owned() } else { escape(&line.title) },
                 escape(&line.status)
             );
         }
@@ -247,4 +250,21 @@ pub fn accesses(report: &AccessReport) -> String {
 fn csv_cell(text: &str) -> String {
     let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_hidden_is_no_empty_line() {
+        let tag = json!({"tag": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}]});
+        let line = |value: Value| Line::of(&Resource::from_value(value).unwrap());
+        let hidden = line(json!({"resourceType": "Condition", "meta": tag}));
+        assert!(hidden.is_hidden && hidden.title.is_empty());
+        let in_part = line(json!({"resourceType": "Condition", "meta": tag, "code": {"text": "Cough"}}));
+        assert!(!in_part.is_hidden && in_part.title == "Cough");
+        assert!(!line(json!({"resourceType": "Condition"})).is_hidden, "nothing was written");
+    }
 }
