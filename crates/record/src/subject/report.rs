@@ -72,7 +72,47 @@ impl Record {
     /// The patient, who acts for her, and privacy officers. Errors: `Denied`, `NotFound`.
     pub async fn access_report(&self, ctx: &Ctx, patient: &str) -> Result<AccessReport, Error> {
         let asker = self.asker(ctx, patient, "report.make").await?;
-        self.report_of(ctx, patient, asker != Asker::Officer).await
+        let mut report = self.report_of(ctx, patient, asker != Asker::Officer).await?;
+        if asker == Asker::Proxy {
+            report.held = self.held_for(ctx, patient, report.held).await?;
+        }
+        Ok(report)
+    }
+
+    /// Of what is held, what the caller may read: who acts for somebody may not know how much there is beside it.
+    async fn held_for(&self, ctx: &Ctx, patient: &str, held: Vec<Held>) -> Result<Vec<Held>, Error> {
+        let horizon = self.horizon().await?;
+        let whose = crate::scan::Whose::Patients(std::sync::Arc::new(vec![patient.to_owned()]));
+        let kinds = self.kinds_to_scan(ctx).await?;
+        let mut shown = Vec::new();
+        for mut one in held {
+            if one.kind == TypeId::PATIENT {
+                shown.push(one);
+                continue;
+            }
+            if !kinds.contains(&one.kind) {
+                continue;
+            }
+            let (kind, whose) = (one.kind, whose.clone());
+            let scan = crate::scan::Scan { kind, horizon, since: None, until: None, whose, deleted: false };
+            let (mut count, mut changed, mut from) = (0, Timestamp::MIN, None::<String>);
+            loop {
+                let page = self.scan(ctx, &scan, from.as_deref()).await?;
+                for row in &page.rows {
+                    count += 1;
+                    changed = changed.max(row.stored.last_updated);
+                }
+                from = page.next;
+                if from.is_none() {
+                    break;
+                }
+            }
+            if count > 0 {
+                (one.count, one.changed) = (count, changed);
+                shown.push(one);
+            }
+        }
+        Ok(shown)
     }
 
     /// Whether the caller may have a copy of this patient's record: the patient, and who acts for her. Officers hand out

@@ -197,7 +197,18 @@ async fn a_parent_asks_for_her_child() {
         let asked = record.ask_correction(&ctx, wrong("Observation/o1")).await.unwrap();
         assert_eq!(asked.patient, "p1");
         assert_eq!(record.requests_of(&ctx, "p1").await.unwrap().len(), 1);
-        assert!(!record.access_report(&ctx, "p1").await.unwrap().held.is_empty());
+        // What is sealed from her is no number in her report, and is one in the patient's own.
+        let sealed = json!({"resourceType": "Condition", "id": "c1", "subject": {"reference": "Patient/p1"},
+            "code": {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "B20"}]}});
+        bench.seed(set(vec![create(sealed)])).await;
+        let kinds = async |ctx: &Ctx| -> Vec<String> {
+            let report = record.access_report(ctx, "p1").await.unwrap();
+            report.held.iter().map(|one| format!("{} {}", one.kind.name(), one.count)).collect()
+        };
+        let hers = kinds(&ctx).await;
+        assert!(hers.contains(&"Observation 1".into()) && hers.contains(&"Patient 1".into()), "{hers:?}");
+        assert!(!hers.iter().any(|one| one.starts_with("Condition")), "{hers:?}");
+        assert!(kinds(&bench.patient()).await.contains(&"Condition 1".into()));
     })
     .await;
 }
