@@ -76,7 +76,7 @@ async fn a_caller_can_wait_for_messages_and_prompts() {
 async fn faults_are_listed_replaced_and_removed() {
     let world = World::start().await;
     let (_, kinds) = world.control("GET", "/control/fault-kinds", None).await;
-    assert_eq!(kinds["kinds"].as_array().unwrap().len(), 24);
+    assert_eq!(kinds["kinds"].as_array().unwrap().len(), 25);
     // Every kind can be switched on by its name with its default value.
     for kind in kinds["kinds"].as_array().unwrap() {
         let body = json!({"kind": kind["kind"], "value": kind["value_default"]});
