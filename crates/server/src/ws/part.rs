@@ -104,9 +104,7 @@ impl Taking {
         match event.subject.kind.name() {
             "Appointment" | "Encounter" => event.subject.id == self.visit,
             "Consent" => is_patients(),
-            _ => {
-                event.topic == "rights.changed" || (event.topic.starts_with("proxy.") && is_patients())
-            }
+            _ => event.topic == "rights.changed" || (event.topic.starts_with("proxy.") && is_patients()),
         }
     }
 

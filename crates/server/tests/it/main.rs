@@ -52,6 +52,7 @@ mod machine;
 mod matrix;
 mod network;
 mod oauth;
+mod oauth_app;
 mod oauth_backend;
 mod openapi;
 mod operations_capability;

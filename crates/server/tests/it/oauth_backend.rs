@@ -1,7 +1,7 @@
 //! SMART backend services: clients that sign assertions, and everything about these that is refused.
 
 use crate::harness::World;
-use crate::oauth::App;
+use crate::oauth_app::App;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use record::oauth::{Authentication, ClientSpec};

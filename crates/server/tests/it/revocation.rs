@@ -3,7 +3,7 @@
 
 use crate::harness::{PASSWORD, Signed, World};
 use crate::live::{close_code, frame, open};
-use crate::oauth::App;
+use crate::oauth_app::App;
 use crate::postgres::Database;
 use access::Role;
 use serde_json::{Value, json};
