@@ -50,6 +50,7 @@ pub fn measure(engine: &str, bin: &Path, options: &Options) -> anyhow::Result<St
                 m.per_second, m.p95_ms, m.p99_ms, m.cpu_us
             ));
         }
+        server.still_runs()?;
         let bytes = installation.bytes();
         writeln!(
             facts,

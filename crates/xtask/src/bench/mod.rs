@@ -145,6 +145,7 @@ fn measure(engine: &str, bin: &Path, options: &Options) -> anyhow::Result<String
             figures.run(&target, case, connections)?;
         }
     }
+    server.still_runs()?;
     writeln!(facts, "- Memory after all of it: {:.0} MiB", server.processes.memory_mib())?;
     drop(server);
     writeln!(

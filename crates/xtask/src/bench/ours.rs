@@ -148,6 +148,11 @@ impl Server {
         Ok(())
     }
 
+    /// Errors: it has ended by itself.
+    pub fn still_runs(&mut self) -> anyhow::Result<()> {
+        self.service.still_runs()
+    }
+
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { host: self.listen.clone(), base: "/fhir/R4".into(), token: self.token.clone() }
     }
