@@ -102,6 +102,19 @@ fn sshd() -> Option<PathBuf> {
     found.filter(|_| find("ssh-keygen").is_some() && find("ssh").is_some())
 }
 
+/// A security module in software (SoftHSM), the tool that speaks PKCS#11 and `xxd`, for the tests of `deploy/keys/pkcs11.sh`.
+pub fn key_module() -> anyhow::Result<()> {
+    let is_there = || ["softhsm2-util", "pkcs11-tool", "xxd"].iter().all(|tool| find(tool).is_some());
+    if is_there() {
+        return Ok(());
+    }
+    debian(&["softhsm2", "opensc", "xxd"])?;
+    match is_there() {
+        true => Ok(()),
+        false => bail!("softhsm2 and opensc were installed, but their tools are not where Debian puts them"),
+    }
+}
+
 /// Debian asks this file before it starts a service that was just installed.
 const SERVICES: &str = "/usr/sbin/policy-rc.d";
 /// Its answer for "no".

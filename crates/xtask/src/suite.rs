@@ -34,6 +34,7 @@ pub fn test(options: &Options) -> anyhow::Result<()> {
     prerequisites::node()?;
     let bin = prerequisites::postgres()?;
     let sshd = prerequisites::ssh_server()?;
+    prerequisites::key_module()?;
     let examples = prerequisites::r4_examples()?;
     if !options.no_browser {
         prerequisites::chromium()?;

@@ -2,6 +2,7 @@
 
 use crate::command::text;
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -229,6 +230,63 @@ fn keys_move_from_a_file_to_a_variable_to_a_credential_and_to_a_program() {
     for former in [&by_variable[..], &by_credential[..]] {
         assert!(!place.run(former, &["migrate"]).status.success());
     }
+}
+
+/// The module in software that Debian packages, in a folder of the test's own; `None` where it is not installed.
+fn module(place: &Installed) -> Option<String> {
+    let library = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so"];
+    let library = library.into_iter().find(|file| Path::new(file).exists())?;
+    let ask = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let done = command.args(arguments).env("SOFTHSM2_CONF", place.path("softhsm2.conf")).output().ok()?;
+        assert!(done.status.success(), "{program}: {}", text(&done));
+        Some(())
+    };
+    std::fs::create_dir(place.path("tokens")).unwrap();
+    let settings = format!("directories.tokendir = {}\n", place.path("tokens").display());
+    std::fs::write(place.path("softhsm2.conf"), settings).unwrap();
+    std::fs::write(place.path("pin"), "471100\n").unwrap();
+    let label = ["--label", "clinic", "--so-pin", "87654321", "--pin", "471100"];
+    ask("softhsm2-util", &[&["--init-token", "--free"][..], &label].concat())?;
+    for id in ["0a", "0b"] {
+        let token = ["--module", library, "--login", "--pin", "471100", "--token-label", "clinic"];
+        let key = ["--keygen", "--key-type", "AES:32", "--id", id, "--label", "uzima", "--sensitive"];
+        ask("pkcs11-tool", &[&token[..], &key].concat())?;
+    }
+    Some(library.to_owned())
+}
+
+#[test]
+fn the_key_lies_in_a_security_module() {
+    let place = Installed::new();
+    let Some(library) = module(&place) else {
+        let text = "SKIPPED: PKCS#11, because softhsm2 and opensc are not installed\n";
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/keys/pkcs11.sh");
+    let settings = place.path("softhsm2.conf");
+    let module = ("SOFTHSM2_CONF", settings.to_str().unwrap());
+    let words =
+        |id: &str| format!("{},{library},clinic,{id},{}", script.display(), place.path("pin").display());
+    let (ours, other) = (words("0a"), words("0b"));
+    place.told(&[], &["migrate"]);
+    place.told(&[module], &["keys", "rotate", "--to-program", &ours]);
+    let by_module = [module, ("UZIMA_KEY_PROGRAM", ours.as_str())];
+    place.told(&by_module, &["keys", "rotate", "--finish"]);
+    place.told(&by_module, &["migrate"]);
+    assert!(!place.run(&[], &["migrate"]).status.success(), "the file's key opens nothing any more");
+    // Another key of the token, a wrong PIN, no token.
+    assert!(!place.run(&[module, ("UZIMA_KEY_PROGRAM", &other)], &["migrate"]).status.success());
+    std::fs::write(place.path("pin"), "000000\n").unwrap();
+    let refused = place.run(&by_module, &["migrate"]);
+    assert!(text(&refused).contains("CKR_PIN_INCORRECT"), "{}", text(&refused));
+    assert!(!text(&refused).contains("000000"), "{}", text(&refused));
+    std::fs::write(place.path("pin"), "471100\n").unwrap();
+    place.told(&by_module, &["migrate"]);
+    std::fs::remove_dir_all(place.path("tokens")).unwrap();
+    std::fs::create_dir(place.path("tokens")).unwrap();
+    assert!(!place.run(&by_module, &["migrate"]).status.success());
 }
 
 #[test]
