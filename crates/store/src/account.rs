@@ -69,10 +69,6 @@ pub struct Account {
     pub practitioner: Option<ResourceKey>,
     pub language: String,
     pub disabled: bool,
-    /// Wrong passwords since the last right one.
-    pub failed_count: u32,
-    /// No password is tried before this instant.
-    pub throttled_until: Option<Timestamp>,
     pub last_login: Option<Timestamp>,
     pub created: Timestamp,
     /// The password was made by somebody else and must be changed.
@@ -164,21 +160,9 @@ pub fn update(tx: &mut dyn Tx, change: &Update) -> Result<(), Error> {
     if changed == 1 { Ok(()) } else { Err(Error::NotFound) }
 }
 
-/// A wrong password: counts it and sets when the next try is allowed.
-pub fn login_failed(tx: &mut dyn Tx, account: i64, throttled_until: Option<Timestamp>) -> Result<()> {
-    tx.execute(
-        "UPDATE account SET failed_count = failed_count + 1, throttled_us = $2 WHERE id = $1",
-        params![account, throttled_until],
-    )?;
-    Ok(())
-}
-
-/// A right password: clears the count and notes the time.
+/// Notes when she signed in.
 pub fn login_succeeded(tx: &mut dyn Tx, account: i64, at: Timestamp) -> Result<()> {
-    tx.execute(
-        "UPDATE account SET failed_count = 0, throttled_us = NULL, last_login_us = $2 WHERE id = $1",
-        params![account, at],
-    )?;
+    tx.execute("UPDATE account SET last_login_us = $2 WHERE id = $1", params![account, at])?;
     Ok(())
 }
 
@@ -312,7 +296,7 @@ const PHONE: &str = "account.phone";
 const EMAIL: &str = "account.email";
 
 const COLUMNS: &str = "id, login, phone, email, display, password_hash, roles, patient, practitioner, language, \
-     disabled, failed_count, throttled_us, last_login_us, created_us, temporary, factors, password_us";
+     disabled, last_login_us, created_us, temporary, factors, password_us";
 
 pub(crate) fn read(row: &crate::Row<'_>) -> Result<Account> {
     Ok(Account {
@@ -327,15 +311,13 @@ pub(crate) fn read(row: &crate::Row<'_>) -> Result<Account> {
         practitioner: row.opt_key(8)?,
         language: row.string(9)?,
         disabled: row.bool(10)?,
-        failed_count: row.int(11)? as u32,
-        throttled_until: row.opt_time(12)?,
-        last_login: row.opt_time(13)?,
-        created: row.time(14)?,
-        temporary: row.bool(15)?,
+        last_login: row.opt_time(11)?,
+        created: row.time(12)?,
+        temporary: row.bool(13)?,
         factors: {
-            let bits = row.int(16)?;
+            let bits = row.int(14)?;
             STRONG.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, f)| *f).collect()
         },
-        password_at: row.opt_time(17)?,
+        password_at: row.opt_time(15)?,
     })
 }
