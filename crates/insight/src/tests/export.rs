@@ -69,6 +69,8 @@ async fn ids(world: &World, ctx: &Ctx, id: Uuid) -> BTreeMap<String, Vec<String>
             found.entry(format!("{:?} {}", file.role, file.kind)).or_default().extend(list);
         }
     }
+    // No order is promised.
+    found.values_mut().for_each(|list| list.sort());
     found
 }
 

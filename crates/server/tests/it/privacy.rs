@@ -56,7 +56,13 @@ async fn a_copy_is_fetched_once_and_by_its_owner() {
     };
     let file = format!("/api/v1/privacy/copies/{}/file", ready["id"].as_str().unwrap());
     assert_eq!(other.get(&file).await.0, 404);
-    let response = amina.request("GET", &file).send().await.unwrap();
+    let response = loop {
+        let response = amina.request("GET", &file).send().await.unwrap();
+        // As above.
+        if response.status() != 429 {
+            break response;
+        }
+    };
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/zip");
     assert_eq!(response.headers()["cache-control"], "no-store");
@@ -64,7 +70,13 @@ async fn a_copy_is_fetched_once_and_by_its_owner() {
     assert_eq!(bytes.len() as u64, ready["bytes"].as_u64().unwrap());
     assert!(bytes.starts_with(b"PK"));
     // It was fetched whole: it is gone.
-    assert_eq!(amina.get(&file).await.0, 404);
+    let gone = loop {
+        match amina.get(&file).await.0 {
+            429 => continue,
+            status => break status,
+        }
+    };
+    assert_eq!(gone, 404);
     let downloads = trail(&world, "copy.download").await;
     assert_eq!(downloads.len(), 1, "{downloads:?}");
     world.stop().await;
