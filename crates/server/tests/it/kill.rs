@@ -119,14 +119,20 @@ async fn kill_minus_nine_loses_nothing() {
     );
     everything(&machine, &token, &till, &acknowledged).await;
     // Until all of that is elsewhere as well.
-    let until = tokio::time::Instant::now() + READY_WAIT;
     let began = tokio::time::Instant::now();
-    while machine.gauge("uzima_backup_age_seconds").await.is_none_or(|age| {
-        age > i64::try_from(began.elapsed().as_secs()).unwrap_or(0)
-            || began.elapsed() < Duration::from_secs(1)
-    }) || machine.gauge("uzima_backup_waiting_bytes").await != Some(0)
-    {
-        assert!(tokio::time::Instant::now() < until, "the backup does not follow");
+    loop {
+        let age = machine.gauge("uzima_backup_age_seconds").await;
+        let waiting = machine.gauge("uzima_backup_waiting_bytes").await;
+        let elapsed = began.elapsed();
+        let is_newer = age.is_some_and(|age| age <= i64::try_from(elapsed.as_secs()).unwrap_or(0));
+        if is_newer && waiting == Some(0) && elapsed >= Duration::from_secs(1) {
+            break;
+        }
+        // After the last kill it may be a whole copy that is made first, without optimisation and beside other tests.
+        assert!(
+            elapsed < 4 * READY_WAIT,
+            "the backup does not follow: {age:?} s old, {waiting:?} bytes wait"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     child.kill().unwrap();
