@@ -104,9 +104,6 @@ impl Capture {
         let at = Timestamp::now();
         let connection = self.connection(&mut state)?;
         let (now, _) = frozen::begin(&self.files, &[&connection])?;
-        for name in self.names()? {
-            state.spooled += name.2;
-        }
         state.line = match self.stored() {
             Some(stored) if self.goes_on(&stored, &now)? => {
                 // The salt of a log that is still to begin, or that began anew, is not the stored one.
@@ -122,12 +119,27 @@ impl Capture {
             }
             _ => None,
         };
-        if state.line.is_none() {
-            self.begin_line(&mut state, now.clone())?;
+        match &state.line {
+            Some(line) => state.spooled = self.spooled_until(line.place.number)?,
+            None => self.begin_line(&mut state, now.clone())?,
         }
         self.copy(&mut state, &connection, &now, at)?;
         state.pin = Some(connection);
         Ok(())
+    }
+
+    /// Bytes of the segments up to `number`. One behind it was written, but not noted, when the program died: it goes, as it
+    /// is made again from there.
+    fn spooled_until(&self, number: u64) -> Result<u64> {
+        let mut spooled = 0;
+        for (at, path, bytes) in self.names()? {
+            if at > number {
+                std::fs::remove_file(&path).map_err(disk)?;
+            } else {
+                spooled += bytes;
+            }
+        }
+        Ok(spooled)
     }
 
     fn goes_on(&self, stored: &Stored, now: &Position) -> Result<bool> {

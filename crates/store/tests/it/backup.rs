@@ -248,6 +248,40 @@ fn a_line_goes_on_after_a_kill() {
     store.close();
 }
 
+/// The program died between writing a segment and noting that it is there.
+#[test]
+fn a_segment_that_was_not_noted_is_made_again() {
+    const CHILD: &str = "UZIMA_TEST_DIES_BEFORE_NOTING";
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let store = Store::open(config(Path::new(&folder), true)).unwrap();
+        let noted = Path::new(&folder).join("uzima.db-log/line.json");
+        put(&store, "first", "x");
+        store.capture().unwrap().step().unwrap();
+        let before = std::fs::read(&noted).unwrap();
+        put(&store, "second", "x");
+        store.capture().unwrap().step().unwrap();
+        std::fs::write(&noted, before).unwrap();
+        std::process::abort();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(config(folder.path(), true)).unwrap();
+    let mut shelf = Shelf::new(&store);
+    store.close();
+    let own = std::env::current_exe().unwrap();
+    let run = std::process::Command::new(own)
+        .args(["--exact", "backup::a_segment_that_was_not_noted_is_made_again"])
+        .env(CHILD, folder.path())
+        .output()
+        .unwrap();
+    assert!(!run.status.success());
+    let store = Store::open(config(folder.path(), true)).unwrap();
+    put(&store, "third", "x");
+    // Nothing waits any more, also by the count.
+    shelf.take(&store);
+    assert_eq!(shelf.restored_settings(shelf.segments.len()), settings(&store));
+    store.close();
+}
+
 #[test]
 fn a_copy_that_is_not_whole_is_found_out() {
     let folder = tempfile::tempdir().unwrap();
